@@ -1,0 +1,154 @@
+//! What a caller chooses about a device.
+
+/// Where memory lives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MemoryKind {
+    /// Memory of the accelerator; the CPU faults when it touches it.
+    Device,
+    /// Page-locked host memory that both sides reach.
+    Pinned,
+}
+
+/// When a copy *from* memory that the engine does not own reads its source.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Pageable {
+    /// During the submission, into a staging buffer; the caller may overwrite the source at once.
+    Staged,
+    /// When the copy runs; the source must stay valid and unchanged until then.
+    Late,
+}
+
+/// A wait before each operation starts, to move the device's timing against the caller's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Delay {
+    /// Start as soon as the stream reaches the operation.
+    None,
+    /// The same wait before each operation.
+    Fixed {
+        /// Nanoseconds.
+        ns: u64,
+    },
+    /// A wait that varies by operation, the same in each run: it follows from the seed, the order in which the
+    /// device's streams were made and the operation's position in its stream.
+    Seeded {
+        /// Any number; another seed gives another sequence.
+        seed: u64,
+        /// The longest wait, in nanoseconds; waits are spread evenly over `0..=max_ns`.
+        max_ns: u64,
+    },
+}
+
+impl Delay {
+    /// Nanoseconds to wait before operation number `position` of the stream made as number `stream`.
+    pub(crate) fn before(self, stream: u64, position: u64) -> u64 {
+        match self {
+            Delay::None => 0,
+            Delay::Fixed { ns } => ns,
+            Delay::Seeded { seed, max_ns } => {
+                let mixed = mix(mix(mix(seed).wrapping_add(stream)).wrapping_add(position));
+                match max_ns.checked_add(1) {
+                    Some(choices) => mixed % choices,
+                    None => mixed,
+                }
+            }
+        }
+    }
+}
+
+/// One step of the splitmix64 generator: neighbouring inputs give unrelated outputs.
+fn mix(input: u64) -> u64 {
+    let mut z = input.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// What a device is made with. Everything but the name can be changed later by [`Device`](crate::Device)'s setters.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What [`Device::name`](crate::Device::name) answers.
+    pub name: String,
+    /// Most device memory, in bytes, that may be allocated at a time.
+    pub device_memory_bytes: u64,
+    /// Most pinned memory, in bytes, that may be allocated at a time.
+    pub pinned_memory_bytes: u64,
+    /// Nanoseconds before the first byte of a copy crosses the link.
+    pub link_latency_ns: u64,
+    /// Bytes per second over the link; 0 means that bytes take no time.
+    pub link_bandwidth: u64,
+    /// The wait before each operation.
+    pub delay: Delay,
+    /// When copies from pageable memory read it.
+    pub pageable: Pageable,
+}
+
+impl Default for Config {
+    /// 16 GiB of each kind of memory, no latency, infinite bandwidth, no delay, staged pageable copies.
+    fn default() -> Config {
+        Config {
+            name: "emulated device".to_string(),
+            device_memory_bytes: 16 << 30,
+            pinned_memory_bytes: 16 << 30,
+            link_latency_ns: 0,
+            link_bandwidth: 0,
+            delay: Delay::None,
+            pageable: Pageable::Staged,
+        }
+    }
+}
+
+/// The settings that may change while operations are queued; read when an operation is submitted (`pageable`) or
+/// starts (the others).
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) latency_ns: u64,
+    pub(crate) bandwidth: u64,
+    pub(crate) delay: Delay,
+    pub(crate) pageable: Pageable,
+}
+
+impl Settings {
+    pub(crate) fn of(config: &Config) -> Settings {
+        Settings {
+            latency_ns: config.link_latency_ns,
+            bandwidth: config.link_bandwidth,
+            delay: config.delay,
+            pageable: config.pageable,
+        }
+    }
+
+    /// Nanoseconds that `bytes` take over the link, without the latency.
+    pub(crate) fn transfer_ns(&self, bytes: usize) -> u64 {
+        if self.bandwidth == 0 {
+            return 0;
+        }
+        let ns = bytes as u128 * 1_000_000_000 / u128::from(self.bandwidth);
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeded_delays_repeat_and_stay_in_range() {
+        let delay = Delay::Seeded { seed: 7, max_ns: 1000 };
+        let first: Vec<u64> = (0..100).map(|n| delay.before(1, n)).collect();
+        assert_eq!(first, (0..100).map(|n| delay.before(1, n)).collect::<Vec<_>>());
+        assert!(first.iter().all(|ns| *ns <= 1000));
+        assert!(first.iter().any(|ns| *ns != first[0]));
+        assert_ne!(first, (0..100).map(|n| delay.before(2, n)).collect::<Vec<_>>());
+        Delay::Seeded { seed: 7, max_ns: u64::MAX }.before(0, 0);
+    }
+
+    #[test]
+    fn transfer_time_neither_overflows_nor_divides_by_zero() {
+        let mut settings = Settings::of(&Config::default());
+        assert_eq!(settings.transfer_ns(usize::MAX), 0);
+        settings.bandwidth = 1;
+        assert_eq!(settings.transfer_ns(usize::MAX), u64::MAX);
+        settings.bandwidth = 1_000_000_000;
+        assert_eq!(settings.transfer_ns(4096), 4096);
+    }
+}

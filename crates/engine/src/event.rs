@@ -1,0 +1,209 @@
+//! Events: marks in streams that the CPU and other streams wait for.
+//!
+//! Each record is a generation. Generations of one event may be recorded in different streams and so end in any
+//! order, hence the list of pending ones; the newest one's state is also kept in an atomic, for queries without lock.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::clock::Inside;
+use crate::policy::Fault;
+
+/// How far an event's record has come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum EventState {
+    /// All work before the record has run.
+    Complete,
+    /// The stream has not reached the record.
+    Pending,
+    /// The stream has reached it, and the record or work with its tag failed.
+    Failed,
+    /// The device was lost first.
+    Lost,
+}
+
+impl EventState {
+    fn from_bits(bits: u64) -> EventState {
+        match bits & 3 {
+            0 => EventState::Complete,
+            1 => EventState::Pending,
+            2 => EventState::Failed,
+            _ => EventState::Lost,
+        }
+    }
+}
+
+/// Ends other than `Complete` that are remembered for waiters that have yet to wake; older ones read as `Complete`.
+const FAILURES_KEPT: usize = 64;
+
+pub(crate) struct Mark {
+    /// Newest generation << 2 | its state. Generation 0 is "never recorded" and complete.
+    newest: AtomicU64,
+    records: Mutex<Records>,
+    ended: Condvar,
+}
+
+struct Records {
+    pending: Vec<u64>,
+    failures: VecDeque<(u64, EventState)>,
+    /// Workers that wait for a generation.
+    workers: Vec<(u64, Thread)>,
+    /// CPU threads in `ended`.
+    waiters: usize,
+}
+
+impl Mark {
+    fn newest(&self) -> (u64, EventState) {
+        let bits = self.newest.load(Ordering::Acquire);
+        (bits >> 2, EventState::from_bits(bits))
+    }
+
+    /// The generation of the latest record submitted so far; 0 if there is none.
+    pub(crate) fn generation(&self) -> u64 {
+        self.newest().0
+    }
+
+    /// Begins a record and returns its generation.
+    pub(crate) fn begin(&self) -> u64 {
+        let mut records = self.records.lock();
+        let generation = self.newest().0 + 1;
+        records.pending.push(generation);
+        self.newest.store(generation << 2 | EventState::Pending as u64, Ordering::Release);
+        generation
+    }
+
+    /// Ends a record. The first end counts: a device's loss and the worker may both come with one.
+    pub(crate) fn end(&self, generation: u64, state: EventState) {
+        let mut records = self.records.lock();
+        let Some(index) = records.pending.iter().position(|pending| *pending == generation) else {
+            return;
+        };
+        records.pending.swap_remove(index);
+        if state != EventState::Complete {
+            if records.failures.len() == FAILURES_KEPT {
+                records.failures.pop_front();
+            }
+            records.failures.push_back((generation, state));
+        }
+        if self.newest().0 == generation {
+            // The release makes what the operations before the record wrote visible to whoever reads this.
+            self.newest.store(generation << 2 | state as u64, Ordering::Release);
+        }
+        records.workers.retain(|(wanted, worker)| {
+            if *wanted == generation {
+                worker.unpark();
+            }
+            *wanted != generation
+        });
+        if records.waiters > 0 {
+            self.ended.notify_all();
+        }
+    }
+
+    /// The state of one generation, which need not be the newest.
+    pub(crate) fn state_of(&self, generation: u64) -> EventState {
+        let (newest, state) = self.newest();
+        if generation == newest { state } else { self.records.lock().state_of(generation) }
+    }
+
+    /// Has the calling worker unparked when the generation ends; false if it has ended.
+    pub(crate) fn enlist(&self, generation: u64) -> bool {
+        let mut records = self.records.lock();
+        let pending = records.pending.contains(&generation);
+        if pending {
+            records.workers.push((generation, thread::current()));
+        }
+        pending
+    }
+
+    /// Takes the calling worker back out.
+    pub(crate) fn withdraw(&self, generation: u64) {
+        let own = thread::current().id();
+        let mut records = self.records.lock();
+        records.workers.retain(|(wanted, worker)| *wanted != generation || worker.id() != own);
+    }
+}
+
+impl Records {
+    fn state_of(&self, generation: u64) -> EventState {
+        if self.pending.contains(&generation) {
+            return EventState::Pending;
+        }
+        let failure = self.failures.iter().find(|(failed, _)| *failed == generation);
+        failure.map_or(EventState::Complete, |(_, state)| *state)
+    }
+}
+
+/// A mark that streams record and wait for. Cloning gives another handle to the same event; it may be dropped while
+/// recorded or waited for.
+#[derive(Clone)]
+pub struct Event {
+    pub(crate) mark: Arc<Mark>,
+}
+
+impl Event {
+    pub(crate) fn new() -> Event {
+        let records = Records {
+            pending: Vec::with_capacity(16),
+            failures: VecDeque::new(),
+            workers: Vec::with_capacity(4),
+            waiters: 0,
+        };
+        Event {
+            mark: Arc::new(Mark { newest: AtomicU64::new(0), records: Mutex::new(records), ended: Condvar::new() }),
+        }
+    }
+
+    /// The state of the newest record; an event that was never recorded is complete. Takes no lock.
+    pub fn query(&self) -> EventState {
+        let _inside = Inside::enter();
+        self.mark.newest().1
+    }
+
+    /// Waits for the record that is the newest now, whatever is recorded later, and tells how it ended. Without a
+    /// deadline it waits as long as it takes. In a [`Op::Call`](crate::Op::Call) it must not be used on a record that
+    /// comes later in the same stream: that would wait for itself.
+    ///
+    /// # Errors
+    /// Only [`Fault::Timeout`], when the deadline passes first.
+    pub fn wait(&self, deadline: Option<Instant>) -> Result<EventState, Fault> {
+        let _inside = Inside::enter();
+        let (generation, state) = self.mark.newest();
+        if state != EventState::Pending {
+            return Ok(state);
+        }
+        let mut records = self.mark.records.lock();
+        records.waiters += 1;
+        let mut late = false;
+        let result = loop {
+            let state = records.state_of(generation);
+            if state != EventState::Pending {
+                break Ok(state);
+            }
+            if late {
+                break Err(Fault::Timeout);
+            }
+            match deadline {
+                Some(deadline) => {
+                    late = self.mark.ended.wait_until(&mut records, deadline).timed_out();
+                }
+                None => self.mark.ended.wait(&mut records),
+            }
+        };
+        records.waiters -= 1;
+        result
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (generation, state) = self.mark.newest();
+        f.debug_struct("Event").field("records", &generation).field("state", &state).finish()
+    }
+}

@@ -1,0 +1,272 @@
+//! Allocations, and the map from the addresses that callers know to the memory that operations use.
+//!
+//! The map is the process's, not a device's: an operation must recognise the memory of another device, since touching
+//! its reserved addresses would kill the process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::config::MemoryKind;
+use crate::mapping::{Mapping, page_bytes};
+use crate::policy::{self, Fault};
+
+/// What [`Device::allocate`](crate::Device::allocate) gives: plain data, freed only by
+/// [`Device::free`](crate::Device::free) or with the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Allocation {
+    /// Where the memory lives.
+    pub kind: MemoryKind,
+    /// The CPU's pointer to pinned memory; null for device memory.
+    pub host: *mut u8,
+    /// The address that operations take; the CPU faults when it touches it.
+    pub device: u64,
+    /// The size asked for, in bytes.
+    pub bytes: usize,
+}
+
+// SAFETY: the pointer is only a number here; whoever writes through it answers for it, on any thread.
+unsafe impl Send for Allocation {}
+// SAFETY: as for Send; there is no interior state.
+unsafe impl Sync for Allocation {}
+
+/// Freed address ranges that stay reserved, so that a use after free is refused or faults, and so that an address
+/// does not soon mean something else. Bounded, as each costs the system a mapping.
+const RETIRED_RANGES: usize = 256;
+
+/// One allocation. Lives as long as the map or a queued operation refers to it.
+pub(crate) struct Region {
+    pub(crate) kind: MemoryKind,
+    /// The device that allocated it.
+    owner: u64,
+    bytes: usize,
+    alias: Mapping,
+    device_view: Arc<Mapping>,
+    host_view: Option<Arc<Mapping>>,
+    usage: Arc<Usage>,
+}
+
+impl Region {
+    /// The engine's own pointer to a byte of the region; in bounds for the offsets that lookups return.
+    pub(crate) fn at(&self, offset: usize) -> *mut u8 {
+        (self.alias.address() + offset) as *mut u8
+    }
+
+    /// The allocation as its user knows it.
+    pub(crate) fn describe(&self) -> Allocation {
+        Allocation {
+            kind: self.kind,
+            host: self.host_view.as_ref().map_or(0, |view| view.address()) as *mut u8,
+            device: self.device_view.address() as u64,
+            bytes: self.bytes,
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        self.usage.used.fetch_sub(self.alias.bytes() as u64, Ordering::Relaxed);
+    }
+}
+
+/// How much of one kind of memory a device may use and does use, in bytes of whole pages.
+pub(crate) struct Usage {
+    pub(crate) limit: AtomicU64,
+    pub(crate) used: AtomicU64,
+}
+
+impl Usage {
+    pub(crate) fn new(limit: u64) -> Arc<Usage> {
+        Arc::new(Usage { limit: AtomicU64::new(limit), used: AtomicU64::new(0) })
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let take = |used: u64| used.checked_add(bytes).filter(|total| *total <= limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
+/// One range of addresses that callers know.
+enum Entry {
+    Live {
+        region: Arc<Region>,
+        host: bool,
+    },
+    /// Freed and still reserved.
+    Retired(Arc<Mapping>),
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Entry::Live { region, .. } => region.alias.bytes(),
+            Entry::Retired(range) => range.bytes(),
+        }
+    }
+}
+
+struct Space {
+    entries: BTreeMap<usize, Entry>,
+    /// Starts of the retired ranges, oldest first.
+    retired: VecDeque<usize>,
+}
+
+static SPACE: RwLock<Space> = RwLock::new(Space { entries: BTreeMap::new(), retired: VecDeque::new() });
+
+/// What the map knows about an address range.
+pub(crate) enum Found {
+    /// Wholly inside one region, at this offset.
+    Inside { region: Arc<Region>, offset: usize, host: bool },
+    /// Touches an allocation, or one that was freed, without being inside.
+    Astray,
+    /// Not the engine's.
+    Foreign,
+}
+
+impl Space {
+    fn find(&self, address: usize, bytes: usize) -> Found {
+        let Some(end) = address.checked_add(bytes) else {
+            return Found::Astray;
+        };
+        if let Some((start, entry)) = self.entries.range(..=address).next_back() {
+            let offset = address - start;
+            if offset < entry.bytes() {
+                return match entry {
+                    Entry::Live { region, host } if bytes <= region.bytes.saturating_sub(offset) => {
+                        Found::Inside { region: region.clone(), offset, host: *host }
+                    }
+                    _ => Found::Astray,
+                };
+            }
+        }
+        match self.entries.range(address..end).next() {
+            Some(_) => Found::Astray,
+            None => Found::Foreign,
+        }
+    }
+}
+
+/// Looks an address range up, host or device side.
+pub(crate) fn find(address: u64, bytes: usize) -> Found {
+    SPACE.read().find(address as usize, bytes)
+}
+
+/// Allocates zeroed memory for device `owner` within its limit.
+pub(crate) fn allocate(owner: u64, kind: MemoryKind, bytes: usize, usage: &Arc<Usage>) -> Result<Allocation, Fault> {
+    if bytes == 0 {
+        return Err(Fault::InvalidValue);
+    }
+    let exhausted = policy::out_of_memory(kind);
+    // Beyond isize::MAX no object may be, whatever the limit says.
+    let mapped = bytes.checked_next_multiple_of(page_bytes()).ok_or(exhausted)?;
+    if isize::try_from(mapped).is_err() || !usage.take(mapped as u64) {
+        return Err(exhausted);
+    }
+    let Some((alias, device_view, host_view)) = map(kind, mapped) else {
+        usage.used.fetch_sub(mapped as u64, Ordering::Relaxed);
+        return Err(exhausted);
+    };
+    let region = Arc::new(Region {
+        kind,
+        owner,
+        bytes,
+        alias,
+        device_view: Arc::new(device_view),
+        host_view: host_view.map(Arc::new),
+        usage: usage.clone(),
+    });
+    let allocation = region.describe();
+    let mut space = SPACE.write();
+    if let Some(view) = &region.host_view {
+        space.entries.insert(view.address(), Entry::Live { region: region.clone(), host: true });
+    }
+    let start = region.device_view.address();
+    space.entries.insert(start, Entry::Live { region, host: false });
+    Ok(allocation)
+}
+
+/// The engine's alias, the device's addresses and, for pinned memory, the user's view.
+fn map(kind: MemoryKind, bytes: usize) -> Option<(Mapping, Mapping, Option<Mapping>)> {
+    let device_view = Mapping::reserve(bytes)?;
+    match kind {
+        MemoryKind::Device => Some((Mapping::private(bytes)?, device_view, None)),
+        MemoryKind::Pinned => {
+            let (alias, host_view) = Mapping::twice(bytes)?;
+            Some((alias, device_view, Some(host_view)))
+        }
+    }
+}
+
+/// Frees the allocation of device `owner` that begins at `address` (device address or host pointer). Its addresses
+/// fault from now on; its memory goes with the last queued operation that uses it. True if there was one.
+pub(crate) fn free(owner: u64, address: u64) -> Result<bool, Fault> {
+    let mut space = SPACE.write();
+    let region = match space.entries.get(&(address as usize)) {
+        Some(Entry::Live { region, .. }) if region.owner == owner => region.clone(),
+        _ => return Err(Fault::InvalidAddress),
+    };
+    if let Some(view) = &region.host_view {
+        view.retire();
+    }
+    for view in region.host_view.iter().chain([&region.device_view]) {
+        space.entries.insert(view.address(), Entry::Retired(view.clone()));
+        space.retired.push_back(view.address());
+    }
+    while space.retired.len() > RETIRED_RANGES {
+        if let Some(start) = space.retired.pop_front() {
+            space.entries.remove(&start);
+        }
+    }
+    // The map's references are gone and no lookup can make another while the lock is held: the rest are operations'.
+    let in_use = Arc::strong_count(&region) > 1;
+    drop(space);
+    Ok(in_use)
+}
+
+/// Frees whatever device `owner` still has; called when nothing of the device is left to use it.
+pub(crate) fn free_all(owner: u64) {
+    let mut space = SPACE.write();
+    space.entries.retain(|_, entry| !matches!(entry, Entry::Live { region, .. } if region.owner == owner));
+}
+
+/// The kind of memory of device `owner` that holds the whole range.
+pub(crate) fn kind_of(owner: u64, address: u64, bytes: usize) -> Option<MemoryKind> {
+    match find(address, bytes) {
+        Found::Inside { region, .. } if region.owner == owner => Some(region.kind),
+        _ => None,
+    }
+}
+
+/// Protects or unprotects the user's view of pinned memory.
+pub(crate) fn set_host_writable(owner: u64, address: u64, bytes: usize, writable: bool) -> Result<(), Fault> {
+    // Kept locked, so that the memory cannot be freed and its pages retired between the lookup and the protection.
+    let space = SPACE.read();
+    match space.find(address as usize, bytes) {
+        Found::Inside { region, offset, host: true } if region.owner == owner => {
+            match &region.host_view {
+                Some(view) if view.set_writable(offset, bytes, writable) => Ok(()),
+                // The system ran out of mappings: each change of protection may split one.
+                _ => Err(Fault::OutOfHostMemory),
+            }
+        }
+        _ => Err(Fault::InvalidAddress),
+    }
+}
+
+/// Looks up memory that an operation of device `user` names; `None` is memory that the engine does not own.
+pub(crate) fn resolve(user: u64, address: u64, bytes: usize) -> Result<Option<(Arc<Region>, usize)>, Fault> {
+    match find(address, bytes) {
+        Found::Inside { region, offset, .. } => {
+            if policy::may_use(user, region.owner, region.kind) {
+                Ok(Some((region, offset)))
+            } else {
+                Err(Fault::InvalidAddress)
+            }
+        }
+        Found::Astray => Err(Fault::InvalidAddress),
+        Found::Foreign => Ok(None),
+    }
+}

@@ -1,0 +1,260 @@
+//! What streams do: operations as callers write them, and as streams keep them once their addresses are known.
+
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::Arc;
+
+use crate::config::MemoryKind;
+use crate::event::Mark;
+use crate::memory::{self, Region};
+use crate::policy::{Direction, Fault};
+
+/// A kind of operation; also the filter of [`Device::fail_operation`](crate::Device::fail_operation).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OpKind {
+    /// [`Op::Copy`].
+    Copy,
+    /// [`Op::Fill`].
+    Fill,
+    /// [`Op::Delay`].
+    Delay,
+    /// [`Op::Call`].
+    Call,
+    /// [`Stream::record`](crate::Stream::record).
+    Record,
+    /// [`Stream::wait_event`](crate::Stream::wait_event).
+    Wait,
+}
+
+/// An operation to submit; plain data. Addresses are those that the caller knows: device addresses, pinned host
+/// pointers or, for copies, any other host pointer.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Copies `bytes` from `src` to `dst`; the addresses tell the direction. Source and target must not overlap, or the
+    /// target's bytes are unspecified. Zero bytes are allowed and touch nothing.
+    Copy {
+        /// Where to.
+        dst: u64,
+        /// Where from.
+        src: u64,
+        /// How much.
+        bytes: usize,
+    },
+    /// Writes `count` elements of the low `width` bytes of `value`, in native byte order. The target must be device or
+    /// pinned memory, aligned to `width`.
+    Fill {
+        /// The first element.
+        dst: u64,
+        /// Bytes per element: 1, 2, 4 or 8.
+        width: u8,
+        /// The element.
+        value: u64,
+        /// How many elements.
+        count: usize,
+    },
+    /// Keeps the stream busy.
+    Delay {
+        /// Nanoseconds.
+        ns: u64,
+    },
+    /// Runs a function on the stream's thread: a stand-in for a kernel. A panic in it is caught and counts as a failed
+    /// operation.
+    Call {
+        /// What to run.
+        function: fn(&View<'_>, [usize; 2]),
+        /// What to hand to it; the engine does not look at it, so it keeps no memory alive.
+        arguments: [usize; 2],
+    },
+}
+
+/// An address that an operation uses, with what keeps it valid.
+pub(crate) enum Place {
+    Owned {
+        region: Arc<Region>,
+        offset: usize,
+    },
+    /// The caller's memory; valid until the operation is done, by the contract of `submit`.
+    Pageable(usize),
+    /// What a pageable source held when it was submitted.
+    Staged(Vec<u8>),
+}
+
+impl Place {
+    fn resolve(user: u64, address: u64, bytes: usize) -> Result<Place, Fault> {
+        if bytes == 0 {
+            return Ok(Place::Pageable(0));
+        }
+        if address == 0 {
+            return Err(Fault::InvalidValue);
+        }
+        Ok(match memory::resolve(user, address, bytes)? {
+            Some((region, offset)) => Place::Owned { region, offset },
+            None => Place::Pageable(address as usize),
+        })
+    }
+
+    pub(crate) fn kind(&self) -> Option<MemoryKind> {
+        match self {
+            Place::Owned { region, .. } => Some(region.kind),
+            Place::Pageable(_) | Place::Staged(_) => None,
+        }
+    }
+
+    /// Where to read byte `at` of the place; in bounds if `at` is below the size that it was resolved for.
+    pub(crate) fn source(&self, at: usize) -> *const u8 {
+        match self {
+            Place::Owned { region, offset } => region.at(offset + at),
+            Place::Pageable(address) => (address + at) as *const u8,
+            Place::Staged(bytes) => bytes.as_ptr().wrapping_add(at),
+        }
+    }
+
+    /// Where to write byte `at` of the place.
+    pub(crate) fn target(&self, at: usize) -> *mut u8 {
+        self.source(at).cast_mut()
+    }
+}
+
+/// An operation with everything it needs to run.
+pub(crate) enum Task {
+    Copy { dst: Place, src: Place, bytes: usize },
+    Fill { region: Arc<Region>, offset: usize, width: u8, value: u64, count: usize },
+    Delay { ns: u64 },
+    Call { function: fn(&View<'_>, [usize; 2]), arguments: [usize; 2] },
+    Record { mark: Arc<Mark>, generation: u64 },
+    Wait { mark: Arc<Mark>, generation: u64 },
+}
+
+impl Task {
+    pub(crate) fn kind(&self) -> OpKind {
+        match self {
+            Task::Copy { .. } => OpKind::Copy,
+            Task::Fill { .. } => OpKind::Fill,
+            Task::Delay { .. } => OpKind::Delay,
+            Task::Call { .. } => OpKind::Call,
+            Task::Record { .. } => OpKind::Record,
+            Task::Wait { .. } => OpKind::Wait,
+        }
+    }
+
+    /// Checks an operation of device `user` and finds its memory. `stage` tells whether a pageable source is read now.
+    ///
+    /// # Safety
+    /// As for [`Stream::submit`](crate::Stream::submit).
+    pub(crate) unsafe fn prepare(user: u64, op: Op, stage: bool) -> Result<Task, Fault> {
+        match op {
+            Op::Copy { dst, src, bytes } => {
+                let dst = Place::resolve(user, dst, bytes)?;
+                let mut src = Place::resolve(user, src, bytes)?;
+                if let Place::Pageable(address) = src {
+                    if stage {
+                        // SAFETY: the caller answers for the validity of a pageable source.
+                        src = Place::Staged(unsafe { read_now(address, bytes)? });
+                    }
+                }
+                Ok(Task::Copy { dst, src, bytes })
+            }
+            Op::Fill { dst, width, value, count } => {
+                if !matches!(width, 1 | 2 | 4 | 8) || dst % u64::from(width) != 0 {
+                    return Err(Fault::InvalidValue);
+                }
+                let bytes = count.checked_mul(usize::from(width)).ok_or(Fault::InvalidAddress)?;
+                match memory::resolve(user, dst, bytes)? {
+                    Some((region, offset)) => Ok(Task::Fill { region, offset, width, value, count }),
+                    None => Err(Fault::InvalidAddress),
+                }
+            }
+            Op::Delay { ns } => Ok(Task::Delay { ns }),
+            Op::Call { function, arguments } => Ok(Task::Call { function, arguments }),
+        }
+    }
+}
+
+/// A copy of the caller's memory as it is now.
+///
+/// # Safety
+/// `bytes` bytes at `address` must be readable, unless `bytes` is 0.
+unsafe fn read_now(address: usize, bytes: usize) -> Result<Vec<u8>, Fault> {
+    let mut staging = Vec::new();
+    staging.try_reserve_exact(bytes).map_err(|_| Fault::OutOfHostMemory)?;
+    if bytes > 0 {
+        // SAFETY: the source is readable by this function's contract; the target was just reserved with room for as
+        // much, and is initialised up to the length that is set.
+        unsafe {
+            ptr::copy_nonoverlapping(address as *const u8, staging.as_mut_ptr(), bytes);
+            staging.set_len(bytes);
+        }
+    }
+    Ok(staging)
+}
+
+/// Copies between memory that the process's other threads may be writing.
+///
+/// # Safety
+/// Both ranges must be mapped, `dst` writably.
+pub(crate) unsafe fn copy_racing(dst: *mut u8, src: *const u8, bytes: usize) {
+    // SAFETY: both ranges are mapped, by this function's contract. The CPU may write them at the same time through
+    // another mapping of the same pages: that race is what the engine is for, as a real device's copies race too, and
+    // memory holds only bytes, for which every value is valid, so the worst outcome is a mixture of old and new bytes.
+    // `copy` and not `copy_nonoverlapping`, as a caller may name overlapping ranges.
+    unsafe { ptr::copy(src, dst, bytes) };
+}
+
+/// What a running [`Op::Call`] sees: device and pinned memory as it is at that moment. Addresses are looked up when
+/// they are used; memory that was freed, pageable memory and other devices' memory are not there.
+pub struct View<'a> {
+    device: u64,
+    stream: u64,
+    /// Keeps the view inside the call.
+    call: PhantomData<&'a ()>,
+}
+
+impl View<'_> {
+    pub(crate) fn new(device: u64, stream: u64) -> View<'static> {
+        View { device, stream, call: PhantomData }
+    }
+
+    /// Reads `out.len()` bytes at `address` into `out`, which must not be pinned memory.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
+    pub fn read(&self, address: u64, out: &mut [u8]) -> Result<(), Fault> {
+        self.with_bytes(address, out.len(), |bytes| {
+            // SAFETY: with_bytes gives as many mapped bytes as `out` has room for.
+            unsafe { copy_racing(out.as_mut_ptr(), bytes, out.len()) }
+        })
+    }
+
+    /// Writes `data` at `address`.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
+    pub fn write(&self, address: u64, data: &[u8]) -> Result<(), Fault> {
+        self.with_bytes(address, data.len(), |bytes| {
+            // SAFETY: with_bytes gives as many mapped bytes as `data` has, of the engine's alias, which is writable.
+            unsafe { copy_racing(bytes.cast_mut(), data.as_ptr(), data.len()) }
+        })
+    }
+
+    /// Hands `f` a pointer to `bytes` bytes at `address`, valid during `f` only. The memory stays mapped meanwhile even
+    /// if it is freed, and may change at any time.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
+    pub fn with_bytes<R>(&self, address: u64, bytes: usize, f: impl FnOnce(*const u8) -> R) -> Result<R, Fault> {
+        match memory::resolve(self.device, address, bytes)? {
+            Some((region, offset)) => Ok(f(region.at(offset))),
+            None => Err(Fault::InvalidAddress),
+        }
+    }
+
+    /// The stream that runs the call.
+    pub fn stream_id(&self) -> u64 {
+        self.stream
+    }
+}
+
+/// The direction of a copy between two places.
+pub(crate) fn direction(dst: &Place, src: &Place) -> Direction {
+    Direction::of(dst.kind(), src.kind())
+}

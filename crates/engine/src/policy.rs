@@ -1,0 +1,155 @@
+//! The engine's rules in one place: what orders what, who reads memory when, and the fault codes. A face that imitates
+//! a particular driver adds its own rules and codes here and leaves the machinery alone.
+//!
+//! # Order
+//! | rule | |
+//! |---|---|
+//! | operations of one stream | one at a time, in the order they were submitted |
+//! | operations of two streams | no order, unless one waits for an event that the other records |
+//! | a wait | for the event's newest record when the wait was submitted; a later record does not move it |
+//! | a wait for a never recorded event | passes at once |
+//! | a wait for a record that failed | passes: failure is reported by the event, it does not stop other streams |
+//! | a wait for a record of a device that was lost | passes, and counts as failed |
+//! | a free | not ordered: it returns at once, and the memory goes when the last queued operation on it has run |
+//! | an implicit ("default") stream | there is none |
+//!
+//! # Who reads and writes when
+//! | memory | as a source | as a target |
+//! |---|---|---|
+//! | device, pinned | when the copy runs, in up to four pieces over its modelled time | when the copy runs |
+//! | pageable, `Staged` | during the submission | when the copy runs |
+//! | pageable, `Late` | when the copy runs | when the copy runs |
+//! | device memory of another device | refused: `InvalidAddress` | refused: `InvalidAddress` |
+//! | pinned memory of another device | as this device's | as this device's |
+//!
+//! Only copies between host and device memory take the link's time.
+//!
+//! # Failure
+//! | what failed | effect |
+//! |---|---|
+//! | a bad address or value | the submission is refused, nothing is queued, nothing is counted |
+//! | an armed fault at submission | the submission is refused with `OperationFailed`, nothing is queued |
+//! | an armed fault at execution, or a call that panics | the stream goes on; the tag is remembered for the next record with that tag, whose event then reports `Failed`. An armed operation has no effect at all (a wait does not wait) |
+//! | a lost device | running operations stop where they are, queued ones are dropped, their events report `Lost` |
+
+use std::fmt;
+
+use crate::config::{MemoryKind, Pageable};
+use crate::event::EventState;
+
+/// Why a request was refused or did not finish.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fault {
+    /// An argument that can never be right (zero bytes to allocate, a null pointer, a fill of three-byte elements).
+    InvalidValue,
+    /// An address range that is not wholly inside one allocation, was freed, or belongs to another device.
+    InvalidAddress,
+    /// The device's memory limit or the system's memory is used up.
+    OutOfDeviceMemory,
+    /// The pinned memory limit or the system's memory is used up.
+    OutOfHostMemory,
+    /// A fault armed by [`Device::fail_operation`](crate::Device::fail_operation).
+    OperationFailed,
+    /// The device was lost; nothing runs on it again.
+    DeviceLost,
+    /// The deadline passed first.
+    Timeout,
+    /// The device was closed.
+    Closed,
+    /// The system gave no thread.
+    NoResources,
+}
+
+impl Fault {
+    /// A stable number for each fault; 0 is left for success.
+    pub fn code(self) -> i32 {
+        match self {
+            Fault::InvalidValue => 1,
+            Fault::InvalidAddress => 2,
+            Fault::OutOfDeviceMemory => 3,
+            Fault::OutOfHostMemory => 4,
+            Fault::OperationFailed => 5,
+            Fault::DeviceLost => 6,
+            Fault::Timeout => 7,
+            Fault::Closed => 8,
+            Fault::NoResources => 9,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::InvalidValue => "invalid value",
+            Fault::InvalidAddress => "address range is not inside one live allocation",
+            Fault::OutOfDeviceMemory => "out of device memory",
+            Fault::OutOfHostMemory => "out of host memory",
+            Fault::OperationFailed => "operation failed",
+            Fault::DeviceLost => "device lost",
+            Fault::Timeout => "timed out",
+            Fault::Closed => "device closed",
+            Fault::NoResources => "no thread to be had",
+        })
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Which way a copy goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Direction {
+    ToDevice,
+    FromDevice,
+    WithinDevice,
+    OnHost,
+}
+
+impl Direction {
+    /// `None` is pageable memory, which is the host's, as pinned memory is.
+    pub(crate) fn of(target: Option<MemoryKind>, source: Option<MemoryKind>) -> Direction {
+        let on_device = |kind| kind == Some(MemoryKind::Device);
+        match (on_device(target), on_device(source)) {
+            (true, false) => Direction::ToDevice,
+            (false, true) => Direction::FromDevice,
+            (true, true) => Direction::WithinDevice,
+            (false, false) => Direction::OnHost,
+        }
+    }
+
+    /// Whether the copy takes the link's latency and bandwidth.
+    pub(crate) fn crosses_link(self) -> bool {
+        matches!(self, Direction::ToDevice | Direction::FromDevice)
+    }
+}
+
+/// Whether a stream takes more work. Loss is reported before closing: it is the news the caller needs.
+pub(crate) fn admit(lost: bool, closed: bool) -> Result<(), Fault> {
+    match (lost, closed) {
+        (true, _) => Err(Fault::DeviceLost),
+        (false, true) => Err(Fault::Closed),
+        (false, false) => Ok(()),
+    }
+}
+
+/// Whether an operation of device `user` may name memory of `kind` that device `owner` allocated.
+pub(crate) fn may_use(user: u64, owner: u64, kind: MemoryKind) -> bool {
+    user == owner || kind == MemoryKind::Pinned
+}
+
+/// Whether a pageable source is read during the submission.
+pub(crate) fn stages(pageable: Pageable) -> bool {
+    pageable == Pageable::Staged
+}
+
+/// Whether a device-side wait that ended in `state` counts as failed.
+pub(crate) fn wait_failed(state: EventState) -> bool {
+    state == EventState::Lost
+}
+
+/// What running out of memory of `kind` is called.
+pub(crate) fn out_of_memory(kind: MemoryKind) -> Fault {
+    match kind {
+        MemoryKind::Device => Fault::OutOfDeviceMemory,
+        MemoryKind::Pinned => Fault::OutOfHostMemory,
+    }
+}

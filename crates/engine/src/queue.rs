@@ -1,0 +1,194 @@
+//! A stream's queue, shared by its handles, its worker and its device.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::device::Core;
+use crate::event::{EventState, Mark};
+use crate::faults::FailWhen;
+use crate::operation::Task;
+use crate::policy::{self, Fault};
+
+/// Operations that a stream holds without asking the system for memory.
+const ROOM: usize = 1024;
+
+/// A queued operation.
+pub(crate) struct Item {
+    pub(crate) task: Task,
+    pub(crate) tag: u64,
+    /// Struck by an armed fault: has no effect.
+    pub(crate) doomed: bool,
+}
+
+/// What the queue's lock protects.
+pub(crate) struct State {
+    pub(crate) items: VecDeque<Item>,
+    pub(crate) submitted: u64,
+    pub(crate) finished: u64,
+    pub(crate) busy: bool,
+    /// The record that is running, so that a loss can end it at once.
+    pub(crate) recording: Option<(Arc<Mark>, u64)>,
+    /// The threads that hold the stream, one entry for each hold.
+    pub(crate) holders: Vec<u64>,
+    /// No more work is taken; the worker ends when it has run what is queued.
+    pub(crate) closing: bool,
+    /// The worker is parked for want of work and must be woken.
+    pub(crate) asleep: bool,
+    waiters: usize,
+}
+
+pub(crate) struct Queue {
+    pub(crate) id: u64,
+    /// Number among the device's streams, in the order they were made.
+    pub(crate) ordinal: u64,
+    pub(crate) device: Arc<Core>,
+    pub(crate) state: Mutex<State>,
+    /// Changes whenever the worker may have something to do, so that it can spin without the lock.
+    pub(crate) pokes: AtomicU64,
+    pub(crate) worker: OnceLock<Thread>,
+    pub(crate) ended: Arc<AtomicBool>,
+    progress: Condvar,
+}
+
+impl Queue {
+    pub(crate) fn new(id: u64, ordinal: u64, device: Arc<Core>) -> Queue {
+        Queue {
+            id,
+            ordinal,
+            device,
+            state: Mutex::new(State {
+                items: VecDeque::with_capacity(ROOM),
+                submitted: 0,
+                finished: 0,
+                busy: false,
+                recording: None,
+                holders: Vec::with_capacity(4),
+                closing: false,
+                asleep: false,
+                waiters: 0,
+            }),
+            pokes: AtomicU64::new(0),
+            worker: OnceLock::new(),
+            ended: Arc::new(AtomicBool::new(false)),
+            progress: Condvar::new(),
+        }
+    }
+
+    /// Queues what `make` gives, unless the stream takes no work or an armed fault strikes; only then is `make` called.
+    pub(crate) fn push(
+        &self,
+        kind: crate::operation::OpKind,
+        tag: u64,
+        make: impl FnOnce() -> Task,
+    ) -> Result<(), Fault> {
+        let mut state = self.state.lock();
+        policy::admit(self.device.is_lost(), state.closing)?;
+        if state.items.len() == state.items.capacity() {
+            state.items.try_reserve(ROOM).map_err(|_| Fault::OutOfHostMemory)?;
+        }
+        let struck = self.device.armory.strike(kind);
+        if struck == Some(FailWhen::Submission) {
+            self.device.tallies.refused.add(kind);
+            return Err(Fault::OperationFailed);
+        }
+        state.items.push_back(Item { task: make(), tag, doomed: struck.is_some() });
+        state.submitted += 1;
+        self.device.tallies.submitted.add(kind);
+        self.poke(state);
+        Ok(())
+    }
+
+    /// Tells the worker to look at the queue again, and lets the lock go.
+    pub(crate) fn poke(&self, mut state: MutexGuard<'_, State>) {
+        self.pokes.fetch_add(1, Ordering::Release);
+        let asleep = std::mem::replace(&mut state.asleep, false);
+        drop(state);
+        if asleep {
+            self.wake();
+        }
+    }
+
+    /// Interrupts whatever the worker sleeps for.
+    pub(crate) fn wake(&self) {
+        // Not set yet means that the worker is still starting, and will look before it sleeps.
+        if let Some(worker) = self.worker.get() {
+            worker.unpark();
+        }
+    }
+
+    /// Called by the worker when its operation and all it refers to are gone.
+    pub(crate) fn finish(&self, state: &mut State) {
+        state.finished += 1;
+        state.busy = false;
+        state.recording = None;
+        if state.waiters > 0 {
+            self.progress.notify_all();
+        }
+    }
+
+    /// Drops what is queued and ends its records as lost; the device is marked as lost already.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state.lock();
+        if let Some((mark, generation)) = state.recording.take() {
+            mark.end(generation, EventState::Lost);
+        }
+        for item in &state.items {
+            self.device.tallies.dropped.add(item.task.kind());
+            if let Task::Record { mark, generation } = &item.task {
+                mark.end(*generation, EventState::Lost);
+            }
+        }
+        let items = std::mem::take(&mut state.items);
+        self.progress.notify_all();
+        self.poke(state);
+        // The worker may be parked in an operation, for which it does not count as asleep.
+        self.wake();
+        drop(items);
+    }
+
+    /// Takes no more work; `release` also lets go of all holds.
+    pub(crate) fn stop(&self, release: bool) {
+        let mut state = self.state.lock();
+        state.closing = true;
+        if release {
+            state.holders.clear();
+        }
+        self.poke(state);
+    }
+
+    /// Operations submitted so far.
+    pub(crate) fn submitted(&self) -> u64 {
+        self.state.lock().submitted
+    }
+
+    /// Waits until that many operations have run.
+    pub(crate) fn wait_for(&self, count: u64, deadline: Option<Instant>) -> Result<(), Fault> {
+        let mut state = self.state.lock();
+        state.waiters += 1;
+        let mut late = false;
+        let result = loop {
+            if self.device.is_lost() {
+                break Err(Fault::DeviceLost);
+            }
+            if state.finished >= count {
+                break Ok(());
+            }
+            if late {
+                break Err(Fault::Timeout);
+            }
+            match deadline {
+                Some(deadline) => {
+                    late = self.progress.wait_until(&mut state, deadline).timed_out();
+                }
+                None => self.progress.wait(&mut state),
+            }
+        };
+        state.waiters -= 1;
+        result
+    }
+}
