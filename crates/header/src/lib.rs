@@ -1,1 +1,124 @@
-//! placeholder
+//! Makes `include/gpubuf/gpubuf.h` from the sources in `src/ffi`.
+//!
+//! The generator is a crate of its own so that nobody who only builds the library has to compile it.
+
+use std::path::{Path, PathBuf};
+
+/// What to run when the header no longer matches the sources.
+pub const REFRESH: &str = "GPUBUF_BLESS=1 cargo test -p gpubuf-header";
+
+/// The macro `cbindgen.toml` gives to what only exists with the feature `mutants`.
+const TEST_ONLY_MACRO: &str = "GPUBUF_ONLY_IN_TESTS";
+
+/// The root of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate is in crates/header").to_path_buf()
+}
+
+/// The header in git.
+#[must_use]
+pub fn header_path() -> PathBuf {
+    root().join("include/gpubuf/gpubuf.h")
+}
+
+/// The text the header must have.
+///
+/// # Errors
+/// A sentence that says which file cannot be read, or what cbindgen did not understand.
+pub fn generate() -> Result<String, String> {
+    let root = root();
+    let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
+    config.after_includes.get_or_insert_with(String::new).push_str(&version_macros());
+    // cbindgen follows the `mod` lines from here: their order is the order of the functions in the header.
+    let builder = cbindgen::Builder::new().with_config(config).with_src(root.join("src/ffi/mod.rs"));
+    let mut text = Vec::new();
+    builder.generate().map_err(|error| format!("cbindgen: {error}"))?.write(&mut text);
+    let text = String::from_utf8(text).map_err(|error| format!("cbindgen: {error}"))?;
+    Ok(for_c_readers(&without_test_only(&text)))
+}
+
+/// The version of the workspace as macros: a header cannot name another version than the library.
+fn version_macros() -> String {
+    let parts = [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH")];
+    let [major, minor, patch] = parts.map(|part| part.parse::<u32>().expect("cargo checks the version"));
+    format!(
+        "\n\n/** The version of this header; gpubuf_version_number() has the version of the loaded library. */\n\
+         #define GPUBUF_VERSION_MAJOR {major}\n\
+         #define GPUBUF_VERSION_MINOR {minor}\n\
+         #define GPUBUF_VERSION_PATCH {patch}\n\
+         /** major * 1000000 + minor * 1000 + patch */\n\
+         #define GPUBUF_VERSION_NUMBER {}\n",
+        major * 1_000_000 + minor * 1_000 + patch
+    )
+}
+
+/// Drops the blocks `#if defined(GPUBUF_ONLY_IN_TESTS)` .. `#endif`.
+fn without_test_only(text: &str) -> String {
+    let opening = format!("#if defined({TEST_ONLY_MACRO})");
+    let mut kept = String::with_capacity(text.len());
+    let mut dropping = false;
+    for line in text.lines() {
+        dropping |= line == opening;
+        if !dropping {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        dropping &= line != "#endif";
+    }
+    kept
+}
+
+/// Turns the rustdoc that cbindgen copies word for word into what a C reader and doxygen expect: headings become `@par`,
+/// links become plain names, comments that hold one line take one line, and types go by their typedef.
+fn for_c_readers(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let comment = line.trim_start();
+        if !(comment.starts_with("* ") || comment.starts_with("*/")) {
+            let line = line.trim_end();
+            if !(line.is_empty() && lines.last().is_none_or(|last| last.is_empty())) {
+                lines.push(if line.starts_with("typedef struct") {
+                    line.to_owned()
+                } else {
+                    line.replace("struct gpubuf_", "gpubuf_")
+                });
+            }
+            continue;
+        }
+        let indent = &line[..line.len() - comment.len()];
+        if comment == "*/" && lines.len() >= 2 && lines[lines.len() - 2].trim() == "/**" {
+            let only = lines.pop().expect("two lines");
+            let only = only.trim_start().trim_start_matches('*').trim().to_owned();
+            let start = lines.pop().expect("two lines");
+            lines.push(format!("{} {only} */", start.trim_end()));
+            continue;
+        }
+        let line = match comment.strip_prefix("* # ") {
+            Some(heading) => format!("{indent}* @par {heading}"),
+            None => line.replace("[`", "`").replace("`]", "`"),
+        };
+        lines.push(line.trim_end().to_owned());
+    }
+    let mut text = lines.join("\n");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_only_blocks_go_and_the_rest_stays() {
+        let text = "a\n\n#if defined(GPUBUF_ONLY_IN_TESTS)\nb\n#endif\n\n#if defined(X)\nc\n#endif\n";
+        assert_eq!(without_test_only(text), "a\n\n\n#if defined(X)\nc\n#endif\n");
+    }
+
+    #[test]
+    fn comments_are_for_c_readers() {
+        let text = "/**\n * One line, see [`gpubuf_x`].\n */\n\n\nint a(struct gpubuf_b);\n/**\n * Two\n *\n * # Safety\n * lines\n */\nint b;\n";
+        let wanted = "/** One line, see `gpubuf_x`. */\n\nint a(gpubuf_b);\n/**\n * Two\n *\n * @par Safety\n * lines\n */\nint b;\n";
+        assert_eq!(for_c_readers(text), wanted);
+    }
+}

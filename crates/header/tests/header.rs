@@ -1,0 +1,34 @@
+//! The header in git is the one the sources give.
+
+use gpubuf_header::{REFRESH, generate, header_path};
+use std::fs;
+
+#[test]
+fn the_header_in_git_is_the_generated_one() {
+    let wanted = generate().unwrap_or_else(|error| panic!("no header: {error}"));
+    let path = header_path();
+    if std::env::var_os("GPUBUF_BLESS").is_some_and(|value| value == "1") {
+        fs::create_dir_all(path.parent().expect("a directory")).expect("include/gpubuf can be made");
+        fs::write(&path, &wanted).expect("the header can be written");
+        return;
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let different = wanted.lines().zip(found.lines()).position(|(wanted, found)| wanted != found);
+    let line = different.unwrap_or_else(|| wanted.lines().count().min(found.lines().count()));
+    assert!(
+        wanted == found,
+        "include/gpubuf/gpubuf.h does not match src/ffi, first at line {}:\n  in git:    {}\n  generated: {}\nrefresh it with\n  {REFRESH}\n",
+        line + 1,
+        found.lines().nth(line).unwrap_or("(end)"),
+        wanted.lines().nth(line).unwrap_or("(end)"),
+    );
+}
+
+#[test]
+fn nothing_of_a_test_build_is_in_the_header() {
+    let text = generate().unwrap_or_else(|error| panic!("no header: {error}"));
+    assert!(
+        !text.contains("mutant") && !text.contains("ONLY_IN_TESTS"),
+        "a function of the feature `mutants` is in the header"
+    );
+}
