@@ -1,1 +1,13 @@
-//! placeholder
+//! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
+//!
+//! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
+//! `fence` < `buffer`, `pinned`, `pool` < `slots` < `report` < `ffi`.
+
+pub mod backend;
+pub mod config;
+pub mod dtype;
+pub mod error;
+pub mod fence;
+pub mod ops;
+pub mod stats;
+pub mod sync;

@@ -1,0 +1,304 @@
+//! The host backend: an emulated device, truly asynchronous, one face of the emulation engine.
+
+use super::{
+    BackendKind, DeviceBackend, EventBackend, EventState, RawMemory, StreamBackend, allocate_pageable, free_pageable,
+};
+use crate::config::Placement;
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::sync::Arc;
+use gpubuf_engine as engine;
+use std::any::Any;
+use std::str::FromStr;
+use std::time::Instant;
+
+/// Emulated devices there are: `GPUBUF_HOST_DEVICES`, 1 if unset.
+pub fn device_count() -> Result<u32> {
+    Ok(from_environment("GPUBUF_HOST_DEVICES")?.unwrap_or(1))
+}
+
+/// An emulated device. Each open makes one of its own: nothing is shared with other opens of the same ordinal.
+pub struct HostDevice {
+    device: engine::Device,
+}
+
+/// A stream of an emulated device.
+pub struct HostStream {
+    stream: engine::Stream,
+}
+
+struct HostEvent {
+    event: engine::Event,
+}
+
+impl HostDevice {
+    /// Opens emulated device `ordinal`, with the settings of the `GPUBUF_HOST_` variables.
+    pub fn open(ordinal: u32) -> Result<HostDevice> {
+        let count = device_count()?;
+        if ordinal >= count {
+            return fail!(
+                NotFound,
+                "host device {ordinal} does not exist: there are {count} (0 to {}); GPUBUF_HOST_DEVICES sets how many",
+                count.saturating_sub(1)
+            );
+        }
+        let mut config = engine::Config { name: format!("emulated device {ordinal}"), ..Default::default() };
+        if let Some(bytes) = from_environment("GPUBUF_HOST_DEVICE_MEMORY")? {
+            config.device_memory_bytes = bytes;
+        }
+        if let Some(bytes) = from_environment("GPUBUF_HOST_PINNED_MEMORY")? {
+            config.pinned_memory_bytes = bytes;
+        }
+        if let Some(ns) = from_environment("GPUBUF_HOST_LATENCY_NS")? {
+            config.link_latency_ns = ns;
+        }
+        if let Some(rate) = from_environment("GPUBUF_HOST_BANDWIDTH")? {
+            config.link_bandwidth = rate;
+        }
+        if let Some(ns) = from_environment("GPUBUF_HOST_DELAY_NS")? {
+            config.delay = engine::Delay::Fixed { ns };
+        }
+        if let Some(max_ns) = from_environment("GPUBUF_HOST_DELAY_MAX_NS")? {
+            let seed = from_environment("GPUBUF_HOST_DELAY_SEED")?.unwrap_or(0);
+            config.delay = engine::Delay::Seeded { seed, max_ns };
+        }
+        match std::env::var("GPUBUF_HOST_PAGEABLE").as_deref() {
+            Err(_) | Ok("") | Ok("staged") => {}
+            Ok("late") => config.pageable = engine::Pageable::Late,
+            Ok(other) => return fail!(InvalidArgument, "GPUBUF_HOST_PAGEABLE={other} is not staged or late"),
+        }
+        let device = engine::Device::new(config).map_err(|fault| from_fault(fault, "opening an emulated device"))?;
+        if let Ok(text) = std::env::var("GPUBUF_HOST_FAIL_OPERATION")
+            && !text.is_empty()
+        {
+            let (kind, nth, when) = parse_failure(&text)?;
+            device.fail_operation(kind, nth, when);
+        }
+        Ok(HostDevice { device })
+    }
+
+    /// The engine's device, for the test kit.
+    pub fn engine(&self) -> &engine::Device {
+        &self.device
+    }
+}
+
+impl HostStream {
+    /// The engine's stream, for the test kit.
+    pub fn engine(&self) -> &engine::Stream {
+        &self.stream
+    }
+
+    /// Queues a delay, as a kernel would take.
+    pub fn delay(&self, ns: u64) -> Result<()> {
+        // SAFETY: a delay touches no memory.
+        unsafe { self.stream.submit(engine::Op::Delay { ns }, 0) }.map_err(|f| from_fault(f, "queueing a delay"))
+    }
+
+    /// Queues a function that runs in stream order and sees memory as it is then.
+    pub fn call(&self, function: fn(&engine::View<'_>, [usize; 2]), arguments: [usize; 2]) -> Result<()> {
+        // SAFETY: the engine gives the function a view; what it does with its arguments is the caller's promise.
+        unsafe { self.stream.submit(engine::Op::Call { function, arguments }, 0) }
+            .map_err(|f| from_fault(f, "queueing a function"))
+    }
+}
+
+impl DeviceBackend for HostDevice {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Host
+    }
+
+    fn name(&self) -> String {
+        self.device.name().to_string()
+    }
+
+    fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+        let kind = match placement {
+            Placement::Pageable => return allocate_pageable(bytes),
+            Placement::Pinned | Placement::Uva => engine::MemoryKind::Pinned,
+            Placement::Device => engine::MemoryKind::Device,
+            Placement::None | Placement::Managed => {
+                return fail!(Unsupported, "the host backend has no {} memory", placement.name());
+            }
+        };
+        let got = self.device.allocate(kind, bytes).map_err(|fault| {
+            from_fault(fault, format_args!("allocating {bytes} bytes of {} memory", placement.name()))
+        })?;
+        Ok(RawMemory { placement, host: got.host, device: got.device, bytes })
+    }
+
+    unsafe fn free(&self, memory: RawMemory) {
+        match memory.placement {
+            // SAFETY: the caller's promise.
+            Placement::Pageable => unsafe { free_pageable(memory) },
+            _ => {
+                let freed = self.device.free(memory.device);
+                debug_assert!(freed.is_ok(), "{memory:?} freed twice: {freed:?}");
+            }
+        }
+    }
+
+    fn create_stream(&self) -> Result<Box<dyn StreamBackend>> {
+        let stream = self.device.create_stream().map_err(|fault| from_fault(fault, "creating a stream"))?;
+        Ok(Box::new(HostStream { stream }))
+    }
+
+    fn create_event(&self) -> Result<Arc<dyn EventBackend>> {
+        Ok(Arc::new(HostEvent { event: self.device.create_event() }))
+    }
+
+    fn is_lost(&self) -> bool {
+        self.device.is_lost()
+    }
+
+    fn synchronize(&self, deadline: Option<Instant>) -> Result<()> {
+        self.device.synchronize(deadline).map_err(|fault| from_fault(fault, "synchronizing the device"))
+    }
+
+    fn close(&self, deadline: Option<Instant>) -> usize {
+        self.device.close(deadline)
+    }
+
+    fn on_worker_thread(&self) -> bool {
+        engine::on_worker_thread()
+    }
+
+    fn emulated(&self) -> Option<&HostDevice> {
+        Some(self)
+    }
+}
+
+impl StreamBackend for HostStream {
+    fn id(&self) -> u64 {
+        self.stream.id()
+    }
+
+    unsafe fn copy(&self, dst: u64, src: u64, bytes: usize, tag: u64) -> Result<()> {
+        // SAFETY: the caller keeps both ranges allocated until the copy has run.
+        unsafe { self.stream.submit(engine::Op::Copy { dst, src, bytes }, tag) }
+            .map_err(|fault| from_fault(fault, format_args!("queueing a copy of {bytes} bytes")))
+    }
+
+    unsafe fn fill(&self, dst: u64, width: usize, value: u64, count: usize, tag: u64) -> Result<()> {
+        // SAFETY: the caller keeps the range allocated until the fill has run.
+        unsafe { self.stream.submit(engine::Op::Fill { dst, width: width as u8, value, count }, tag) }
+            .map_err(|fault| from_fault(fault, format_args!("queueing a fill of {count} elements")))
+    }
+
+    fn record(&self, event: &dyn EventBackend, tag: u64) -> Result<()> {
+        self.stream.record(own(event)?, tag).map_err(|fault| from_fault(fault, "recording an event"))
+    }
+
+    fn wait(&self, event: &dyn EventBackend) -> Result<()> {
+        self.stream.wait_event(own(event)?).map_err(|fault| from_fault(fault, "queueing a wait for an event"))
+    }
+
+    fn is_idle(&self) -> Result<bool> {
+        Ok(self.stream.is_idle())
+    }
+
+    fn synchronize(&self, deadline: Option<Instant>) -> Result<()> {
+        self.stream.synchronize(deadline).map_err(|fault| from_fault(fault, "synchronizing a stream"))
+    }
+
+    fn is_capturing(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn held_by_this_thread(&self) -> bool {
+        self.stream.held_by_this_thread()
+    }
+
+    fn emulated(&self) -> Option<&HostStream> {
+        Some(self)
+    }
+}
+
+impl EventBackend for HostEvent {
+    fn query(&self) -> EventState {
+        from_state(self.event.query())
+    }
+
+    fn failed(&self) -> bool {
+        self.event.query() == engine::EventState::Failed
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> EventState {
+        self.event.wait(deadline).map_or(EventState::Pending, from_state)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn own(event: &dyn EventBackend) -> Result<&engine::Event> {
+    match event.as_any().downcast_ref::<HostEvent>() {
+        Some(event) => Ok(&event.event),
+        None => fail!(Internal, "an event of another backend reached the host backend"),
+    }
+}
+
+fn from_state(state: engine::EventState) -> EventState {
+    match state {
+        engine::EventState::Complete => EventState::Complete,
+        engine::EventState::Pending => EventState::Pending,
+        engine::EventState::Failed => EventState::Failed,
+        engine::EventState::Lost => EventState::Lost,
+    }
+}
+
+#[cold]
+fn from_fault(fault: engine::Fault, doing: impl std::fmt::Display) -> Error {
+    let status = match fault {
+        engine::Fault::InvalidValue | engine::Fault::InvalidAddress => Status::InvalidArgument,
+        engine::Fault::OutOfDeviceMemory => Status::OutOfDeviceMemory,
+        engine::Fault::OutOfHostMemory | engine::Fault::NoResources => Status::OutOfHostMemory,
+        engine::Fault::OperationFailed => Status::CopyFailed,
+        engine::Fault::DeviceLost => Status::DeviceLost,
+        engine::Fault::Timeout => Status::Timeout,
+        engine::Fault::Closed => Status::ShutDown,
+    };
+    Error::new(status, format!("{doing}: {fault} (emulated device)"))
+}
+
+/// A `GPUBUF_HOST_` number; unset or empty is `None`.
+fn from_environment<T: FromStr>(name: &str) -> Result<Option<T>> {
+    match std::env::var(name) {
+        Err(_) => Ok(None),
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => fail!(InvalidArgument, "{name}={text} is not a number it can take"),
+        },
+    }
+}
+
+fn parse_failure(text: &str) -> Result<(Option<engine::OpKind>, u64, engine::FailWhen)> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let wrong = || {
+        Error::new(
+            Status::InvalidArgument,
+            format!(
+                "GPUBUF_HOST_FAIL_OPERATION={text} is not kind:nth:when, as in copy:3:execution (kinds any, copy, fill, delay, call, record, wait; when submission or execution)"
+            ),
+        )
+    };
+    let [kind, nth, when] = parts[..] else { return Err(wrong()) };
+    let kind = match kind {
+        "any" => None,
+        "copy" => Some(engine::OpKind::Copy),
+        "fill" => Some(engine::OpKind::Fill),
+        "delay" => Some(engine::OpKind::Delay),
+        "call" => Some(engine::OpKind::Call),
+        "record" => Some(engine::OpKind::Record),
+        "wait" => Some(engine::OpKind::Wait),
+        _ => return Err(wrong()),
+    };
+    let when = match when {
+        "submission" => engine::FailWhen::Submission,
+        "execution" => engine::FailWhen::Execution,
+        _ => return Err(wrong()),
+    };
+    Ok((kind, nth.parse().map_err(|_| wrong())?, when))
+}

@@ -1,0 +1,207 @@
+//! What a device must be able to do: memory, streams, events. Nothing here knows who may touch what when.
+
+pub mod host;
+
+use crate::config::Placement;
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::sync::Arc;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::any::Any;
+use std::time::Instant;
+
+/// Which backend a device belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum BackendKind {
+    /// The NVIDIA driver, loaded at run time.
+    Cuda = 1,
+    /// The emulated device.
+    Host = 2,
+}
+
+impl BackendKind {
+    /// The backend's name, as `GPUBUF_BACKEND` spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BackendKind::Cuda => "cuda",
+            BackendKind::Host => "host",
+        }
+    }
+}
+
+/// An allocation as plain data. Whoever holds it must see that it is freed once, after its last use.
+#[derive(Clone, Copy, Debug)]
+pub struct RawMemory {
+    /// Where it lives.
+    pub placement: Placement,
+    /// The CPU's address; null for device memory.
+    pub host: *mut u8,
+    /// The device's address; 0 for pageable memory, and for pinned memory that is not asked for it.
+    pub device: u64,
+    /// Its size.
+    pub bytes: usize,
+}
+
+// SAFETY: plain numbers; the library's fences, not the type, decide who may go through the pointer.
+unsafe impl Send for RawMemory {}
+// SAFETY: as above.
+unsafe impl Sync for RawMemory {}
+
+/// What an event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventState {
+    /// The work before the record is not done.
+    Pending,
+    /// It is done.
+    Complete,
+    /// It is done, and the copy it belongs to failed: the target holds no promised bytes.
+    Failed,
+    /// The device was lost before it was proven.
+    Lost,
+}
+
+/// One device.
+pub trait DeviceBackend: Send + Sync {
+    /// Which backend.
+    fn kind(&self) -> BackendKind;
+    /// The device's name, for people.
+    fn name(&self) -> String;
+    /// Zeroed memory of that placement, page-locked where the placement says so.
+    fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory>;
+    /// Gives memory back.
+    ///
+    /// # Safety
+    /// `memory` came from `allocate` of this device, was not freed before, and neither the CPU nor the device uses it.
+    unsafe fn free(&self, memory: RawMemory);
+    /// A new stream.
+    fn create_stream(&self) -> Result<Box<dyn StreamBackend>>;
+    /// A new event that carries no timing.
+    fn create_event(&self) -> Result<Arc<dyn EventBackend>>;
+    /// Whether the device is lost.
+    fn is_lost(&self) -> bool;
+    /// Waits for all work of all streams; `None` has no deadline.
+    fn synchronize(&self, deadline: Option<Instant>) -> Result<()>;
+    /// Ends the device: no more work. Returns how many workers had not ended by the deadline.
+    fn close(&self, deadline: Option<Instant>) -> usize;
+    /// True in a function that runs on a stream or a worker, where a wait could never end.
+    fn on_worker_thread(&self) -> bool;
+    /// The emulated device behind it, for the test kit.
+    fn emulated(&self) -> Option<&host::HostDevice> {
+        None
+    }
+}
+
+/// One stream: work runs in order of submission.
+pub trait StreamBackend: Send + Sync {
+    /// A number that no other stream of the process has, had, or will have.
+    fn id(&self) -> u64;
+    /// Queues a copy between any two addresses the device can reach, or host memory of any kind.
+    /// A failure when it runs is told by the next record with the same `tag`.
+    ///
+    /// # Safety
+    /// Both ranges stay allocated until the copy has run.
+    unsafe fn copy(&self, target: u64, source: u64, bytes: usize, tag: u64) -> Result<()>;
+    /// Queues `count` elements of `width` (1, 2, 4, 8) bytes.
+    ///
+    /// # Safety
+    /// The range stays allocated until the fill has run.
+    unsafe fn fill(&self, target: u64, width: usize, value: u64, count: usize, tag: u64) -> Result<()>;
+    /// Records the event after all work queued so far.
+    fn record(&self, event: &dyn EventBackend, tag: u64) -> Result<()>;
+    /// Makes work queued from now on wait for the event's latest record.
+    fn wait(&self, event: &dyn EventBackend) -> Result<()>;
+    /// Whether all work is done.
+    fn is_idle(&self) -> Result<bool>;
+    /// Waits for the work queued so far.
+    fn synchronize(&self, deadline: Option<Instant>) -> Result<()>;
+    /// Whether the stream is being captured into a graph: asked of the driver each time.
+    fn is_capturing(&self) -> Result<bool>;
+    /// Whether the test kit holds the stream shut from this very thread.
+    fn held_by_this_thread(&self) -> bool;
+    /// The emulated stream behind it, for the test kit.
+    fn emulated(&self) -> Option<&host::HostStream> {
+        None
+    }
+}
+
+/// One event, recorded at most once between two stays in its pool.
+pub trait EventBackend: Send + Sync {
+    /// What it says now.
+    fn query(&self) -> EventState;
+    /// Whether it completed as failed. A plain load, never a driver call.
+    fn failed(&self) -> bool;
+    /// Waits until it is not pending, or the deadline: then `Pending`.
+    fn wait(&self, deadline: Option<Instant>) -> EventState;
+    /// For the backend's own use.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A device opened, and why this one.
+pub struct Opened {
+    /// The device.
+    pub backend: Arc<dyn DeviceBackend>,
+    /// The reason for the choice, for people.
+    pub reason: String,
+}
+
+/// How many devices a backend has; `None` is what `auto` would take.
+pub fn device_count(kind: Option<BackendKind>) -> Result<u32> {
+    match choose(kind)?.0 {
+        BackendKind::Host => host::device_count(),
+        BackendKind::Cuda => Ok(0),
+    }
+}
+
+/// Opens device `ordinal` of a backend; `None` chooses: `GPUBUF_BACKEND` if set, else the best there is.
+pub fn open(kind: Option<BackendKind>, ordinal: u32) -> Result<Opened> {
+    let (kind, reason) = choose(kind)?;
+    match kind {
+        BackendKind::Host => Ok(Opened { backend: Arc::new(host::HostDevice::open(ordinal)?), reason }),
+        BackendKind::Cuda => fail!(DriverMissing, "{NO_CUDA}"),
+    }
+}
+
+const NO_CUDA: &str = "the cuda backend is not built into this version: use GPUBUF_BACKEND_HOST or GPUBUF_BACKEND_AUTO";
+
+fn choose(kind: Option<BackendKind>) -> Result<(BackendKind, String)> {
+    if let Some(kind) = kind {
+        return Ok((kind, format!("{}: asked for by the caller", kind.name())));
+    }
+    match std::env::var("GPUBUF_BACKEND").as_deref() {
+        Err(_) | Ok("") | Ok("auto") => {
+            Ok((BackendKind::Host, "host: the cuda backend is not built into this version".into()))
+        }
+        Ok("host") => Ok((BackendKind::Host, "host: GPUBUF_BACKEND=host".into())),
+        Ok("cuda") => Ok((BackendKind::Cuda, "cuda: GPUBUF_BACKEND=cuda".into())),
+        Ok(other) => {
+            fail!(InvalidArgument, "GPUBUF_BACKEND={other} is not known: use auto, cuda or host")
+        }
+    }
+}
+
+const PAGE: usize = 4096;
+
+/// Ordinary host memory, zeroed and page-aligned.
+pub(crate) fn allocate_pageable(bytes: usize) -> Result<RawMemory> {
+    let none =
+        || Error::new(Status::OutOfHostMemory, format!("{bytes} bytes of pageable memory cannot be had: ask for less"));
+    let layout = Layout::from_size_align(bytes, PAGE).map_err(|_| none())?;
+    // SAFETY: the layout is valid and callers never ask for 0 bytes (checked below).
+    let host = if bytes == 0 { std::ptr::null_mut() } else { unsafe { alloc_zeroed(layout) } };
+    if host.is_null() {
+        return Err(none());
+    }
+    Ok(RawMemory { placement: Placement::Pageable, host, device: 0, bytes })
+}
+
+/// Gives back memory of [`allocate_pageable`].
+///
+/// # Safety
+/// It came from there, was not freed before, and nothing uses it.
+pub(crate) unsafe fn free_pageable(memory: RawMemory) {
+    if let Ok(layout) = Layout::from_size_align(memory.bytes, PAGE) {
+        // SAFETY: the caller's promise; size and alignment are those of the allocation.
+        unsafe { dealloc(memory.host, layout) };
+    }
+}

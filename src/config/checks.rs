@@ -1,0 +1,146 @@
+//! The checks of the reuse contract, each by name: every refusal, host wait, device-side wait and deferral built so far.
+//!
+//! `docs/reuse-contract.md` lists them for readers and a test holds the two lists together. With the feature `mutants` a
+//! test can take one check out and see that the check's own test notices; without it, [`on`] is the constant `true`.
+
+macro_rules! checks {
+    ($($variant:ident = $number:literal, $kind:ident, $key:literal, $text:literal;)+) => {
+        /// One check of the contract.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Check { $(#[doc = $text] $variant = $number,)+ }
+
+        impl Check {
+            /// Every check, in the order of its numbers.
+            pub const ALL: &'static [Check] = &[$(Check::$variant),+];
+
+            /// The name used in the contract's list and by its test.
+            pub const fn key(self) -> &'static str {
+                match self { $(Check::$variant => $key,)+ }
+            }
+
+            /// What it does when it acts.
+            pub const fn kind(self) -> Kind {
+                match self { $(Check::$variant => Kind::$kind,)+ }
+            }
+
+            /// One line on what it prevents.
+            pub const fn text(self) -> &'static str {
+                match self { $(Check::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+/// What a check does when it acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Answers a status and changes nothing.
+    Refusal,
+    /// The host waits, up to the deadline.
+    HostWait,
+    /// One stream waits for another; the host does not.
+    DeviceWait,
+    /// Work is put off until it is safe.
+    Deferral,
+}
+
+checks! {
+    WriteGuard = 0, Refusal, "write-guard", "begin_write, copy_in and host fill: no other guard may cover the range (busy)";
+    WriteSealed = 1, Refusal, "write-sealed", "begin_write and copy_in of a sealed UVA side (unfenced)";
+    WriteWaitsReads = 2, HostWait, "write-waits-reads", "begin_write waits for queued work that reads the range (an h2d copy, a kernel)";
+    WriteWaitsWrites = 3, HostWait, "write-waits-writes", "begin_write waits for queued work that writes the range (a d2h copy)";
+    EndToken = 4, Refusal, "end-token", "end_write and end_read take only the token of an open guard (not begun)";
+    ReadGuard = 5, Refusal, "read-guard", "begin_read: no write guard may cover the range (busy)";
+    ReadSealed = 6, Refusal, "read-sealed", "begin_read of a sealed UVA side whose unseen work may write (unfenced)";
+    ReadWaitsWrites = 7, HostWait, "read-waits-writes", "begin_read waits for queued work that writes the range";
+    UploadGuard = 8, Refusal, "upload-guard", "to_device: no write guard may cover the source range (busy)";
+    UploadWaitsHostWrites = 9, DeviceWait, "upload-waits-host-writes", "to_device waits on the device for a d2h copy on another stream that writes its source";
+    UploadWaitsDeviceUses = 10, DeviceWait, "upload-waits-device-uses", "to_device and device fill wait on the device for every use of the target by other streams";
+    DownloadGuard = 11, Refusal, "download-guard", "to_host: no guard at all may cover the target range (busy)";
+    DownloadWaitsDeviceWrites = 12, DeviceWait, "download-waits-device-writes", "to_host waits on the device for writes of the source by other streams";
+    DownloadWaitsHostUses = 13, DeviceWait, "download-waits-host-uses", "to_host waits on the device for uses of the host target by other streams";
+    DeclaredStreams = 14, DeviceWait, "declared-streams", "streams named with a device address are fenced before conflicting work elsewhere";
+    WrongDevice = 15, Refusal, "wrong-device", "objects of two devices do not mix (wrong device)";
+    BlockingCopy = 16, HostWait, "blocking-copy", "a blocking copy returns only when its bytes have landed";
+    DeadlockCallback = 17, Refusal, "deadlock-callback", "a wait from a function that runs on a stream (would deadlock)";
+    DeadlockHeld = 18, Refusal, "deadlock-held", "a wait for a stream that this thread holds shut (would deadlock)";
+    CopyFailed = 19, Refusal, "copy-failed", "a copy that failed when it ran is reported by the object's next operation (copy failed)";
+    LostQuarantines = 20, Refusal, "lost-quarantines", "uses not proven before the device was lost quarantine the block (device lost, quarantined)";
+    FreeWaits = 21, Deferral, "free-waits", "memory of a destroyed object is freed after its last use only";
+    FreeSealed = 22, Deferral, "free-sealed", "memory whose reader nobody declared is freed only after a drain of the whole device";
+    BorrowOverlap = 23, Refusal, "borrow-overlap", "two wrappers of the same foreign memory (exists)";
+    ReleaseCallbackWaits = 24, Deferral, "release-callback-waits", "the release callback of borrowed storage runs after the last use is proven";
+    DetachWaits = 25, HostWait, "detach-waits", "detach returns borrowed storage only when its uses are proven";
+    AcquireWaits = 26, HostWait, "acquire-waits", "pool acquire waits for every use a recycled block still has";
+    AcquirePrefersProven = 27, HostWait, "acquire-prefers-proven", "pool acquire takes a proven block before one it must wait for";
+    TimeoutKeepsUses = 28, Refusal, "timeout-keeps-uses", "an acquire that times out puts the block back with its uses";
+    AddressGuard = 29, Refusal, "address-guard", "a device address while a write guard is open (busy)";
+    ReleaseSealed = 30, Refusal, "release-sealed", "release of a sealed block (unfenced)";
+    ReleaseGuard = 31, Refusal, "release-guard", "release or fence with a guard open (busy)";
+    HandOver = 32, Deferral, "hand-over", "a block handed to a waiter keeps its uses, and the waiter waits for them";
+    RecordQuarantines = 33, Deferral, "record-quarantines", "a block whose release could not be recorded is quarantined";
+    Exhausted = 34, Refusal, "exhausted", "every block quarantined: acquire and its waiters are told at once (exhausted)";
+    DestroyWakes = 35, Refusal, "destroy-wakes", "destroying a pool wakes its waiters (shut down)";
+    BeginWaits = 36, HostWait, "begin-waits", "a step's begin waits for the copy that still reads its entry";
+    BeginBusy = 37, Refusal, "begin-busy", "begin while every entry is being filled (busy)";
+    StepOrder = 38, Refusal, "step-order", "write, pad, commit and abort after commit (not begun)";
+    CommitSpan = 39, Refusal, "commit-span", "commit with a span open (busy)";
+    CommitUnwritten = 40, Refusal, "commit-unwritten", "commit with a required slot not written in this step (slot unwritten)";
+    CommitUnretired = 41, Refusal, "commit-unretired", "commit while the previous committed step is not retired (not retired)";
+    CommitWaitsRetire = 42, DeviceWait, "commit-waits-retire", "commit waits on the device for the previous step's consumers on other streams";
+    CommitWaitsReadBack = 43, DeviceWait, "commit-waits-read-back", "commit waits on the device for read-backs on other streams";
+    CommitWaitsMarked = 44, DeviceWait, "commit-waits-marked", "a step retired on its commit stream is fenced there when the next one commits elsewhere";
+    ConsumerWaits = 45, DeviceWait, "consumer-waits", "each declared consumer waits on the device for the step's copy";
+    RetireOnce = 46, Refusal, "retire-once", "retire of a ticket that is not the committed step's, or twice (not begun)";
+    ReadBackOrder = 47, Refusal, "read-back-order", "read_back after retire (not begun)";
+    ReadBackBusy = 48, Refusal, "read-back-busy", "read_back while every read-back entry is in use (busy)";
+    ReadBackWaits = 49, HostWait, "read-back-waits", "begin_read of a read-back waits for its copy";
+    LiveGaps = 50, Deferral, "live-gaps", "a copy spans rows that this step did not write only after refilling them from the mirror";
+    TornResends = 51, Deferral, "torn-resends", "after a failed commit the next one sends every slot";
+    FrozenLayout = 52, Refusal, "frozen-layout", "no slot is added after freeze, no step begun before it (frozen)";
+    ReadBackWaitsWriter = 53, DeviceWait, "read-back-waits-writer", "read_back waits on the device for work on other streams that writes its source";
+    RetireAllConsumers = 54, DeviceWait, "retire-all-consumers", "retire fences the union of its streams and the declared consumers";
+}
+
+/// Whether the check is in force.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub const fn on(_check: Check) -> bool {
+    true
+}
+
+#[cfg(feature = "mutants")]
+mod mutants {
+    use super::Check;
+    use crate::sync::{AtomicU64, Ordering};
+
+    static DISABLED: AtomicU64 = AtomicU64::new(0);
+
+    /// Whether the check is in force.
+    pub fn on(check: Check) -> bool {
+        DISABLED.load(Ordering::Relaxed) & (1 << check as u32) == 0
+    }
+
+    /// Takes one check out, for the whole process; `None` puts all back.
+    pub fn disable(check: Option<Check>) {
+        DISABLED.store(check.map_or(0, |c| 1 << c as u32), Ordering::Relaxed);
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use mutants::{disable, on};
+
+#[cfg(test)]
+mod tests {
+    use super::Check;
+
+    #[test]
+    fn numbers_are_dense_and_keys_unique() {
+        for (index, check) in Check::ALL.iter().enumerate() {
+            assert_eq!(*check as usize, index);
+            assert!(Check::ALL[..index].iter().all(|other| other.key() != check.key()));
+        }
+        assert!(Check::ALL.len() <= 64, "one bit each");
+    }
+}

@@ -1,0 +1,134 @@
+//! What callers choose: placements, deadlines, and the limits that are part of the contract.
+
+pub mod checks;
+
+use crate::error::Result;
+use crate::fail;
+use std::time::{Duration, Instant};
+
+/// Where a side of a buffer, or a pool's blocks, live. One list for the whole library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Placement {
+    /// This side does not exist.
+    None = 0,
+    /// Ordinary host memory.
+    Pageable = 1,
+    /// Page-locked host memory: copies are asynchronous, and read it when they run.
+    Pinned = 2,
+    /// Page-locked host memory that kernels read and write in place, by a device-visible address.
+    Uva = 3,
+    /// Device memory.
+    Device = 4,
+    /// Memory that migrates by itself. No backend has it yet.
+    Managed = 5,
+}
+
+impl Placement {
+    /// The placement with this number.
+    pub fn from_code(code: u32) -> Result<Placement> {
+        Ok(match code {
+            0 => Placement::None,
+            1 => Placement::Pageable,
+            2 => Placement::Pinned,
+            3 => Placement::Uva,
+            4 => Placement::Device,
+            5 => Placement::Managed,
+            _ => {
+                return fail!(
+                    InvalidArgument,
+                    "placement {code} is not known: use a GPUBUF_PLACEMENT_ number (0 to 5)"
+                );
+            }
+        })
+    }
+
+    /// The placement's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Placement::None => "none",
+            Placement::Pageable => "pageable",
+            Placement::Pinned => "pinned",
+            Placement::Uva => "uva",
+            Placement::Device => "device",
+            Placement::Managed => "managed",
+        }
+    }
+}
+
+/// `timeout_ns`: do not wait.
+pub const TIMEOUT_TRY: u64 = 0;
+/// `timeout_ns`: the device's default.
+pub const TIMEOUT_DEFAULT: u64 = i64::MAX as u64 - 1;
+/// `timeout_ns`: no deadline. Every larger value means the same.
+pub const TIMEOUT_INFINITE: u64 = i64::MAX as u64;
+/// `count`: everything from `first` on.
+pub const ALL: u64 = i64::MAX as u64;
+/// The default deadline of a device: 10 s.
+pub const DEFAULT_TIMEOUT_NS: u64 = 10_000_000_000;
+
+/// How long a call may wait for the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// Not at all: what is not done yet is `busy`.
+    Try,
+    /// Until this much time has passed.
+    Within(Duration),
+    /// For ever.
+    Infinite,
+}
+
+impl Timeout {
+    /// Reads a `timeout_ns` argument; `default_ns` is the device's.
+    pub fn from_ns(timeout_ns: u64, default_ns: u64) -> Timeout {
+        match timeout_ns {
+            TIMEOUT_TRY => Timeout::Try,
+            TIMEOUT_DEFAULT => Timeout::from_ns(default_ns.max(1), DEFAULT_TIMEOUT_NS),
+            TIMEOUT_INFINITE.. => Timeout::Infinite,
+            ns => Timeout::Within(Duration::from_nanos(ns)),
+        }
+    }
+
+    /// The deadline when the wait begins now; `None` is never.
+    pub fn deadline(self) -> Option<Instant> {
+        match self {
+            Timeout::Try => Some(Instant::now()),
+            Timeout::Within(span) => Instant::now().checked_add(span),
+            Timeout::Infinite => None,
+        }
+    }
+}
+
+/// Every slot, and every owned allocation, starts on a multiple of this many bytes.
+pub const ALIGNMENT: usize = 256;
+/// Events that a stream makes ahead, so that a step never makes one.
+pub const EVENTS_PER_STREAM: usize = 256;
+/// Uses that one side of a block remembers; above, neighbours merge, and what cannot merge is refused.
+pub const USES_PER_SIDE: usize = 8;
+/// Guards that may be open on one block at a time.
+pub const GUARDS_PER_BLOCK: usize = 8;
+/// Streams that one call may name.
+pub const STREAMS_PER_CALL: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_three_forms() {
+        assert_eq!(Timeout::from_ns(0, 5), Timeout::Try);
+        assert_eq!(Timeout::from_ns(TIMEOUT_DEFAULT, 5), Timeout::Within(Duration::from_nanos(5)));
+        assert_eq!(Timeout::from_ns(TIMEOUT_INFINITE, 5), Timeout::Infinite);
+        assert_eq!(Timeout::from_ns(u64::MAX, 5), Timeout::Infinite);
+        assert_eq!(Timeout::from_ns(7, 5), Timeout::Within(Duration::from_nanos(7)));
+        assert_eq!(Timeout::from_ns(TIMEOUT_DEFAULT, TIMEOUT_INFINITE), Timeout::Infinite);
+    }
+
+    #[test]
+    fn placements_round_trip() {
+        for code in 0..6 {
+            assert_eq!(Placement::from_code(code).unwrap() as u32, code);
+        }
+        assert!(Placement::from_code(6).is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! One block: up to two sides of the same size, and the operations that buffers and pool blocks share.
+
+use super::name::Name;
+use super::side::{Access, Side, Which};
+use super::timeline::{Fences, HostWait, Timeline};
+use super::transfer::{self, Piece};
+use super::uses::{Range, Role};
+use crate::backend::RawMemory;
+use crate::config::Placement;
+use crate::config::checks::{Check, on};
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::ops;
+use crate::sync::Arc;
+
+/// A block. Its owner calls it from one thread at a time.
+pub struct Block {
+    name: Arc<Name>,
+    bytes: usize,
+    /// The CPU's side.
+    pub host: Option<Side>,
+    /// The device's side.
+    pub device: Option<Side>,
+    /// Reasons why it may not move or be freed: graphs that hold its addresses. None are made yet.
+    pub holds: u32,
+}
+
+impl Block {
+    /// A block over its sides.
+    pub fn new(name: &Arc<Name>, bytes: usize, host: Option<Side>, device: Option<Side>) -> Block {
+        Block { name: name.clone(), bytes, host, device, holds: 0 }
+    }
+
+    /// Bytes of each side.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A range of bytes, checked against the block's size.
+    pub fn range(&self, start: u64, bytes: u64) -> Result<Range> {
+        let size = self.bytes as u64;
+        if start > size || bytes > size - start {
+            return fail!(
+                InvalidArgument,
+                "bytes {start}..{} are not inside {}, which has {size}",
+                start.saturating_add(bytes),
+                self.name
+            );
+        }
+        Ok(Range { start: start as usize, end: (start + bytes) as usize })
+    }
+
+    fn host_mut(&mut self) -> Result<&mut Side> {
+        match &mut self.host {
+            Some(side) => Ok(side),
+            None => fail!(Unsupported, "{} has no host side", self.name),
+        }
+    }
+
+    fn device_mut(&mut self) -> Result<&mut Side> {
+        match &mut self.device {
+            Some(side) => Ok(side),
+            None => fail!(Unsupported, "{} has no device side", self.name),
+        }
+    }
+
+    /// Every side there is.
+    pub fn sides_mut(&mut self) -> impl Iterator<Item = &mut Side> {
+        self.host.iter_mut().chain(self.device.iter_mut())
+    }
+
+    /// Every side there is.
+    pub fn sides(&self) -> impl Iterator<Item = &Side> {
+        self.host.iter().chain(self.device.iter())
+    }
+
+    /// Reports a failed copy (once) or a quarantine of either side.
+    pub fn settle(&mut self) -> Result<()> {
+        self.sides_mut().try_for_each(Side::settle)
+    }
+
+    /// The addresses of a side.
+    pub fn memory(&self, which: Which) -> Result<RawMemory> {
+        let side = if which == Which::Host { &self.host } else { &self.device };
+        match side {
+            Some(side) => Ok(side.storage()?.memory()),
+            None => fail!(Unsupported, "{} has no such side", self.name),
+        }
+    }
+
+    /// Opens a CPU access.
+    pub fn begin(&mut self, access: Access, range: Range, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
+        self.settle()?;
+        self.host_mut()?.begin(access, range, wait)
+    }
+
+    /// Ends a CPU access.
+    pub fn end(&mut self, access: Access, token: u64) -> Result<()> {
+        self.host_mut()?.end(access, token)
+    }
+
+    /// Copies the caller's bytes to `range`, as one write access.
+    ///
+    /// # Safety
+    /// `source` can be read for the range's length and does not overlap the block.
+    pub unsafe fn copy_in(&mut self, range: Range, source: *const u8, wait: &HostWait<'_>) -> Result<()> {
+        let (target, token) = self.begin(Access::Write, range, wait)?;
+        // SAFETY: the caller's promise for the source; the guard for the target.
+        unsafe { ops::copy(target, source, range.end - range.start) };
+        self.end(Access::Write, token)
+    }
+
+    /// Copies `range` to the caller's memory, as one read access.
+    ///
+    /// # Safety
+    /// `target` can be written for the range's length and does not overlap the block.
+    pub unsafe fn copy_out(&mut self, range: Range, target: *mut u8, wait: &HostWait<'_>) -> Result<()> {
+        let (source, token) = self.begin(Access::Read, range, wait)?;
+        // SAFETY: the caller's promise for the target; the guard for the source.
+        unsafe { ops::copy(target, source, range.end - range.start) };
+        self.end(Access::Read, token)
+    }
+
+    /// Queues a copy of `range` from the host side to the device side (`up`), or back. With `wait`, returns when the bytes
+    /// have landed; a wait that ends early leaves the copy queued, with its uses.
+    pub fn copy(
+        &mut self,
+        up: bool,
+        range: Range,
+        timeline: &Arc<Timeline>,
+        wait: Option<&HostWait<'_>>,
+    ) -> Result<()> {
+        self.settle()?;
+        let (Some(host), Some(device)) = (&mut self.host, &mut self.device) else {
+            return fail!(Unsupported, "{} has one side only: there is nothing to copy to", self.name);
+        };
+        if range.start == range.end {
+            return timeline.expect_device(host.storage()?.device());
+        }
+        let piece = Piece { source: range.start, target: range.start, bytes: range.end - range.start };
+        let (source, target) = if up { (host, device) } else { (device, host) };
+        let fence = transfer::transfer(source, target, &[piece], timeline, Role::Copy).into_result()?;
+        let Some(wait) = wait else { return Ok(()) };
+        if !on(Check::BlockingCopy) {
+            return Ok(());
+        }
+        let proof =
+            fence.wait(wait).map_err(|e| e.context(format_args!("the copy stays queued, with {}", self.name)))?;
+        match proof {
+            super::timeline::Proof::Failed => {
+                self.sides_mut().for_each(|side| side.failure_told(&fence));
+                fail!(CopyFailed, "the copy of {} failed when it ran ({fence}): send it again", self.name)
+            }
+            super::timeline::Proof::Lost => {
+                self.sides_mut().for_each(|side| side.quarantine(Status::DeviceLost));
+                fail!(DeviceLost, "the device was lost before the copy of {} was proven done", self.name)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fills the whole host side, as one write access.
+    pub fn fill_host(&mut self, element: &[u8], wait: &HostWait<'_>) -> Result<()> {
+        let range = Range { start: 0, end: self.bytes };
+        let (target, token) = self.begin(Access::Write, range, wait)?;
+        // SAFETY: the guard makes the whole side ours to write until it ends.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(target, self.bytes) };
+        ops::fill(bytes, element);
+        self.end(Access::Write, token)
+    }
+
+    /// Queues a fill of the whole device side.
+    pub fn fill_device(&mut self, element: &[u8], timeline: &Arc<Timeline>) -> Result<()> {
+        self.settle()?;
+        let range = Range { start: 0, end: self.bytes };
+        let side = self.device_mut()?;
+        transfer::fill(side, range, element.len(), ops::element_bits(element), timeline).into_result().map(drop)
+    }
+
+    /// Whether kernels use the host side in place.
+    fn is_in_place(&self) -> bool {
+        self.host.as_ref().is_some_and(|h| h.storage().is_ok_and(|s| s.memory().placement == Placement::Uva))
+    }
+
+    /// The sides that kernels use: the device's, and the host's where they use it in place.
+    fn kernel_sides(&mut self) -> impl Iterator<Item = &mut Side> {
+        let in_place = self.is_in_place();
+        self.host.iter_mut().filter(move |_| in_place).chain(self.device.iter_mut())
+    }
+
+    /// The address for kernels: the device side's, else the host side's where kernels use it in place.
+    /// `seals`: the next CPU access, copy or release needs a fence declared first. Otherwise the streams named are fenced
+    /// by the library when it must.
+    pub fn device_address(&mut self, streams: &[Arc<Timeline>], seals: bool) -> Result<u64> {
+        self.settle()?;
+        let in_place = self.is_in_place();
+        let name = self.name.clone();
+        let side = match (&mut self.device, &mut self.host) {
+            (Some(side), _) => side,
+            (None, Some(side)) if in_place => side,
+            _ => return fail!(Unsupported, "{name} has no side that the device can address",),
+        };
+        let address = side.device_address(streams)?;
+        // Unseen work may use memory that the CPU writes: only a declared fence opens it again.
+        if seals || (in_place && streams.is_empty()) {
+            side.seal();
+        }
+        Ok(address)
+    }
+
+    /// Work queued on these streams up to now used the block. One fence is recorded on each; seals are lifted.
+    pub fn used_on(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
+        self.settle()?;
+        for side in self.kernel_sides() {
+            side.expect_declaration(streams, write)?;
+        }
+        match Fences::record(streams) {
+            Ok(fences) => {
+                self.declare(&fences, write);
+                Ok(())
+            }
+            Err(error) => Err(self.kernel_sides().fold(error, |error, side| side.record_failed(error))),
+        }
+    }
+
+    /// Work up to these fences used the block.
+    pub fn declare(&mut self, fences: &Fences, write: bool) {
+        self.kernel_sides().for_each(|side| side.declare(fences, write));
+    }
+
+    /// Makes room for a declaration on these streams.
+    pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
+        self.kernel_sides().try_for_each(|side| side.expect_declaration(streams, write))
+    }
+
+    /// The work behind a declaration could not be fenced.
+    pub fn record_failed(&mut self, error: Error) -> Error {
+        self.kernel_sides().fold(error, |error, side| side.record_failed(error))
+    }
+
+    /// Whether an address is out with no fence declared since.
+    pub fn is_sealed(&self) -> bool {
+        self.sides().any(Side::is_sealed)
+    }
+
+    /// The caller vouches that nothing unseen uses the block.
+    pub fn unseal(&mut self) {
+        self.sides_mut().for_each(Side::unseal);
+    }
+
+    /// The state of its sides, one after the other.
+    pub fn describe(&self) -> String {
+        let sides: Vec<String> = self.sides().map(Side::describe).collect();
+        if self.holds > 0 { format!("{}; {} holds", sides.join("; "), self.holds) } else { sides.join("; ") }
+    }
+}

@@ -1,0 +1,23 @@
+//! Who may touch a block when: the reuse contract, in one place, for buffers, pool blocks and slots alike.
+//!
+//! `docs/reuse-contract.md` is the design. Nouns: a *timeline* numbers the *fences* of a stream; a *use* says that work up
+//! to a fence reads or writes a range; a *guard* is an open CPU access; a side is *sealed* while its address is with work
+//! that the library cannot see; memory whose completion cannot be proven is *quarantined*.
+
+mod block;
+mod device;
+mod name;
+mod side;
+mod storage;
+mod timeline;
+mod transfer;
+mod uses;
+
+pub use block::Block;
+pub use device::{Device, shut_down_all};
+pub use name::Name;
+pub use side::{Access, Side, Which};
+pub use storage::{Borrow, ReleaseCallback, Storage};
+pub use timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline};
+pub use transfer::{Outcome, Piece, transfer};
+pub use uses::{Range, Role};

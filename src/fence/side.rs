@@ -1,0 +1,570 @@
+//! One side of a block: its memory, the uses it has, the guards on it, and what may be done when.
+//!
+//! Whoever owns a side calls it with `&mut`, from one thread at a time: buffers, pool blocks and slot entries each have one
+//! lock that is tried, never waited for. So nothing here needs a lock of its own, and none is held over a driver call that
+//! another object needs.
+
+use super::device::Device;
+use super::name::Name;
+use super::storage::Storage;
+use super::timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline};
+use super::uses::{Range, Role, Use, Uses};
+use crate::config::checks::{Check, on};
+use crate::config::{GUARDS_PER_BLOCK, STREAMS_PER_CALL};
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
+
+/// Which of the two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The CPU's.
+    Host,
+    /// The device's.
+    Device,
+}
+
+/// Read or write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Shared.
+    Read,
+    /// Exclusive.
+    Write,
+}
+
+/// An open CPU access.
+#[derive(Clone, Copy)]
+struct Guard {
+    token: u64,
+    access: Access,
+    range: Range,
+}
+
+/// A stream that may use this side's address without a fence for each use.
+struct Declared {
+    timeline: Arc<Timeline>,
+    /// Named with the address: it may use it at any time. Otherwise work queued once, not fenced yet.
+    stays: bool,
+}
+
+/// One side of a block.
+pub struct Side {
+    which: Which,
+    name: Arc<Name>,
+    /// `None` once deferred, detached or quarantined.
+    storage: Option<Storage>,
+    uses: Uses,
+    guards: [Option<Guard>; GUARDS_PER_BLOCK],
+    declared: [Option<Declared>; STREAMS_PER_CALL],
+    /// The address was given to work that the library cannot see, and no fence was declared since.
+    sealed: bool,
+    /// The address was given out with no stream named: only a drain proves that its users are done.
+    unknown_users: bool,
+    quarantined: Option<Status>,
+    failed: Option<Fence>,
+}
+
+impl Side {
+    /// A side over its memory; `name` is its object's.
+    pub fn new(which: Which, name: &Arc<Name>, storage: Storage) -> Side {
+        Side {
+            which,
+            name: name.clone(),
+            storage: Some(storage),
+            uses: Uses::default(),
+            guards: [None; GUARDS_PER_BLOCK],
+            declared: [const { None }; STREAMS_PER_CALL],
+            sealed: false,
+            unknown_users: false,
+            quarantined: None,
+            failed: None,
+        }
+    }
+
+    /// The memory, while it is there.
+    pub fn storage(&self) -> Result<&Storage> {
+        match (&self.storage, self.quarantined) {
+            (Some(storage), None) => Ok(storage),
+            (_, Some(status)) => Err(self.quarantine_error(status)),
+            (None, None) => fail!(NotHeld, "{} was detached: its memory is the caller's again", self.name),
+        }
+    }
+
+    fn quarantine_error(&self, status: Status) -> Error {
+        Error::new(
+            status,
+            format!("the {} is quarantined: work on it could not be proven done; destroy {}", self.place(), self.name),
+        )
+    }
+
+    /// Whether it is quarantined.
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantined.is_some()
+    }
+
+    /// Whether its address was given out and no fence declared since.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Whether a guard is open.
+    pub fn has_guard(&self) -> bool {
+        self.guards.iter().any(Option::is_some)
+    }
+
+    /// Bytes.
+    pub fn bytes(&self) -> usize {
+        self.storage.as_ref().map_or(0, Storage::bytes)
+    }
+
+    fn device(&self) -> Result<Arc<Device>> {
+        Ok(self.storage()?.device().clone())
+    }
+
+    fn place(&self) -> String {
+        let which = if self.which == Which::Host { "host" } else { "device" };
+        format!("{which} side of {}", self.name)
+    }
+
+    #[cold]
+    fn refuse(&self, status: Status, message: String) -> Error {
+        if let Some(storage) = &self.storage {
+            storage.device().counters.refusals.add(1);
+        }
+        Error::new(status, message)
+    }
+
+    // ---- state -----------------------------------------------------------------------------------------------------
+
+    /// Forgets what is done; a copy that failed is reported here, once, and so is a quarantine, always.
+    pub fn settle(&mut self) -> Result<()> {
+        if let Some(status) = self.quarantined {
+            return Err(self.quarantine_error(status));
+        }
+        if self.failed.is_none() {
+            self.failed = self.uses.drop_known();
+        }
+        match self.failed.take() {
+            Some(fence) if on(Check::CopyFailed) => Err(self.refuse(
+                Status::CopyFailed,
+                format!(
+                    "a copy to the {} failed when it ran ({fence}): its bytes are not what was sent; send them again",
+                    self.place()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the failure of this very fence as told.
+    pub fn failure_told(&mut self, fence: &Fence) {
+        let dropped = self.uses.drop_known();
+        self.failed = self.failed.take().or(dropped).filter(|failed| !fence.covers(failed));
+    }
+
+    /// Whether every use is known to be done, without asking the driver.
+    pub fn is_known_idle(&self) -> bool {
+        self.uses.iter().all(|u| u.fence.is_known()) && self.declared.iter().all(Option::is_none)
+    }
+
+    /// The newest fences on it.
+    pub fn fences(&self) -> impl Iterator<Item = &Fence> {
+        self.uses.iter().map(|u| &u.fence)
+    }
+
+    /// Waits on the host for uses that overlap `range`: all of them, or those that write.
+    /// Uses lost with their device quarantine the side.
+    fn wait_uses(
+        &mut self,
+        range: Range,
+        wanted: impl Fn(&Use) -> bool,
+        wait: &HostWait<'_>,
+        doing: &str,
+    ) -> Result<()> {
+        let mut lost = false;
+        for u in self.uses.iter().filter(|u| u.range.overlaps(range) && wanted(u)) {
+            match u.fence.wait(wait) {
+                Ok(Proof::Lost) => lost = true,
+                Ok(_) => {}
+                Err(error) => {
+                    let verb = if u.write { "writes" } else { "reads" };
+                    return Err(error.context(format_args!(
+                        "{doing} {}..{} of the {}: work that {verb} bytes {}..{} is in flight",
+                        range.start,
+                        range.end,
+                        self.place(),
+                        u.range.start,
+                        u.range.end
+                    )));
+                }
+            }
+        }
+        if lost {
+            return Err(self.lost());
+        }
+        Ok(())
+    }
+
+    /// Waits on the host for every use.
+    pub fn wait_all(&mut self, wait: &HostWait<'_>, check: Check, doing: &str) -> Result<()> {
+        let all = Range { start: 0, end: self.bytes() };
+        self.wait_uses(all, |_| on(check), wait, doing)
+    }
+
+    #[cold]
+    fn lost(&mut self) -> Error {
+        if on(Check::LostQuarantines) {
+            self.quarantine(Status::DeviceLost);
+            self.quarantine_error(Status::DeviceLost)
+        } else {
+            Error::new(Status::Internal, "lost")
+        }
+    }
+
+    /// Completion cannot be proven: the memory is never touched again.
+    pub fn quarantine(&mut self, status: Status) {
+        self.quarantined = Some(status);
+        if let Some(storage) = self.storage.take() {
+            storage.quarantine();
+        }
+    }
+
+    // ---- CPU access ------------------------------------------------------------------------------------------------
+
+    /// Opens a guard: waits for the uses that forbid the access, refuses what is no question of time.
+    pub fn begin(&mut self, access: Access, range: Range, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
+        self.settle()?;
+        let verb = if access == Access::Write { "writing" } else { "reading" };
+        let base = self.storage()?.memory().host;
+        let blocking = |guard: &Guard| match access {
+            Access::Write => on(Check::WriteGuard),
+            Access::Read => guard.access == Access::Write && on(Check::ReadGuard),
+        };
+        self.refuse_guards(range, blocking, verb)?;
+        let seal_check = if access == Access::Write { Check::WriteSealed } else { Check::ReadSealed };
+        if self.sealed && on(seal_check) {
+            return Err(self.unfenced(verb));
+        }
+        let Some(place) = self.guards.iter().position(Option::is_none) else {
+            return Err(self.refuse(
+                Status::Busy,
+                format!("{verb} the {}: {GUARDS_PER_BLOCK} guards are open, which is the limit; end one", self.place()),
+            ));
+        };
+        let wanted = |u: &Use| match (access, u.write) {
+            (Access::Write, false) => on(Check::WriteWaitsReads),
+            (Access::Write, true) => on(Check::WriteWaitsWrites),
+            (Access::Read, false) => false,
+            (Access::Read, true) => on(Check::ReadWaitsWrites),
+        };
+        self.wait_uses(range, wanted, wait, verb)?;
+        // A copy that the wait found failed is told now, before its bytes are taken for good.
+        self.settle()?;
+        let token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
+        self.guards[place] = Some(Guard { token, access, range });
+        // SAFETY: callers check that the range lies inside the side.
+        Ok((unsafe { base.add(range.start) }, token))
+    }
+
+    /// Ends a guard.
+    pub fn end(&mut self, access: Access, token: u64) -> Result<()> {
+        let place = self.guards.iter().position(|g| g.is_some_and(|g| g.token == token && g.access == access));
+        match place {
+            Some(place) => {
+                self.guards[place] = None;
+                Ok(())
+            }
+            None if on(Check::EndToken) => Err(self.refuse(
+                Status::NotBegun,
+                format!(
+                    "no {access:?} guard with token {token} is open on the {}: it was ended, or never begun",
+                    self.place()
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_guards(&self, range: Range, blocking: impl Fn(&Guard) -> bool, doing: &str) -> Result<()> {
+        match self.guards.iter().flatten().find(|g| g.range.overlaps(range) && blocking(g)) {
+            None => Ok(()),
+            Some(guard) => Err(self.refuse(
+                Status::Busy,
+                format!(
+                    "{doing} bytes {}..{} of the {}: a {:?} guard (token {}) is open on {}..{}; end it first",
+                    range.start,
+                    range.end,
+                    self.place(),
+                    guard.access,
+                    guard.token,
+                    guard.range.start,
+                    guard.range.end
+                ),
+            )),
+        }
+    }
+
+    #[cold]
+    fn unfenced(&self, doing: &str) -> Error {
+        self.refuse(
+            Status::Unfenced,
+            format!(
+                "{doing} the {}: its device address was given out and nobody declared a fence since; call fence or release_after with the streams that use it",
+                self.place()
+            ),
+        )
+    }
+
+    /// Refuses while any guard is open.
+    pub fn expect_unguarded(&self, check: Check, doing: &str) -> Result<()> {
+        if !on(check) {
+            return Ok(());
+        }
+        self.refuse_guards(Range { start: 0, end: usize::MAX }, |_| true, doing)
+    }
+
+    // ---- device addresses ------------------------------------------------------------------------------------------
+
+    /// Gives the address to work that the library cannot see. With `streams`, work on those streams alone will use it.
+    pub fn device_address(&mut self, streams: &[Arc<Timeline>]) -> Result<u64> {
+        self.settle()?;
+        let address = self.storage()?.memory().device;
+        if address == 0 {
+            return fail!(Unsupported, "the {} has no address that the device could use", self.place());
+        }
+        let writers = |g: &Guard| g.access == Access::Write && on(Check::AddressGuard);
+        self.refuse_guards(Range { start: 0, end: usize::MAX }, writers, "taking the device address of")?;
+        let device = self.device()?;
+        for timeline in streams {
+            timeline.expect_device(&device)?;
+        }
+        let known = |t: &Arc<Timeline>| self.declared.iter().flatten().any(|d| d.stays && Arc::ptr_eq(&d.timeline, t));
+        let new = streams.iter().filter(|t| !known(t)).count();
+        if new > self.declared.iter().filter(|d| d.is_none()).count() {
+            return Err(self.refuse(
+                Status::Busy,
+                format!(
+                    "the {} would be used by more than {STREAMS_PER_CALL} streams, which is the limit",
+                    self.place()
+                ),
+            ));
+        }
+        for timeline in streams {
+            self.mark(timeline, true);
+        }
+        self.unknown_users |= streams.is_empty();
+        Ok(address)
+    }
+
+    /// The address went out and the next CPU access needs a declared fence first.
+    pub fn seal(&mut self) {
+        self.sealed = true;
+    }
+
+    /// Somebody vouches that no unseen work is left.
+    pub fn unseal(&mut self) {
+        self.sealed = false;
+    }
+
+    /// Work that uses this side is queued on the stream, with no fence of its own yet.
+    pub fn mark(&mut self, timeline: &Arc<Timeline>, stays: bool) {
+        for declared in self.declared.iter_mut().flatten() {
+            if Arc::ptr_eq(&declared.timeline, timeline) {
+                declared.stays |= stays;
+                return;
+            }
+        }
+        if let Some(place) = self.declared.iter_mut().find(|d| d.is_none()) {
+            *place = Some(Declared { timeline: timeline.clone(), stays });
+        }
+    }
+
+    /// Notes a use that is fenced. Room was made by [`Side::reserve`].
+    pub fn add_use(&mut self, fence: Fence, write: bool, range: Range, role: Role) {
+        self.declared.iter_mut().for_each(|place| {
+            if place.as_ref().is_some_and(|d| !d.stays && Arc::ptr_eq(&d.timeline, fence.timeline())) {
+                *place = None;
+            }
+        });
+        self.uses.add(Use { fence, write, range, role });
+    }
+
+    /// Makes room for a use of this stream, or refuses before anything is queued.
+    pub fn reserve(&mut self, timeline: &Arc<Timeline>, write: bool, range: Range) -> Result<()> {
+        if self.uses.has_room(timeline, write, range) {
+            return Ok(());
+        }
+        self.uses.query_all();
+        if let Some(failed) = self.uses.drop_known() {
+            self.failed = Some(failed);
+        }
+        if self.uses.has_room(timeline, write, range) {
+            return Ok(());
+        }
+        Err(self.refuse(
+            Status::Busy,
+            format!(
+                "the {} has uses in flight that cannot be told apart any more ({}); wait for one of its streams",
+                self.place(),
+                self.uses
+            ),
+        ))
+    }
+
+    /// Makes room for a declared use on each of these streams, or refuses before anything is recorded.
+    pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
+        let device = self.device()?;
+        let all = Range { start: 0, end: self.bytes() };
+        for timeline in streams {
+            timeline.expect_device(&device)?;
+            timeline.expect_not_capturing()?;
+            self.reserve(timeline, write, all)?;
+        }
+        Ok(())
+    }
+
+    /// Work up to these fences used this side; nothing unseen is left.
+    pub fn declare(&mut self, fences: &Fences, write: bool) {
+        let all = Range { start: 0, end: self.bytes() };
+        for fence in fences.iter() {
+            self.add_use(fence.clone(), write, all, Role::Kernel);
+        }
+        self.sealed = false;
+    }
+
+    /// Work is out there and no fence could be recorded behind it.
+    #[cold]
+    pub fn record_failed(&mut self, error: Error) -> Error {
+        if on(Check::RecordQuarantines) {
+            self.quarantine(Status::Quarantined);
+        }
+        error.context(format_args!("the {} is quarantined: the work on it could not be fenced", self.place()))
+    }
+
+    // ---- device-side order -----------------------------------------------------------------------------------------
+
+    /// Orders work of `submission` behind what conflicts with it on other streams.
+    pub(super) fn order_before(&mut self, submission: &mut Submission<'_>, write: bool, range: Range) -> Result<()> {
+        self.fence_declared(submission.timeline().clone())?;
+        for u in self.uses.iter().filter(|u| (write || u.write) && u.range.overlaps(range)) {
+            let check = match (self.which, write, u.role) {
+                (_, _, Role::Retire) => Check::CommitWaitsRetire,
+                (Which::Device, true, Role::ReadBack) => Check::CommitWaitsReadBack,
+                (Which::Host, true, _) => Check::DownloadWaitsHostUses,
+                (Which::Host, false, _) => Check::UploadWaitsHostWrites,
+                (Which::Device, true, _) => Check::UploadWaitsDeviceUses,
+                (Which::Device, false, _) => Check::DownloadWaitsDeviceWrites,
+            };
+            if on(check) {
+                submission.wait_for(&u.fence)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Work on declared streams other than `user` gets its fence now: it covers everything queued there.
+    fn fence_declared(&mut self, user: Arc<Timeline>) -> Result<()> {
+        let all = Range { start: 0, end: self.bytes() };
+        for place in 0..self.declared.len() {
+            let Some(declared) = &self.declared[place] else { continue };
+            let check = if declared.stays { Check::DeclaredStreams } else { Check::CommitWaitsMarked };
+            if Arc::ptr_eq(&declared.timeline, &user) || !on(check) {
+                continue;
+            }
+            let timeline = declared.timeline.clone();
+            timeline.expect_not_capturing()?;
+            self.reserve(&timeline, true, all)?;
+            let fence = timeline.record()?;
+            self.add_use(fence, true, all, Role::Kernel);
+        }
+        Ok(())
+    }
+
+    /// Refuses what a copy from this side (or, `write`, to it) may not do, before anything is queued.
+    pub(super) fn expect_copy(&mut self, timeline: &Arc<Timeline>, write: bool, range: Range) -> Result<()> {
+        self.settle()?;
+        let device = self.device()?;
+        timeline.expect_device(&device)?;
+        timeline.expect_not_capturing()?;
+        let blocking = |guard: &Guard| match (self.which, write) {
+            (Which::Host, false) => guard.access == Access::Write && on(Check::UploadGuard),
+            _ => on(Check::DownloadGuard),
+        };
+        self.refuse_guards(range, blocking, if write { "copying to" } else { "copying from" })?;
+        // A UVA side that readers may still read is a fine source; unseen writers of a device side are not.
+        if self.sealed && (write || self.which == Which::Device) {
+            return Err(self.unfenced(if write { "copying to" } else { "copying from" }));
+        }
+        self.reserve(timeline, write, range)
+    }
+
+    // ---- end -------------------------------------------------------------------------------------------------------
+
+    /// The memory goes to the device's deferred list, with its uses.
+    pub fn retire_storage(&mut self) {
+        let Some(storage) = self.storage.take() else { return };
+        let device = storage.device().clone();
+        if device.is_closed() {
+            storage.leak();
+            return;
+        }
+        let mut uses: Vec<Fence> = self.fences().cloned().collect();
+        for declared in self.declared.iter_mut().filter_map(Option::take) {
+            match declared.timeline.record() {
+                Ok(fence) => uses.push(fence),
+                Err(_) => {
+                    storage.quarantine();
+                    return;
+                }
+            }
+        }
+        device.defer(storage, uses, self.sealed || self.unknown_users);
+    }
+
+    /// Takes the memory out, for a detach: its uses were waited for.
+    pub fn take_storage(&mut self) -> Option<Storage> {
+        self.storage.take()
+    }
+
+    /// One line on its state.
+    pub fn describe(&self) -> String {
+        let state = if self.quarantined.is_some() {
+            "quarantined"
+        } else if self.storage.is_none() {
+            "detached"
+        } else if self.guards.iter().flatten().any(|g| g.access == Access::Write) {
+            "filling"
+        } else if self.has_guard() {
+            "reading"
+        } else if self.sealed {
+            "sealed"
+        } else if self.uses.iter().any(|u| !u.fence.is_known()) {
+            "in flight"
+        } else {
+            "idle"
+        };
+        let which = if self.which == Which::Host { "host" } else { "device" };
+        match &self.storage {
+            Some(storage) => {
+                let memory = storage.memory();
+                let owner = if storage.is_borrowed() { ", borrowed" } else { "" };
+                format!(
+                    "{which}: {} bytes {}{owner}, {state}; uses: {}",
+                    memory.bytes,
+                    memory.placement.name(),
+                    self.uses
+                )
+            }
+            None => format!("{which}: {state}"),
+        }
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.retire_storage();
+    }
+}

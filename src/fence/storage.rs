@@ -1,0 +1,153 @@
+//! The memory of one side: owned, or borrowed from the caller.
+
+use super::device::Device;
+use crate::backend::RawMemory;
+use crate::config::{ALIGNMENT, Placement};
+use crate::error::Result;
+use crate::fail;
+use crate::sync::{Arc, Mutex};
+
+/// Told once, when nothing uses borrowed memory any more.
+pub type ReleaseCallback = Box<dyn FnOnce() + Send>;
+
+/// Memory of one side. Dropping it frees it at once: whoever may still have uses defers it instead.
+pub struct Storage {
+    device: Arc<Device>,
+    memory: RawMemory,
+    origin: Origin,
+}
+
+enum Origin {
+    Owned,
+    /// Shared by the sides of one buffer: the last one to go tells the owner.
+    Borrowed(#[allow(dead_code)] Option<Arc<Borrow>>),
+    /// Nobody may touch it again.
+    Abandoned,
+}
+
+/// The owner of borrowed memory: told when the last side drops this.
+pub struct Borrow(Mutex<Option<ReleaseCallback>>);
+
+impl Borrow {
+    /// Nobody to tell yet: memory whose wrapper could not be made stays the caller's.
+    pub fn new() -> Arc<Borrow> {
+        Arc::new(Borrow(Mutex::new(None)))
+    }
+
+    /// Whom to tell; `None` tells nobody.
+    pub fn tell(&self, release: Option<ReleaseCallback>) {
+        *self.0.lock() = release;
+    }
+}
+
+impl Drop for Borrow {
+    fn drop(&mut self) {
+        // Out of the lock first: the callback may do anything.
+        let release = self.0.lock().take();
+        if let Some(release) = release {
+            release();
+        }
+    }
+}
+
+impl Storage {
+    /// Zeroed memory of its own. What earlier objects left is freed first.
+    pub fn allocate(device: &Arc<Device>, placement: Placement, bytes: usize) -> Result<Storage> {
+        device.expect_usable()?;
+        device.maintain();
+        let memory = device.backend().allocate(placement, bytes)?;
+        level(device, placement).add(bytes as u64);
+        Ok(Storage { device: device.clone(), memory, origin: Origin::Owned })
+    }
+
+    /// The caller's memory: `host` for host placements, `device` for device memory.
+    pub fn borrow(
+        device: &Arc<Device>,
+        placement: Placement,
+        host: *mut u8,
+        address: u64,
+        bytes: usize,
+        owner: Arc<Borrow>,
+    ) -> Result<Storage> {
+        device.expect_usable()?;
+        let at = if placement == Placement::Device { address } else { host as u64 };
+        if at == 0 || at.checked_add(bytes as u64).is_none() {
+            return fail!(
+                InvalidArgument,
+                "borrowed {} memory at {at:#x} of {bytes} bytes is no memory",
+                placement.name()
+            );
+        }
+        if placement == Placement::Device && !at.is_multiple_of(ALIGNMENT as u64) {
+            return fail!(InvalidArgument, "borrowed device memory at {at:#x} is not aligned to {ALIGNMENT} bytes");
+        }
+        device.take_foreign(at, bytes as u64)?;
+        let memory = RawMemory { placement, host, device: address, bytes };
+        Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)) })
+    }
+
+    /// Its addresses and size.
+    pub fn memory(&self) -> RawMemory {
+        self.memory
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes
+    }
+
+    /// Its device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// Whether it is the caller's.
+    pub fn is_borrowed(&self) -> bool {
+        matches!(self.origin, Origin::Borrowed(_))
+    }
+
+    /// Completion cannot be proven: the bytes stay counted and are never touched, freed or handed back.
+    pub fn quarantine(mut self) {
+        self.device.counters.quarantined_bytes.add(self.bytes() as u64);
+        self.abandon();
+    }
+
+    /// Left to the process exit.
+    pub fn leak(mut self) {
+        self.device.counters.leaked_bytes.add(self.bytes() as u64);
+        self.abandon();
+    }
+
+    fn abandon(&mut self) {
+        if let Origin::Borrowed(owner) = &mut self.origin {
+            // The owner is not told: the memory may still be read or written.
+            std::mem::forget(owner.take());
+        }
+        self.origin = Origin::Abandoned;
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        match self.origin {
+            Origin::Owned => {
+                level(&self.device, self.memory.placement).sub(self.bytes() as u64);
+                // SAFETY: owned and dropped once; a side with uses defers its storage until they are proven, or abandons it.
+                unsafe { self.device.backend().free(self.memory) };
+            }
+            Origin::Borrowed(_) => {
+                let at = if self.memory.host.is_null() { self.memory.device } else { self.memory.host as u64 };
+                self.device.give_back_foreign(at, self.bytes() as u64);
+            }
+            Origin::Abandoned => {}
+        }
+    }
+}
+
+fn level(device: &Device, placement: Placement) -> &crate::stats::Counter {
+    match placement {
+        Placement::Pageable => &device.counters.host_bytes,
+        Placement::Device => &device.counters.device_bytes,
+        _ => &device.counters.pinned_bytes,
+    }
+}

@@ -1,0 +1,581 @@
+//! Timelines and fences: the order of a stream's work, and proof that it is done.
+//!
+//! A timeline numbers the fences of one stream. A fence is a number on it: complete when `known` has reached the number,
+//! else when the event recorded for it says so. A number is taken **after** its work was submitted and **before** its event
+//! is recorded, so any event with the same or a higher number, once complete, proves the work; no lock is held over a
+//! driver call to get that. An event goes back to the pool only when its number is passed and nobody else refers to it,
+//! so a record somebody waits for is never overwritten.
+
+use super::device::Device;
+use super::name::Name;
+use crate::backend::{EventBackend, EventState, StreamBackend};
+use crate::config::checks::{Check, on};
+use crate::config::{EVENTS_PER_STREAM, STREAMS_PER_CALL, Timeout};
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::stats::{Counter, WaitCounters};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A host wait looks this long before it sleeps: a wake-up costs more.
+const SPIN: Duration = Duration::from_micros(10);
+/// Failed fences remembered per timeline; far above what a run that goes on can have outstanding.
+const FAILURES: usize = 256;
+/// Other timelines whose latest awaited sequence is remembered, to leave out needless waits.
+const AWAITED: usize = 8;
+
+/// What is known of a fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Its work is not known to be done.
+    Pending,
+    /// Done.
+    Complete,
+    /// Done, and a copy of it failed: its target holds no promised bytes.
+    Failed,
+    /// The device was lost before it was proven.
+    Lost,
+}
+
+/// A point on a timeline.
+#[derive(Clone)]
+pub struct Fence {
+    timeline: Arc<Timeline>,
+    sequence: u64,
+}
+
+/// One stream, and the numbered fences on it.
+pub struct Timeline {
+    name: Name,
+    device: Arc<Device>,
+    stream: Box<dyn StreamBackend>,
+    /// The highest number known complete; every smaller one is, too. Stored with release after the event was seen.
+    known: AtomicU64,
+    any_failed: AtomicBool,
+    pending: Mutex<Pending>,
+    /// (timeline, sequence) this stream already waits for.
+    awaited: Mutex<[(u64, u64); AWAITED]>,
+    unreported: Counter,
+}
+
+struct Pending {
+    last: u64,
+    entries: VecDeque<Entry>,
+    free: Vec<Arc<dyn EventBackend>>,
+    /// Passed, but somebody still refers to them.
+    referred: Vec<Arc<dyn EventBackend>>,
+    failed: VecDeque<u64>,
+}
+
+struct Entry {
+    sequence: u64,
+    event: Arc<dyn EventBackend>,
+    recorded: bool,
+}
+
+impl Timeline {
+    /// A new stream of the device, with its events made ahead.
+    pub fn create(device: &Arc<Device>, label: &str) -> Result<Arc<Timeline>> {
+        device.maintain();
+        let stream = device.backend().create_stream()?;
+        let mut free = Vec::with_capacity(2 * EVENTS_PER_STREAM);
+        for _ in 0..EVENTS_PER_STREAM {
+            free.push(device.backend().create_event()?);
+        }
+        device.counters.events_created.add(EVENTS_PER_STREAM as u64);
+        let timeline = Arc::new(Timeline {
+            name: Name::new("stream", label),
+            device: device.clone(),
+            stream,
+            known: AtomicU64::new(0),
+            any_failed: AtomicBool::new(false),
+            pending: Mutex::new(Pending {
+                last: 0,
+                entries: VecDeque::with_capacity(2 * EVENTS_PER_STREAM),
+                free,
+                referred: Vec::with_capacity(EVENTS_PER_STREAM),
+                failed: VecDeque::with_capacity(FAILURES),
+            }),
+            awaited: Mutex::new([(0, 0); AWAITED]),
+            unreported: Counter::default(),
+        });
+        device.adopt(&timeline);
+        Ok(timeline)
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The stream's device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// The stream itself.
+    pub fn stream(&self) -> &dyn StreamBackend {
+        &*self.stream
+    }
+
+    /// The highest fence number given out, and the highest known complete.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.pending.lock().last, self.known.load(Ordering::Acquire))
+    }
+
+    /// Refuses a stream of another device.
+    pub fn expect_device(&self, device: &Arc<Device>) -> Result<()> {
+        if on(Check::WrongDevice) && !Arc::ptr_eq(&self.device, device) {
+            device.counters.refusals.add(1);
+            return fail!(
+                WrongDevice,
+                "{} belongs to {}, not to {}: use a stream of the same device",
+                self.name,
+                self.device.name(),
+                device.name()
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses while the stream captures.
+    pub fn expect_not_capturing(&self) -> Result<()> {
+        if self.stream.is_capturing()? {
+            self.device.counters.refusals.add(1);
+            return fail!(Capturing, "{} is being captured: end the capture first", self.name);
+        }
+        Ok(())
+    }
+
+    /// Begins work on this stream.
+    pub fn submission(self: &Arc<Timeline>) -> Submission<'_> {
+        Submission { timeline: self, tag: self.device.next_tag(), queued: false }
+    }
+
+    /// A fence behind everything queued so far.
+    pub fn record(self: &Arc<Timeline>) -> Result<Fence> {
+        self.submission().finish()
+    }
+
+    /// Makes work queued on this stream from now on wait for the fence, on the device. Says whether a wait was queued:
+    /// not for this stream's own fences, nor for one that is known complete or already waited for.
+    pub fn wait_for(&self, fence: &Fence) -> Result<bool> {
+        let other = &fence.timeline;
+        if other.stream.id() == self.stream.id() || fence.is_known() {
+            return Ok(false);
+        }
+        let key = other.stream.id();
+        if self.awaited.lock().iter().any(|(id, sequence)| *id == key && *sequence >= fence.sequence) {
+            return Ok(false);
+        }
+        let Some((event, _)) = other.event_at(fence.sequence) else { return Ok(false) };
+        self.stream.wait(&*event)?;
+        self.device.counters.device_waits.add(1);
+        let mut awaited = self.awaited.lock();
+        let place = awaited.iter().position(|(id, _)| *id == key).unwrap_or_else(|| {
+            // The least recent one makes room: forgetting costs a needless wait, never a missing one.
+            awaited.rotate_right(1);
+            0
+        });
+        let kept = if awaited[place].0 == key { awaited[place].1 } else { 0 };
+        awaited[place] = (key, kept.max(fence.sequence));
+        Ok(true)
+    }
+
+    /// Looks at the oldest fences not known yet, without waiting.
+    pub fn poll(&self) {
+        loop {
+            let (event, sequence) = match self.pending.lock().entries.front() {
+                Some(entry) if entry.recorded => (entry.event.clone(), entry.sequence),
+                _ => return,
+            };
+            let state = event.query();
+            drop(event);
+            match state {
+                EventState::Complete | EventState::Failed => self.advance(sequence),
+                EventState::Pending | EventState::Lost => return,
+            }
+        }
+    }
+
+    /// Waits for all work queued so far, the library's and others'. Copies that failed since the last call are reported.
+    pub fn synchronize(&self, timeout: Timeout) -> Result<()> {
+        if timeout == Timeout::Try {
+            if !self.stream.is_idle()? {
+                return fail!(Busy, "{} has work that is not done", self.name);
+            }
+        } else {
+            if !self.stream.is_idle()? {
+                self.refuse_deadlock()?;
+            }
+            self.stream.synchronize(timeout.deadline()).map_err(|e| {
+                if e.status() == Status::Timeout {
+                    self.device.counters.host.timeouts.add(1);
+                }
+                e.context(&self.name)
+            })?;
+        }
+        self.poll();
+        match self.unreported.take() {
+            0 => Ok(()),
+            n => fail!(
+                CopyFailed,
+                "{n} copies failed when they ran on {}: their targets hold no promised bytes",
+                self.name
+            ),
+        }
+    }
+
+    /// A wait for this stream that only this thread could end is refused, not begun.
+    pub fn refuse_deadlock(&self) -> Result<()> {
+        self.device.refuse_deadlock_in_callback()?;
+        if on(Check::DeadlockHeld) && self.stream.held_by_this_thread() {
+            self.device.counters.refusals.add(1);
+            return fail!(
+                WouldDeadlock,
+                "{} is held shut by this very thread: release it, or use the try form",
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    fn query(&self, sequence: u64) -> Proof {
+        if let Some(proof) = self.look_up(sequence) {
+            return proof;
+        }
+        let Some((event, number)) = self.event_at(sequence) else {
+            return self.look_up(sequence).unwrap_or(Proof::Pending);
+        };
+        let state = event.query();
+        // Let go first: an event that nobody refers to goes straight back to the pool.
+        drop(event);
+        match state {
+            EventState::Pending => Proof::Pending,
+            EventState::Lost => Proof::Lost,
+            state => self.proven(state, number, sequence),
+        }
+    }
+
+    /// An event for `number >= sequence` is done: note it.
+    fn proven(&self, state: EventState, number: u64, sequence: u64) -> Proof {
+        self.advance(number);
+        // Numbers below a record still in progress are not passed yet; the event itself is the proof then.
+        self.look_up(sequence).unwrap_or(match state {
+            EventState::Failed if number == sequence => Proof::Failed,
+            _ => Proof::Complete,
+        })
+    }
+
+    /// What is known without asking the driver.
+    fn look_up(&self, sequence: u64) -> Option<Proof> {
+        if self.known.load(Ordering::Acquire) < sequence {
+            return None;
+        }
+        if self.any_failed.load(Ordering::Acquire) && self.pending.lock().failed.contains(&sequence) {
+            return Some(Proof::Failed);
+        }
+        Some(Proof::Complete)
+    }
+
+    /// The event that proves `sequence`, and its own number.
+    fn event_at(&self, sequence: u64) -> Option<(Arc<dyn EventBackend>, u64)> {
+        let pending = self.pending.lock();
+        let place = pending.entries.partition_point(|entry| entry.sequence < sequence);
+        pending.entries.range(place..).find(|entry| entry.recorded).map(|entry| (entry.event.clone(), entry.sequence))
+    }
+
+    /// Everything recorded up to `sequence` is done.
+    fn advance(&self, sequence: u64) {
+        let mut pending = self.pending.lock();
+        let pending = &mut *pending;
+        let mut passed = 0;
+        while let Some(entry) = pending.entries.front() {
+            if entry.sequence > sequence || !entry.recorded {
+                break;
+            }
+            let Some(entry) = pending.entries.pop_front() else { break };
+            passed = entry.sequence;
+            if entry.event.failed() {
+                if pending.failed.len() == FAILURES {
+                    pending.failed.pop_front();
+                }
+                pending.failed.push_back(entry.sequence);
+                self.any_failed.store(true, Ordering::Release);
+                self.unreported.add(1);
+                self.device.copy_failed();
+            }
+            // Only the pool and a waiter that is on its way out can hold another reference.
+            if Arc::strong_count(&entry.event) == 1 {
+                pending.free.push(entry.event);
+            } else {
+                pending.referred.push(entry.event);
+            }
+        }
+        if passed > 0 {
+            self.known.fetch_max(passed, Ordering::Release);
+        }
+    }
+
+    fn take_event(&self) -> Result<Arc<dyn EventBackend>> {
+        {
+            let mut pending = self.pending.lock();
+            let pending = &mut *pending;
+            if pending.free.is_empty() {
+                let mut index = 0;
+                while index < pending.referred.len() {
+                    if Arc::strong_count(&pending.referred[index]) == 1 {
+                        pending.free.push(pending.referred.swap_remove(index));
+                    } else {
+                        index += 1;
+                    }
+                }
+            }
+            if let Some(event) = pending.free.pop() {
+                return Ok(event);
+            }
+        }
+        self.poll();
+        if let Some(event) = self.pending.lock().free.pop() {
+            return Ok(event);
+        }
+        self.device.counters.events_created.add(1);
+        self.device.counters.events_on_demand.add(1);
+        self.device.backend().create_event()
+    }
+
+    fn record_tagged(self: &Arc<Timeline>, tag: u64) -> Result<Fence> {
+        let event = self.take_event()?;
+        let sequence = {
+            let mut pending = self.pending.lock();
+            pending.last += 1;
+            let sequence = pending.last;
+            pending.entries.push_back(Entry { sequence, event: event.clone(), recorded: false });
+            sequence
+        };
+        let recorded = self.stream.record(&*event, tag);
+        drop(event);
+        let mut pending = self.pending.lock();
+        let place = pending.entries.partition_point(|entry| entry.sequence < sequence);
+        match recorded {
+            Ok(()) => {
+                pending.entries[place].recorded = true;
+                drop(pending);
+                self.device.counters.fences_recorded.add(1);
+                Ok(Fence { timeline: self.clone(), sequence })
+            }
+            Err(error) => {
+                // The number stays unused: nothing was recorded for it, so nobody ever waits for it.
+                if let Some(entry) = pending.entries.remove(place) {
+                    pending.free.push(entry.event);
+                }
+                Err(error.context(&self.name))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, sequence {}", self.timeline.name, self.sequence)
+    }
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Fence {
+    /// The stream it is on.
+    pub fn timeline(&self) -> &Arc<Timeline> {
+        &self.timeline
+    }
+
+    /// Its number there.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether it is known to be done: a load, never a driver call.
+    pub fn is_known(&self) -> bool {
+        self.timeline.known.load(Ordering::Acquire) >= self.sequence
+    }
+
+    /// What is known without a driver call.
+    pub fn look_up(&self) -> Option<Proof> {
+        self.timeline.look_up(self.sequence)
+    }
+
+    /// What is known after at most one event query.
+    pub fn query(&self) -> Proof {
+        self.timeline.query(self.sequence)
+    }
+
+    /// Whether proving this fence proves the other.
+    pub fn covers(&self, other: &Fence) -> bool {
+        Arc::ptr_eq(&self.timeline, &other.timeline) && self.sequence >= other.sequence
+    }
+
+    /// Waits on the host. `Err`: `busy` (try form), `timeout`, `would deadlock`; the fence is then as pending as before.
+    pub fn wait(&self, wait: &HostWait<'_>) -> Result<Proof> {
+        let proof = self.query();
+        if proof != Proof::Pending {
+            return Ok(proof);
+        }
+        let timeline = &self.timeline;
+        if wait.timeout == Timeout::Try {
+            wait.counters.timeouts.add(1);
+            return Err(self.not_yet(Status::Busy, "is not done"));
+        }
+        timeline.refuse_deadlock()?;
+        let start = Instant::now();
+        let proof = self.wait_pending(start, wait.deadline);
+        let time = start.elapsed();
+        for counters in [wait.counters, &timeline.device.counters.host] {
+            counters.waited(time);
+            if proof == Proof::Pending {
+                counters.timeouts.add(1);
+            }
+        }
+        match proof {
+            Proof::Pending => Err(self.not_yet(Status::Timeout, &format!("was not done after {time:?}"))),
+            proof => Ok(proof),
+        }
+    }
+
+    fn wait_pending(&self, start: Instant, deadline: Option<Instant>) -> Proof {
+        while start.elapsed() < SPIN {
+            let proof = self.query();
+            if proof != Proof::Pending {
+                return proof;
+            }
+            std::hint::spin_loop();
+        }
+        let Some((event, number)) = self.timeline.event_at(self.sequence) else { return self.query() };
+        match event.wait(deadline) {
+            EventState::Pending => Proof::Pending,
+            EventState::Lost => Proof::Lost,
+            state => {
+                drop(event);
+                self.timeline.proven(state, number, self.sequence)
+            }
+        }
+    }
+
+    #[cold]
+    fn not_yet(&self, status: Status, what: &str) -> Error {
+        Error::new(status, format!("work queued up to {self} {what}"))
+    }
+}
+
+/// Fences of one call, in place: at most one for each stream it named.
+#[derive(Default)]
+pub struct Fences {
+    fences: [Option<Fence>; STREAMS_PER_CALL],
+}
+
+impl Fences {
+    /// Records one fence on each stream. After an error some streams may have theirs, others not.
+    pub fn record(streams: &[Arc<Timeline>]) -> Result<Fences> {
+        let mut fences = Fences::default();
+        for (place, timeline) in fences.fences.iter_mut().zip(streams) {
+            *place = Some(timeline.record()?);
+        }
+        Ok(fences)
+    }
+
+    /// The fences.
+    pub fn iter(&self) -> impl Iterator<Item = &Fence> {
+        self.fences.iter().flatten()
+    }
+}
+
+/// How long a call may wait on the host, and where that is counted.
+pub struct HostWait<'a> {
+    timeout: Timeout,
+    /// The deadline counts from the call, not from each fence it waits for.
+    deadline: Option<Instant>,
+    counters: &'a WaitCounters,
+}
+
+impl<'a> HostWait<'a> {
+    /// Begins to count the time.
+    pub fn new(timeout: Timeout, counters: &'a WaitCounters) -> HostWait<'a> {
+        let deadline = if timeout == Timeout::Try { None } else { timeout.deadline() };
+        HostWait { timeout, deadline, counters }
+    }
+
+    /// The form of the wait.
+    pub fn timeout(&self) -> Timeout {
+        self.timeout
+    }
+
+    /// When it ends; `None` is never (and not used in the try form).
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Where the waits are counted.
+    pub fn counters(&self) -> &'a WaitCounters {
+        self.counters
+    }
+}
+
+/// Work being put on a stream, and then fenced.
+pub struct Submission<'t> {
+    timeline: &'t Arc<Timeline>,
+    tag: u64,
+    queued: bool,
+}
+
+impl Submission<'_> {
+    /// The stream's timeline.
+    pub fn timeline(&self) -> &Arc<Timeline> {
+        self.timeline
+    }
+
+    /// Whether work that touches memory is queued already.
+    pub fn queued(&self) -> bool {
+        self.queued
+    }
+
+    /// Orders what follows behind the fence, on the device.
+    pub fn wait_for(&mut self, fence: &Fence) -> Result<bool> {
+        self.timeline.wait_for(fence)
+    }
+
+    /// Queues a copy.
+    ///
+    /// # Safety
+    /// Both ranges stay allocated until the fence of [`Submission::finish`] is proven, or for ever if that fails.
+    pub unsafe fn copy(&mut self, target: u64, source: u64, bytes: usize) -> Result<()> {
+        // SAFETY: the caller's promise, which is longer than the stream needs.
+        unsafe { self.timeline.stream.copy(target, source, bytes, self.tag) }
+            .map_err(|e| e.context(&self.timeline.name))?;
+        self.queued = true;
+        self.timeline.device.counters.copies.add(1);
+        self.timeline.device.counters.copied_bytes.add(bytes as u64);
+        Ok(())
+    }
+
+    /// Queues a fill of `count` elements of `width` bytes.
+    ///
+    /// # Safety
+    /// As [`Submission::copy`].
+    pub unsafe fn fill(&mut self, target: u64, width: usize, value: u64, count: usize) -> Result<()> {
+        // SAFETY: the caller's promise, which is longer than the stream needs.
+        unsafe { self.timeline.stream.fill(target, width, value, count, self.tag) }
+            .map_err(|e| e.context(&self.timeline.name))?;
+        self.queued = true;
+        Ok(())
+    }
+
+    /// Records the fence behind the work.
+    pub fn finish(self) -> Result<Fence> {
+        self.timeline.record_tagged(self.tag)
+    }
+}

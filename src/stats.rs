@@ -1,0 +1,73 @@
+//! Counters: nothing waits, falls back or refuses silently.
+
+use crate::sync::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A count that only grows, or a level that moves both ways.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes `n` away from a level.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The present value, which is then 0.
+    pub fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// Host waits of one object, or of one device.
+#[derive(Debug, Default)]
+pub struct WaitCounters {
+    /// Waits that did not find their fence complete.
+    pub waits: Counter,
+    /// Time spent in them, in nanoseconds.
+    pub wait_ns: Counter,
+    /// Waits that ended by their deadline, and tries that would have had to wait.
+    pub timeouts: Counter,
+}
+
+impl WaitCounters {
+    /// Counts one wait.
+    pub fn waited(&self, time: Duration) {
+        self.waits.add(1);
+        self.wait_ns.add(time.as_nanos() as u64);
+    }
+}
+
+/// What a device counts. Bytes are levels of memory that the library owns; the rest only grows.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct DeviceCounters {
+    pub host_bytes: Counter,
+    pub pinned_bytes: Counter,
+    pub device_bytes: Counter,
+    pub deferred_bytes: Counter,
+    pub deferred_objects: Counter,
+    pub quarantined_bytes: Counter,
+    pub leaked_bytes: Counter,
+    pub copies: Counter,
+    pub copied_bytes: Counter,
+    pub fences_recorded: Counter,
+    pub device_waits: Counter,
+    pub host: WaitCounters,
+    pub events_created: Counter,
+    pub events_on_demand: Counter,
+    pub refusals: Counter,
+    pub copy_failures: Counter,
+    pub sealed_at_destroy: Counter,
+    pub unfenced_pointers: Counter,
+}
