@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Every test that runs without a GPU. Goes on after a failure; the last lines say what was run and what came out.
+#
+#   scripts/test.sh           the tests
+#   scripts/test.sh --lint    the lints (scripts/lint.sh) and the tests
+set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+cd "$gpubuf_root" || exit 1
+gpubuf_setup test || exit 1
+
+logs=build/logs
+mkdir -p "$logs"
+ran=()
+passed=0
+failed=0
+
+# section NAME COMMAND...: runs it, adds up the results of cargo test and ctest in its output.
+section() {
+  local name="$1" log rc counts section_failed
+  shift
+  log="$logs/${name// /-}.log"
+  echo
+  echo "== $name"
+  "$@" </dev/null 2>&1 | tee "$log"
+  rc=${PIPESTATUS[0]}
+  counts="$(awk '
+    /^test result: / { for (i = 2; i < NF; i++) { if ($(i + 1) == "passed;") p += $i; if ($(i + 1) == "failed;") f += $i } }
+    /tests passed, [0-9]+ tests failed out of [0-9]+/ {
+      sub(/^.*tests passed, /, ""); f += $1; p += $NF - $1
+    }
+    END { print p + 0, f + 0 }' "$log")"
+  section_failed="${counts#* }"
+  # A failure that no test reported (a build, a script) counts as one.
+  if [ "$rc" -ne 0 ] && [ "$section_failed" -eq 0 ]; then section_failed=1; fi
+  passed=$((passed + ${counts% *}))
+  failed=$((failed + section_failed))
+  if [ "$rc" -eq 0 ]; then ran+=("$name: ok"); else ran+=("$name: FAILED ($log)"); fi
+}
+
+cpp_tests() {
+  cmake -S . -B build/tests -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+    -DGPUBUF_CARGO_TARGET_DIR="$gpubuf_root/build/cargo" -DGPUBUF_BUILD_TESTS=ON -DGPUBUF_BUILD_EXAMPLES=ON >/dev/null &&
+    cmake --build build/tests &&
+    ctest --test-dir build/tests --output-on-failure --no-tests=error
+}
+
+# With the feature mutants a test can switch off one check of the contract, to see that it notices. These builds have a
+# directory of their own, for cargo gives the shared library the same name with and without the feature.
+mutants() {
+  CARGO_TARGET_DIR="$gpubuf_root/target/mutants" cargo test --locked -p gpubuf --features mutants --no-fail-fast --tests
+}
+
+if [ "${1:-}" = --lint ]; then
+  section "lint" scripts/lint.sh
+fi
+section "cargo test" cargo test --locked --workspace --no-fail-fast
+section "cargo test with mutants" mutants
+section "ctest" cpp_tests
+if [ -e cpp_tests/header_matrix.sh ]; then
+  section "header matrix" bash cpp_tests/header_matrix.sh
+fi
+section "package" scripts/check-package.sh
+
+echo
+echo "Ran:"
+printf '  %s\n' "${ran[@]}"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
