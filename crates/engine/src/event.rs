@@ -207,3 +207,31 @@ impl fmt::Debug for Event {
         f.debug_struct("Event").field("records", &generation).field("state", &state).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Here and not with the other tests, because only here it shows that a thread has begun to wait.
+    #[test]
+    fn a_cpu_wait_is_for_the_record_it_began_with() {
+        let event = Event::new();
+        let first = event.mark.begin();
+        let waiter = thread::spawn({
+            let event = event.clone();
+            move || event.wait(None)
+        });
+        while event.mark.records.lock().waiters == 0 {
+            thread::yield_now();
+        }
+        let second = event.mark.begin();
+        event.mark.end(first, EventState::Failed);
+        assert_eq!(waiter.join().unwrap(), Ok(EventState::Failed));
+        assert_eq!(event.query(), EventState::Pending);
+        event.mark.end(second, EventState::Complete);
+        assert_eq!(event.query(), EventState::Complete);
+        // An end that comes late changes nothing.
+        event.mark.end(second, EventState::Lost);
+        assert_eq!(event.query(), EventState::Complete);
+    }
+}

@@ -60,7 +60,7 @@ impl Mapping {
         let page = page_bytes();
         let start = offset / page * page;
         let end = offset.saturating_add(bytes).min(self.bytes);
-        if start >= end {
+        if bytes == 0 || start >= end {
             return true;
         }
         let access = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };

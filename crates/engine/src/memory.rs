@@ -234,7 +234,9 @@ pub(crate) fn free_all(owner: u64) {
 
 /// The kind of memory of device `owner` that holds the whole range.
 pub(crate) fn kind_of(owner: u64, address: u64, bytes: usize) -> Option<MemoryKind> {
-    match find(address, bytes) {
+    // Kept locked: a free at the same time would take the reference for an operation's.
+    let space = SPACE.read();
+    match space.find(address as usize, bytes) {
         Found::Inside { region, .. } if region.owner == owner => Some(region.kind),
         _ => None,
     }

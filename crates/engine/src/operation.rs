@@ -41,7 +41,7 @@ pub enum Op {
         bytes: usize,
     },
     /// Writes `count` elements of the low `width` bytes of `value`, in native byte order. The target must be device or
-    /// pinned memory, aligned to `width`.
+    /// pinned memory, aligned to `width`. No elements are allowed and touch nothing.
     Fill {
         /// The first element.
         dst: u64,
@@ -118,7 +118,7 @@ impl Place {
 /// An operation with everything it needs to run.
 pub(crate) enum Task {
     Copy { dst: Place, src: Place, bytes: usize },
-    Fill { region: Arc<Region>, offset: usize, width: u8, value: u64, count: usize },
+    Fill { dst: Place, width: u8, value: u64, count: usize },
     Delay { ns: u64 },
     Call { function: fn(&View<'_>, [usize; 2]), arguments: [usize; 2] },
     Record { mark: Arc<Mark>, generation: u64 },
@@ -159,9 +159,9 @@ impl Task {
                     return Err(Fault::InvalidValue);
                 }
                 let bytes = count.checked_mul(usize::from(width)).ok_or(Fault::InvalidAddress)?;
-                match memory::resolve(user, dst, bytes)? {
-                    Some((region, offset)) => Ok(Task::Fill { region, offset, width, value, count }),
-                    None => Err(Fault::InvalidAddress),
+                match Place::resolve(user, dst, bytes)? {
+                    Place::Pageable(_) if bytes > 0 => Err(Fault::InvalidAddress),
+                    dst => Ok(Task::Fill { dst, width, value, count }),
                 }
             }
             Op::Delay { ns } => Ok(Task::Delay { ns }),

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::config::Settings;
 use crate::event::{EventState, Mark};
 use crate::faults::FailedTags;
 use crate::operation::{Place, Task, View, copy_racing, direction};
@@ -135,9 +134,7 @@ fn execute(queue: &Queue, item: &Item, failed: &mut FailedTags) -> Outcome {
     }
     match &item.task {
         Task::Copy { dst, src, bytes } => copy(queue, dst, src, *bytes),
-        Task::Fill { region, offset, width, value, count } => {
-            fill(queue, region.at(*offset), usize::from(*width), *value, *count)
-        }
+        Task::Fill { dst, width, value, count } => fill(queue, dst.target(0), usize::from(*width), *value, *count),
         Task::Delay { ns } => pause(queue, Instant::now(), *ns),
         Task::Call { function, arguments } => {
             let view = View::new(queue.device.id, queue.id);
@@ -166,9 +163,9 @@ fn pause(queue: &Queue, start: Instant, ns: u64) -> Outcome {
 fn copy(queue: &Queue, dst: &Place, src: &Place, bytes: usize) -> Outcome {
     let start = Instant::now();
     let direction = direction(dst, src);
-    let Settings { latency_ns, .. } = queue.device.settings();
+    let settings = queue.device.settings();
     let (latency, transfer) = match direction.crosses_link() {
-        true => (latency_ns, queue.device.settings().transfer_ns(bytes)),
+        true => (settings.latency_ns, settings.transfer_ns(bytes)),
         false => (0, 0),
     };
     let pieces = if transfer == 0 { 1 } else { PIECES };

@@ -1,0 +1,56 @@
+//! Submitting must not ask the system for memory: the library measures its own cost around it.
+
+mod common;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::*;
+use gpubuf_engine::{MemoryKind, Op};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: all work is the system allocator's; the counter is a plain thread-local that allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn steady_submission_allocates_nothing() {
+    let device = device();
+    let (stream, other) = (device.create_stream().unwrap(), device.create_stream().unwrap());
+    let source = pinned(&device, 64, 1);
+    let target = device.allocate(MemoryKind::Device, 64).unwrap();
+    let event = device.create_event();
+    let round = || {
+        submit(&stream, copy(target.device, source.device, 64));
+        submit(&stream, Op::Fill { dst: target.device, width: 4, value: 1, count: 4 });
+        submit(&stream, Op::Delay { ns: 0 });
+        stream.record(&event, 1).unwrap();
+        other.wait_event(&event).unwrap();
+        wait(&event);
+        event.query();
+        other.synchronize(patience()).unwrap();
+    };
+    round();
+    let before = ALLOCATIONS.with(Cell::get);
+    for _ in 0..100 {
+        round();
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+}
