@@ -32,8 +32,8 @@ unsafe impl Send for Allocation {}
 // SAFETY: as for Send; there is no interior state.
 unsafe impl Sync for Allocation {}
 
-/// Freed address ranges that stay reserved, so that a use after free is refused or faults, and so that an address
-/// does not soon mean something else. Bounded, as each costs the system a mapping.
+/// Freed address ranges of a device that stay reserved, so that a use after free is refused or faults, and so that an
+/// address does not soon mean something else. Bounded, as each costs the system a mapping.
 const RETIRED_RANGES: usize = 256;
 
 /// One allocation. Lives as long as the map or a queued operation refers to it.
@@ -110,11 +110,12 @@ impl Entry {
 
 struct Space {
     entries: BTreeMap<usize, Entry>,
-    /// Starts of the retired ranges, oldest first.
-    retired: VecDeque<usize>,
+    /// Starts of each device's retired ranges, oldest first. Each device has its own, so that one that frees much does
+    /// not weaken what another can tell about its freed memory.
+    retired: BTreeMap<u64, VecDeque<usize>>,
 }
 
-static SPACE: RwLock<Space> = RwLock::new(Space { entries: BTreeMap::new(), retired: VecDeque::new() });
+static SPACE: RwLock<Space> = RwLock::new(Space { entries: BTreeMap::new(), retired: BTreeMap::new() });
 
 /// What the map knows about an address range.
 pub(crate) enum Found {
@@ -127,6 +128,24 @@ pub(crate) enum Found {
 }
 
 impl Space {
+    /// Keeps the range of a freed allocation reserved, and gives the oldest such range of the device back when there
+    /// are too many. Ranges that queued operations still use stay: given back, they would look like pageable memory.
+    fn retire(&mut self, owner: u64, view: &Arc<Mapping>) {
+        self.entries.insert(view.address(), Entry::Retired(view.clone()));
+        let retired = self.retired.entry(owner).or_default();
+        for _ in 0..retired.len() {
+            if retired.len() < RETIRED_RANGES {
+                break;
+            }
+            let Some(start) = retired.pop_front() else { break };
+            match self.entries.get(&start) {
+                Some(Entry::Retired(range)) if Arc::strong_count(range) > 1 => retired.push_back(start),
+                _ => drop(self.entries.remove(&start)),
+            }
+        }
+        retired.push_back(view.address());
+    }
+
     fn find(&self, address: usize, bytes: usize) -> Found {
         let Some(end) = address.checked_add(bytes) else {
             return Found::Astray;
@@ -212,13 +231,7 @@ pub(crate) fn free(owner: u64, address: u64) -> Result<bool, Fault> {
         view.retire();
     }
     for view in region.host_view.iter().chain([&region.device_view]) {
-        space.entries.insert(view.address(), Entry::Retired(view.clone()));
-        space.retired.push_back(view.address());
-    }
-    while space.retired.len() > RETIRED_RANGES {
-        if let Some(start) = space.retired.pop_front() {
-            space.entries.remove(&start);
-        }
+        space.retire(owner, view);
     }
     // The map's references are gone and no lookup can make another while the lock is held: the rest are operations'.
     let in_use = Arc::strong_count(&region) > 1;
@@ -226,9 +239,13 @@ pub(crate) fn free(owner: u64, address: u64) -> Result<bool, Fault> {
     Ok(in_use)
 }
 
-/// Frees whatever device `owner` still has; called when nothing of the device is left to use it.
+/// Frees whatever device `owner` still has, and its freed addresses; called when nothing of the device is left to use
+/// them.
 pub(crate) fn free_all(owner: u64) {
     let mut space = SPACE.write();
+    for start in space.retired.remove(&owner).unwrap_or_default() {
+        space.entries.remove(&start);
+    }
     space.entries.retain(|_, entry| !matches!(entry, Entry::Live { region, .. } if region.owner == owner));
 }
 

@@ -151,6 +151,11 @@ fn memory_freed_in_use_stays_until_its_operations_are_done() {
         assert!(![source.device, source.host as u64].contains(&other.device));
         assert_ne!(source.host, other.host);
     }
+    // However much is freed meanwhile, its addresses are not forgotten.
+    for _ in 0..600 {
+        device.free(device.allocate(MemoryKind::Device, 1).unwrap().device).unwrap();
+    }
+    assert_eq!(try_submit(&stream, copy(target.device, source.device, 1), 0), Err(Fault::InvalidAddress));
     stream.release();
     stream.synchronize(patience()).unwrap();
     assert_eq!(seen(&target), [3; 4096]);
