@@ -4,10 +4,12 @@
 //! `fence` < `buffer`, `pinned`, `pool` < `slots` < `report` < `ffi`.
 
 pub mod backend;
+pub mod buffer;
 pub mod config;
 pub mod dtype;
 pub mod error;
 pub mod fence;
 pub mod ops;
+pub mod pool;
 pub mod stats;
 pub mod sync;

@@ -70,4 +70,5 @@ pub struct DeviceCounters {
     pub copy_failures: Counter,
     pub sealed_at_destroy: Counter,
     pub unfenced_pointers: Counter,
+    pub declared_unread: Counter,
 }

@@ -191,6 +191,7 @@ impl Block {
     /// The address for kernels: the device side's, else the host side's where kernels use it in place.
     /// `seals`: the next CPU access, copy or release needs a fence declared first. Otherwise the streams named are fenced
     /// by the library when it must.
+    /// Unseen work on memory that the CPU writes always seals.
     pub fn device_address(&mut self, streams: &[Arc<Timeline>], seals: bool) -> Result<u64> {
         self.settle()?;
         let in_place = self.is_in_place();
@@ -201,9 +202,10 @@ impl Block {
             _ => return fail!(Unsupported, "{name} has no side that the device can address",),
         };
         let address = side.device_address(streams)?;
-        // Unseen work may use memory that the CPU writes: only a declared fence opens it again.
         if seals || (in_place && streams.is_empty()) {
             side.seal();
+        } else if streams.is_empty() {
+            side.note_unknown_users();
         }
         Ok(address)
     }
@@ -246,6 +248,47 @@ impl Block {
     /// The caller vouches that nothing unseen uses the block.
     pub fn unseal(&mut self) {
         self.sides_mut().for_each(Side::unseal);
+    }
+
+    /// Gives the address for kernels and seals: nothing but a declared fence opens the block again.
+    pub fn seal_address(&mut self) -> Result<u64> {
+        self.device_address(&[], true)
+    }
+
+    /// Whether every use is known to be done, without asking the driver.
+    pub fn is_known_idle(&self) -> bool {
+        self.sides().all(Side::is_known_idle)
+    }
+
+    /// Waits for every use of either side and forgets them: the block is as new, but for its bytes.
+    pub fn recycle(&mut self, wait: &HostWait<'_>, check: Check) -> Result<()> {
+        for side in self.sides_mut() {
+            side.wait_all(wait, check, "reusing")?;
+        }
+        if on(check) {
+            self.sides_mut().for_each(Side::forget_uses);
+        }
+        Ok(())
+    }
+
+    /// Refuses while a guard is open.
+    pub fn expect_unguarded(&self, check: Check, doing: &str) -> Result<()> {
+        self.sides().try_for_each(|side| side.expect_unguarded(check, doing))
+    }
+
+    /// Whether a side is quarantined.
+    pub fn is_quarantined(&self) -> bool {
+        self.sides().any(Side::is_quarantined)
+    }
+
+    /// Gives up both sides for good.
+    pub fn quarantine(&mut self, status: Status) {
+        self.sides_mut().filter(|side| !side.is_quarantined()).for_each(|side| side.quarantine(status));
+    }
+
+    /// The memory goes to the device's deferred list, with its uses.
+    pub fn retire_storage(&mut self) {
+        self.sides_mut().for_each(Side::retire_storage);
     }
 
     /// The state of its sides, one after the other.

@@ -231,7 +231,8 @@ impl Device {
         result
     }
 
-    fn wait_idle(&self, timeout: Timeout) -> Result<()> {
+    /// Waits for all work of all streams, seen or not, and reports nothing.
+    pub fn wait_idle(&self, timeout: Timeout) -> Result<()> {
         for timeline in self.live_timelines() {
             if !timeline.stream().is_idle()? {
                 if timeout == Timeout::Try {

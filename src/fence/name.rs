@@ -1,6 +1,6 @@
 //! What an object is called in messages.
 
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use std::fmt;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -10,12 +10,19 @@ pub struct Name {
     kind: &'static str,
     number: u64,
     label: Mutex<String>,
+    /// Whose part it is: `block 3 of pool "inputs"`.
+    whole: Option<Arc<Name>>,
 }
 
 impl Name {
     /// A new name; numbers are never reused.
     pub fn new(kind: &'static str, label: &str) -> Name {
-        Name { kind, number: NEXT.fetch_add(1, Ordering::Relaxed), label: Mutex::new(label.to_string()) }
+        Name { kind, number: NEXT.fetch_add(1, Ordering::Relaxed), label: Mutex::new(label.to_string()), whole: None }
+    }
+
+    /// The name of part `number` of a whole.
+    pub fn part(kind: &'static str, number: u64, whole: &Arc<Name>) -> Name {
+        Name { kind, number, label: Mutex::new(String::new()), whole: Some(whole.clone()) }
     }
 
     /// The object's number, unique in the process.
@@ -32,7 +39,9 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let label = self.label.lock();
-        if label.is_empty() {
+        if let Some(whole) = &self.whole {
+            write!(f, "{} {} of {whole}", self.kind, self.number)
+        } else if label.is_empty() {
             write!(f, "{} #{}", self.kind, self.number)
         } else {
             write!(f, "{} \"{label}\"", self.kind)

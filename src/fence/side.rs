@@ -124,7 +124,8 @@ impl Side {
         Ok(self.storage()?.device().clone())
     }
 
-    fn place(&self) -> String {
+    /// The side, in words.
+    pub fn place(&self) -> String {
         let which = if self.which == Which::Host { "host" } else { "device" };
         format!("{which} side of {}", self.name)
     }
@@ -210,8 +211,25 @@ impl Side {
 
     /// Waits on the host for every use.
     pub fn wait_all(&mut self, wait: &HostWait<'_>, check: Check, doing: &str) -> Result<()> {
+        self.storage()?;
         let all = Range { start: 0, end: self.bytes() };
         self.wait_uses(all, |_| on(check), wait, doing)
+    }
+
+    /// Forgets every use: their proof was waited for, and what they left is nobody's concern any more.
+    pub fn forget_uses(&mut self) {
+        self.uses = Uses::default();
+        self.failed = None;
+    }
+
+    /// Declared streams get their fence now.
+    pub fn fence_all_declared(&mut self) -> Result<()> {
+        self.fence_declared(None)
+    }
+
+    /// Whether only a wait for the whole device proves that nobody uses it.
+    pub fn has_unseen_users(&self) -> bool {
+        self.sealed || self.unknown_users
     }
 
     #[cold]
@@ -355,13 +373,17 @@ impl Side {
         for timeline in streams {
             self.mark(timeline, true);
         }
-        self.unknown_users |= streams.is_empty();
         Ok(address)
     }
 
     /// The address went out and the next CPU access needs a declared fence first.
     pub fn seal(&mut self) {
         self.sealed = true;
+    }
+
+    /// The address went out with no stream named: only a drain proves that its users are done.
+    pub fn note_unknown_users(&mut self) {
+        self.unknown_users = true;
     }
 
     /// Somebody vouches that no unseen work is left.
@@ -448,7 +470,7 @@ impl Side {
 
     /// Orders work of `submission` behind what conflicts with it on other streams.
     pub(super) fn order_before(&mut self, submission: &mut Submission<'_>, write: bool, range: Range) -> Result<()> {
-        self.fence_declared(submission.timeline().clone())?;
+        self.fence_declared(Some(submission.timeline()))?;
         for u in self.uses.iter().filter(|u| (write || u.write) && u.range.overlaps(range)) {
             let check = match (self.which, write, u.role) {
                 (_, _, Role::Retire) => Check::CommitWaitsRetire,
@@ -466,12 +488,12 @@ impl Side {
     }
 
     /// Work on declared streams other than `user` gets its fence now: it covers everything queued there.
-    fn fence_declared(&mut self, user: Arc<Timeline>) -> Result<()> {
+    fn fence_declared(&mut self, user: Option<&Arc<Timeline>>) -> Result<()> {
         let all = Range { start: 0, end: self.bytes() };
         for place in 0..self.declared.len() {
             let Some(declared) = &self.declared[place] else { continue };
             let check = if declared.stays { Check::DeclaredStreams } else { Check::CommitWaitsMarked };
-            if Arc::ptr_eq(&declared.timeline, &user) || !on(check) {
+            if user.is_some_and(|user| Arc::ptr_eq(&declared.timeline, user)) || !on(check) {
                 continue;
             }
             let timeline = declared.timeline.clone();
@@ -521,7 +543,7 @@ impl Side {
                 }
             }
         }
-        device.defer(storage, uses, self.sealed || self.unknown_users);
+        device.defer(storage, uses, self.has_unseen_users());
     }
 
     /// Takes the memory out, for a detach: its uses were waited for.

@@ -1,0 +1,697 @@
+//! Pools of equal blocks: acquired, filled, given to the device, and handed out again only when their last use is over.
+//!
+//! The pool's lock guards its lists alone; fences are waited for, and recorded, outside it. A block that is taken out of the
+//! lists belongs to whoever took it. A waiter's slot has one state, changed under the lock, so a hand-over and a time-out
+//! can never both win.
+
+use crate::backend::RawMemory;
+use crate::config::checks::{Check, on};
+use crate::config::{Placement, STREAMS_PER_CALL, Timeout};
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::fence::{Access, Block, Device, Fences, HostWait, Name, Range, Side, Storage, Timeline, Which};
+use crate::stats::{Counter, WaitCounters};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// What a pool is to be.
+pub struct PoolOptions {
+    /// Pinned or uva.
+    pub placement: Placement,
+    /// Size of each block.
+    pub block_bytes: u64,
+    /// How many.
+    pub block_count: u32,
+    /// Whether each block has a device twin.
+    pub device_side: bool,
+    /// The label, or empty.
+    pub label: String,
+}
+
+/// The most blocks of one pool.
+pub const MAX_BLOCKS: u32 = 1 << 20;
+/// The most blocks that one call may release.
+pub const BLOCKS_PER_CALL: usize = 64;
+
+/// A pool. Any thread.
+pub struct Pool {
+    name: Arc<Name>,
+    device: Arc<Device>,
+    placement: Placement,
+    block_bytes: usize,
+    device_side: bool,
+    blocks: Vec<Cell>,
+    lists: Mutex<Lists>,
+    counters: Counters,
+}
+
+/// One block of the pool.
+struct Cell {
+    block: Mutex<Block>,
+    /// Odd while held; each acquire and each release adds one. An old lease is known by its serial.
+    serial: AtomicU64,
+}
+
+struct Lists {
+    /// Free blocks, the longest free first.
+    free: VecDeque<u32>,
+    /// Waiters by number; a place is used again.
+    waiters: Vec<Waiter>,
+    /// Places of waiters that are waiting, the next to be served first.
+    queue: VecDeque<u32>,
+    idle_places: Vec<u32>,
+    usable: u32,
+    held: u32,
+    shut_down: bool,
+    /// Why blocks were quarantined last.
+    lost: bool,
+}
+
+struct Waiter {
+    state: Waiting,
+    priority: i32,
+    wake: Arc<Condvar>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Idle,
+    Waits,
+    Given(u32),
+    Refused(Status),
+}
+
+/// What a pool counts.
+#[derive(Default)]
+#[allow(missing_docs)]
+pub struct Counters {
+    pub acquires: Counter,
+    pub releases: Counter,
+    pub hand_overs: Counter,
+    /// Waits for a block.
+    pub waits: WaitCounters,
+    /// Waits for a block's fence.
+    pub fence_waits: WaitCounters,
+}
+
+/// A pool's levels at one moment.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLevels {
+    pub free: u32,
+    pub held: u32,
+    pub quarantined: u32,
+    pub waiters: u32,
+}
+
+/// The right to use one block, until it is released. One thread at a time.
+#[derive(Clone)]
+pub struct Lease {
+    pool: Arc<Pool>,
+    index: u32,
+    serial: u64,
+}
+
+impl Pool {
+    /// A pool with all its blocks allocated.
+    pub fn create(device: &Arc<Device>, options: PoolOptions) -> Result<Arc<Pool>> {
+        let PoolOptions { placement, block_bytes, block_count, device_side, label } = options;
+        match placement {
+            Placement::Pinned | Placement::Uva => {}
+            Placement::Managed => {
+                return fail!(Unsupported, "a pool of managed memory is not supported yet: use pinned or uva");
+            }
+            other => return fail!(InvalidArgument, "a pool's placement is pinned or uva, not {}", other.name()),
+        }
+        if block_bytes == 0 || block_bytes > isize::MAX as u64 {
+            return fail!(InvalidArgument, "block_bytes is {block_bytes}: at least 1, and within the address space");
+        }
+        if block_count == 0 || block_count > MAX_BLOCKS {
+            return fail!(InvalidArgument, "block_count is {block_count}: 1 to {MAX_BLOCKS}");
+        }
+        let bytes = block_bytes as usize;
+        let name = Arc::new(Name::new("pool", &label));
+        let mut blocks = Vec::new();
+        for index in 0..block_count {
+            let name = Arc::new(Name::part("block", index as u64, &name));
+            let side = |which, placement| -> Result<Side> {
+                let storage = Storage::allocate(device, placement, bytes).map_err(|e| e.context(&name))?;
+                Ok(Side::new(which, &name, storage))
+            };
+            let host = side(Which::Host, placement)?;
+            let twin = if device_side { Some(side(Which::Device, Placement::Device)?) } else { None };
+            blocks.push(Cell {
+                block: Mutex::new(Block::new(&name, bytes, Some(host), twin)),
+                serial: AtomicU64::new(0),
+            });
+        }
+        Ok(Arc::new(Pool {
+            name,
+            device: device.clone(),
+            placement,
+            block_bytes: bytes,
+            device_side,
+            lists: Mutex::new(Lists {
+                free: (0..block_count).collect(),
+                waiters: Vec::new(),
+                queue: VecDeque::new(),
+                idle_places: Vec::new(),
+                usable: block_count,
+                held: 0,
+                shut_down: false,
+                lost: false,
+            }),
+            blocks,
+            counters: Counters::default(),
+        }))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// Bytes of each block.
+    pub fn block_bytes(&self) -> u64 {
+        self.block_bytes as u64
+    }
+
+    /// Blocks in all.
+    pub fn block_count(&self) -> u32 {
+        self.blocks.len() as u32
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Its levels.
+    pub fn levels(&self) -> PoolLevels {
+        let lists = self.lists.lock();
+        PoolLevels {
+            free: lists.free.len() as u32,
+            held: lists.held,
+            quarantined: self.block_count() - lists.usable,
+            waiters: lists.queue.len() as u32,
+        }
+    }
+
+    /// A block whose every earlier use is over. Among proven blocks the longest free one; where none is proven, the one
+    /// with the oldest fence, which is waited for. Where none is free, waits for a release: by priority, then arrival.
+    pub fn acquire(self: &Arc<Pool>, priority: i32, timeout: Timeout) -> Result<Lease> {
+        let wait = HostWait::new(timeout, &self.counters.fence_waits);
+        loop {
+            self.device.expect_usable()?;
+            let index = match self.take_free()? {
+                Some(index) => index,
+                None => self.wait_for_block(priority, &wait)?,
+            };
+            let cell = &self.blocks[index as usize];
+            // Taken out of the lists, the block is this thread's: the lock is free but for a describe passing by.
+            let mut block = cell.block.lock();
+            let proven = block.recycle(&wait, Check::AcquireWaits);
+            drop(block);
+            match proven {
+                Ok(()) => {
+                    let serial = cell.serial.fetch_add(1, Ordering::AcqRel) + 1;
+                    self.counters.acquires.add(1);
+                    return Ok(Lease { pool: self.clone(), index, serial });
+                }
+                Err(error) => match error.status() {
+                    Status::DeviceLost | Status::Quarantined => self.quarantined(index),
+                    _ => {
+                        if !on(Check::TimeoutKeepsUses) {
+                            cell.block.lock().sides_mut().for_each(Side::forget_uses);
+                        }
+                        self.put_back(index, true);
+                        return Err(error.context(format_args!("acquiring from {}", self.name)));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Takes a free block out of the lists, preferring a proven one.
+    fn take_free(&self) -> Result<Option<u32>> {
+        let mut lists = self.expect_usable(self.lists.lock())?;
+        if lists.free.is_empty() {
+            return Ok(None);
+        }
+        let mut place = self.proven_place(&lists);
+        if place.is_none() && on(Check::AcquirePrefersProven) {
+            // Ask the streams outside the lock, then look again.
+            let streams = self.streams_in_use(&lists);
+            drop(lists);
+            streams.iter().flatten().for_each(|timeline| timeline.poll());
+            lists = self.expect_usable(self.lists.lock())?;
+            place = self.proven_place(&lists);
+        }
+        // The first of the list was released first: its fence is the oldest.
+        let index = lists.free.remove(place.unwrap_or(0));
+        lists.held += index.is_some() as u32;
+        Ok(index)
+    }
+
+    fn proven_place(&self, lists: &Lists) -> Option<usize> {
+        if !on(Check::AcquirePrefersProven) {
+            return None;
+        }
+        let known =
+            |index: &u32| self.blocks[*index as usize].block.try_lock().is_some_and(|block| block.is_known_idle());
+        lists.free.iter().position(known)
+    }
+
+    /// Some of the streams that free blocks still wait for.
+    fn streams_in_use(&self, lists: &Lists) -> [Option<Arc<Timeline>>; STREAMS_PER_CALL] {
+        let mut streams = [const { None }; STREAMS_PER_CALL];
+        let mut count = 0;
+        for index in &lists.free {
+            let Some(block) = self.blocks[*index as usize].block.try_lock() else { continue };
+            for fence in block.sides().flat_map(Side::fences).filter(|fence| !fence.is_known()) {
+                let seen = streams.iter().flatten().any(|known| Arc::ptr_eq(known, fence.timeline()));
+                if !seen && count < streams.len() {
+                    streams[count] = Some(fence.timeline().clone());
+                    count += 1;
+                }
+            }
+        }
+        streams
+    }
+
+    fn expect_usable<'a>(&self, lists: MutexGuard<'a, Lists>) -> Result<MutexGuard<'a, Lists>> {
+        if lists.shut_down {
+            return fail!(ShutDown, "{} was destroyed", self.name);
+        }
+        if lists.usable == 0 && on(Check::Exhausted) {
+            return Err(self.refusal(if lists.lost { Status::DeviceLost } else { Status::Exhausted }));
+        }
+        Ok(lists)
+    }
+
+    #[cold]
+    fn refusal(&self, status: Status) -> Error {
+        Error::new(
+            status,
+            match status {
+                Status::ShutDown => format!("{} was destroyed while this thread waited for a block", self.name),
+                Status::DeviceLost => format!("the device of {} is lost: every block is quarantined", self.name),
+                _ => format!(
+                    "every one of the {} blocks of {} is quarantined: make a new pool",
+                    self.block_count(),
+                    self.name
+                ),
+            },
+        )
+    }
+
+    fn wait_for_block(&self, priority: i32, wait: &HostWait<'_>) -> Result<u32> {
+        if wait.timeout() == Timeout::Try {
+            self.counters.waits.timeouts.add(1);
+            return fail!(Busy, "no block of {} is free: all {} are held", self.name, self.block_count());
+        }
+        self.device.refuse_deadlock_in_callback()?;
+        let start = Instant::now();
+        let mut lists = self.expect_usable(self.lists.lock())?;
+        if let Some(index) = lists.free.pop_front() {
+            lists.held += 1;
+            return Ok(index);
+        }
+        let place = lists.enqueue(priority);
+        let wake = lists.waiters[place as usize].wake.clone();
+        loop {
+            match lists.waiters[place as usize].state {
+                Waiting::Given(index) => {
+                    lists.retire_waiter(place);
+                    drop(lists);
+                    self.counters.waits.waited(start.elapsed());
+                    return Ok(index);
+                }
+                Waiting::Refused(status) => {
+                    lists.retire_waiter(place);
+                    drop(lists);
+                    self.counters.waits.waited(start.elapsed());
+                    return Err(self.refusal(status));
+                }
+                Waiting::Waits | Waiting::Idle => {}
+            }
+            let late = match wait.deadline() {
+                Some(deadline) => wake.wait_until(&mut lists, deadline).timed_out(),
+                None => {
+                    wake.wait(&mut lists);
+                    false
+                }
+            };
+            // Given in the last moment is given: who lost the race yields.
+            if late && lists.waiters[place as usize].state == Waiting::Waits {
+                lists.queue.retain(|waiting| *waiting != place);
+                lists.retire_waiter(place);
+                drop(lists);
+                self.counters.waits.waited(start.elapsed());
+                self.counters.waits.timeouts.add(1);
+                return fail!(
+                    Timeout,
+                    "no block of {} came free within {:?}: all {} are held",
+                    self.name,
+                    start.elapsed(),
+                    self.block_count()
+                );
+            }
+        }
+    }
+
+    /// A block, with its uses, goes to the first waiter, or to the free list: to the `front` where it came from there.
+    fn put_back(&self, index: u32, front: bool) {
+        let mut lists = self.lists.lock();
+        lists.held -= 1;
+        if lists.shut_down {
+            drop(lists);
+            self.blocks[index as usize].block.lock().retire_storage();
+            return;
+        }
+        let Some(place) = lists.queue.pop_front() else {
+            if front {
+                lists.free.push_front(index);
+            } else {
+                lists.free.push_back(index);
+            }
+            return;
+        };
+        lists.held += 1;
+        if !on(Check::HandOver) {
+            // What a hand-over without its uses would be.
+            self.blocks[index as usize].block.lock().sides_mut().for_each(Side::forget_uses);
+        }
+        let wake = lists.tell(place, Waiting::Given(index));
+        drop(lists);
+        self.counters.hand_overs.add(1);
+        wake.notify_one();
+    }
+
+    /// A block is out of use for good. With the last one every waiter is told.
+    fn quarantined(&self, index: u32) {
+        let mut block = self.blocks[index as usize].block.lock();
+        block.quarantine(Status::Quarantined);
+        drop(block);
+        let mut lists = self.lists.lock();
+        lists.held -= 1;
+        lists.usable -= 1;
+        lists.lost |= self.device.backend().is_lost();
+        if lists.usable > 0 || !on(Check::Exhausted) {
+            return;
+        }
+        let status = if lists.lost { Status::DeviceLost } else { Status::Exhausted };
+        self.refuse_waiters(lists, status);
+    }
+
+    fn refuse_waiters(&self, mut lists: MutexGuard<'_, Lists>, status: Status) {
+        while let Some(place) = lists.queue.pop_front() {
+            lists.tell(place, Waiting::Refused(status)).notify_one();
+        }
+    }
+
+    /// Ends the pool: free blocks go to the deferred list, held ones when they are given back, waiters are told.
+    /// Never waits.
+    pub fn destroy(&self) {
+        let mut lists = self.lists.lock();
+        if std::mem::replace(&mut lists.shut_down, true) {
+            return;
+        }
+        let free = std::mem::take(&mut lists.free);
+        if on(Check::DestroyWakes) {
+            self.refuse_waiters(lists, Status::ShutDown);
+        } else {
+            drop(lists);
+        }
+        for index in free {
+            self.blocks[index as usize].block.lock().retire_storage();
+        }
+    }
+
+    /// Its state, in words.
+    pub fn describe(&self) -> String {
+        let PoolLevels { free, held, quarantined, waiters } = self.levels();
+        let twin = if self.device_side { " with a device twin" } else { "" };
+        format!(
+            "{}: {} blocks of {} bytes {}{twin}; {free} free, {held} held, {quarantined} quarantined, {waiters} waiting",
+            self.name,
+            self.block_count(),
+            self.block_bytes,
+            self.placement.name(),
+        )
+    }
+}
+
+impl Lists {
+    fn enqueue(&mut self, priority: i32) -> u32 {
+        let place = self.idle_places.pop().unwrap_or_else(|| {
+            self.waiters.push(Waiter { state: Waiting::Idle, priority: 0, wake: Arc::new(Condvar::new()) });
+            self.waiters.len() as u32 - 1
+        });
+        let waiter = &mut self.waiters[place as usize];
+        waiter.state = Waiting::Waits;
+        waiter.priority = priority;
+        let before = |other: &u32| self.waiters[*other as usize].priority >= priority;
+        let position = self.queue.iter().take_while(|other| before(other)).count();
+        self.queue.insert(position, place);
+        place
+    }
+
+    fn tell(&mut self, place: u32, state: Waiting) -> Arc<Condvar> {
+        let waiter = &mut self.waiters[place as usize];
+        waiter.state = state;
+        waiter.wake.clone()
+    }
+
+    fn retire_waiter(&mut self, place: u32) {
+        self.waiters[place as usize].state = Waiting::Idle;
+        self.idle_places.push(place);
+    }
+}
+
+impl Lease {
+    /// The pool.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// The block's number in its pool.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Bytes of the block.
+    pub fn bytes(&self) -> u64 {
+        self.pool.block_bytes()
+    }
+
+    /// Where its host side lives.
+    pub fn placement(&self) -> Placement {
+        self.pool.placement
+    }
+
+    /// Whether it has a device twin.
+    pub fn has_device_side(&self) -> bool {
+        self.pool.device_side
+    }
+
+    fn cell(&self) -> &Cell {
+        &self.pool.blocks[self.index as usize]
+    }
+
+    /// The block, for this thread alone, while the lease is the current one.
+    fn lock(&self) -> Result<MutexGuard<'_, Block>> {
+        let Some(block) = self.cell().block.try_lock() else {
+            return fail!(
+                Busy,
+                "block {} of {} is in use by another thread: one at a time",
+                self.index,
+                self.pool.name
+            );
+        };
+        if self.cell().serial.load(Ordering::Acquire) != self.serial {
+            return fail!(NotHeld, "block {} of {} was released: acquire one again", self.index, self.pool.name);
+        }
+        Ok(block)
+    }
+
+    fn wait(&self, timeout: Timeout) -> HostWait<'_> {
+        HostWait::new(timeout, &self.pool.counters.fence_waits)
+    }
+
+    /// The host address, to be used between begin and end only.
+    pub fn host_ptr(&self) -> Result<*const u8> {
+        Ok(self.lock()?.memory(Which::Host)?.host)
+    }
+
+    /// The address for kernels: the twin's, else the block's own. Seals: a fence must be declared before the block is
+    /// written, copied to or released.
+    pub fn device_address(&self) -> Result<u64> {
+        self.lock()?.seal_address()
+    }
+
+    /// Opens a CPU access.
+    pub fn begin(&self, access: Access, offset: u64, bytes: u64, timeout: Timeout) -> Result<(*mut u8, u64)> {
+        let mut block = self.lock()?;
+        let range = self.range(&block, offset, bytes)?;
+        block.begin(access, range, &self.wait(timeout))
+    }
+
+    /// Ends a CPU access.
+    pub fn end(&self, access: Access, token: u64) -> Result<()> {
+        self.lock()?.end(access, token)
+    }
+
+    fn range(&self, block: &Block, offset: u64, bytes: u64) -> Result<Range> {
+        let bytes = if bytes == crate::config::ALL { self.bytes().saturating_sub(offset) } else { bytes };
+        block.range(offset, bytes)
+    }
+
+    /// Copies the caller's bytes in, as one write access.
+    ///
+    /// # Safety
+    /// `source` can be read for `bytes` and does not overlap the block.
+    pub unsafe fn copy_in(&self, offset: u64, bytes: u64, source: *const u8, timeout: Timeout) -> Result<()> {
+        let mut block = self.lock()?;
+        let range = self.range(&block, offset, bytes)?;
+        // SAFETY: the caller's promise.
+        unsafe { block.copy_in(range, source, &self.wait(timeout)) }
+    }
+
+    /// Copies bytes out to the caller, as one read access.
+    ///
+    /// # Safety
+    /// `target` can be written for `bytes` and does not overlap the block.
+    pub unsafe fn copy_out(&self, offset: u64, bytes: u64, target: *mut u8, timeout: Timeout) -> Result<()> {
+        let mut block = self.lock()?;
+        let range = self.range(&block, offset, bytes)?;
+        // SAFETY: the caller's promise.
+        unsafe { block.copy_out(range, target, &self.wait(timeout)) }
+    }
+
+    /// Queues a copy to the device twin (`up`) or back.
+    pub fn copy(&self, up: bool, offset: u64, bytes: u64, stream: &Arc<Timeline>) -> Result<()> {
+        let mut block = self.lock()?;
+        let range = self.range(&block, offset, bytes)?;
+        block.copy(up, range, stream, None)
+    }
+
+    /// Work on these streams up to now used the block, which is kept.
+    pub fn fence(&self, streams: &[Arc<Timeline>]) -> Result<()> {
+        let mut block = self.lock()?;
+        self.expect_streams(streams)?;
+        block.expect_unguarded(Check::ReleaseGuard, "fencing")?;
+        block.used_on(streams, true)
+    }
+
+    /// The caller vouches that nothing reads or writes the block by its address.
+    pub fn declare_unread(&self) -> Result<()> {
+        let mut block = self.lock()?;
+        block.unseal();
+        self.pool.device.counters.declared_unread.add(1);
+        Ok(())
+    }
+
+    fn expect_streams(&self, streams: &[Arc<Timeline>]) -> Result<()> {
+        if streams.is_empty() {
+            return fail!(InvalidArgument, "no stream is named: name every stream that uses the block, at least one");
+        }
+        Ok(())
+    }
+
+    /// Gives the block back with the uses it has.
+    pub fn release(&self) -> Result<()> {
+        let block = self.lock()?;
+        self.expect_releasable(&block)?;
+        if block.is_sealed() && on(Check::ReleaseSealed) {
+            self.pool.device.counters.refusals.add(1);
+            return fail!(
+                Unfenced,
+                "releasing block {} of {}: its device address was given out and nobody declared a fence since; use release_after with the streams that use it",
+                self.index,
+                self.pool.name
+            );
+        }
+        self.give_back(block);
+        Ok(())
+    }
+
+    /// Fences the block on these streams and gives it back. A fence that cannot be recorded quarantines it: it is given
+    /// back all the same.
+    pub fn release_after(&self, streams: &[Arc<Timeline>]) -> Result<()> {
+        Lease::release_after_many(std::slice::from_ref(self), streams)
+    }
+
+    /// As [`Lease::release_after`] for up to [`BLOCKS_PER_CALL`] blocks of one device, with one fence per stream for all
+    /// of them. Refusals release none.
+    pub fn release_after_many(leases: &[Lease], streams: &[Arc<Timeline>]) -> Result<()> {
+        let Some(first) = leases.first() else { return Ok(()) };
+        if leases.len() > BLOCKS_PER_CALL {
+            return fail!(InvalidArgument, "{} blocks in one release: at most {BLOCKS_PER_CALL}", leases.len());
+        }
+        first.expect_streams(streams)?;
+        // All are locked before the first is changed. A block named twice is found here: it is busy with itself.
+        let mut blocks = [const { None }; BLOCKS_PER_CALL];
+        for (place, lease) in blocks.iter_mut().zip(leases) {
+            let mut block = lease.lock()?;
+            lease.expect_releasable(&block)?;
+            block.expect_declaration(streams, true)?;
+            *place = Some(block);
+        }
+        let blocks = blocks.into_iter().flatten().zip(leases);
+        match Fences::record(streams) {
+            Ok(fences) => {
+                for (mut block, lease) in blocks {
+                    block.declare(&fences, true);
+                    lease.give_back(block);
+                }
+                Ok(())
+            }
+            Err(mut error) => {
+                for (mut block, lease) in blocks {
+                    error = block.record_failed(error);
+                    lease.give_back(block);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn expect_releasable(&self, block: &Block) -> Result<()> {
+        block.expect_unguarded(Check::ReleaseGuard, "releasing")
+    }
+
+    /// Ends the lease. Whoever waits gets the block with its uses.
+    fn give_back(&self, mut block: MutexGuard<'_, Block>) {
+        self.cell().serial.fetch_add(1, Ordering::AcqRel);
+        block.unseal();
+        let quarantined = block.is_quarantined();
+        drop(block);
+        self.pool.counters.releases.add(1);
+        if quarantined {
+            self.pool.quarantined(self.index);
+        } else {
+            self.pool.put_back(self.index, false);
+        }
+    }
+
+    /// Its state, in words.
+    pub fn describe(&self) -> String {
+        let state = match self.lock() {
+            Ok(block) => block.describe(),
+            Err(error) => error.message().to_string(),
+        };
+        format!("block {} of {}: {state}", self.index, self.pool.name)
+    }
+
+    /// The addresses of a side.
+    pub fn memory(&self, which: Which) -> Result<RawMemory> {
+        self.lock()?.memory(which)
+    }
+}
