@@ -89,7 +89,7 @@ gpubuf_setup() {
   sed 's/^[^ ]* /    /' <<<"$left" >&2
   echo "setup: on Debian or Ubuntu, as root: apt-get install $(cut -d' ' -f1 <<<"$left" | tr '\n' ' ')" >&2
   if grep -q '^cmake \|^ninja-build ' <<<"$left"; then
-    echo "setup: without root, CMake and Ninja also come with: python3 -m pip install --user cmake ninja" >&2
+    echo "setup: without root, CMake and Ninja also come with: python3 -m pip install --user cmake ninja (Debian: and --break-system-packages)" >&2
   fi
   [ "$(cut -d' ' -f1 <<<"$left")" = clang ]
 }
