@@ -1,0 +1,157 @@
+#include "options.hpp"
+
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <sstream>
+
+namespace decode_replay {
+namespace {
+
+std::uint64_t whole(const std::string& option, const char* text, std::uint64_t low, std::uint64_t high) {
+  errno = 0;
+  char* end = nullptr;
+  const unsigned long long value = std::strtoull(text, &end, 10);
+  const bool digits = *text != '\0' && std::strspn(text, "0123456789") == std::strlen(text);
+  if (!digits || errno != 0 || value < low || value > high) {
+    throw UsageError(option + " takes a whole number from " + std::to_string(low) + " to " + std::to_string(high) +
+                     ", not '" + text + "'");
+  }
+  return value;
+}
+
+std::uint32_t whole32(const std::string& option, const char* text, std::uint32_t low, std::uint32_t high) {
+  return static_cast<std::uint32_t>(whole(option, text, low, high));
+}
+
+double real(const std::string& option, const char* text, double low, double high) {
+  char* end = nullptr;
+  const double value = std::strtod(text, &end);
+  if (end == text || *end != '\0' || !std::isfinite(value) || value < low || value > high) {
+    std::ostringstream message;
+    message << option << " takes a number from " << low << " to " << high << ", not '" << text << "'";
+    throw UsageError(message.str());
+  }
+  return value;
+}
+
+}  // namespace
+
+Options parse_options(int argc, const char* const* argv) {
+  Options options;
+  BatcherOptions& batcher = options.batcher;
+  ReplayOptions& replay = options.replay;
+  bool only_paths = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (only_paths || argument.size() < 2 || argument[0] != '-') {
+      if (argument.empty() || !options.trace_path.empty()) {
+        throw UsageError(argument.empty() ? "the trace's path is empty"
+                                          : "one trace at a time: '" + options.trace_path + "' and '" + argument + "'");
+      }
+      options.trace_path = argument;
+      continue;
+    }
+    if (argument == "--") {
+      only_paths = true;
+      continue;
+    }
+    if (argument == "--help" || argument == "-h") {
+      options.help = true;
+      continue;
+    }
+    // "--option value" and "--option=value".
+    const std::size_t equals = argument.find('=');
+    const std::string name = argument.substr(0, equals);
+    const auto value = [&]() -> const char* {
+      if (equals != std::string::npos) {
+        return argv[i] + equals + 1;
+      }
+      if (i + 1 == argc) {
+        throw UsageError(name + " needs a value");
+      }
+      return argv[++i];
+    };
+    if (name == "--steps") {
+      replay.max_steps = whole(name, value(), 1, 1'000'000);
+    } else if (name == "--speed") {
+      batcher.speed = real(name, value(), 1e-3, 1e6);
+    } else if (name == "--step-ms") {
+      batcher.step_ms = real(name, value(), 1e-3, 1e5);
+    } else if (name == "--max-batch") {
+      batcher.shapes.max_batch = whole32(name, value(), 1, 4096);
+    } else if (name == "--token-budget") {
+      batcher.shapes.token_budget = whole32(name, value(), 1, 65536);
+    } else if (name == "--max-seq-len") {
+      batcher.shapes.max_seq_len = whole32(name, value(), 16, 131072);
+    } else if (name == "--kv-blocks") {
+      batcher.kv_blocks = whole32(name, value(), 1, 16'777'216);
+    } else if (name == "--compute-us") {
+      replay.compute_ns = whole(name, value(), 0, 1'000'000) * 1000;
+    } else if (name == "--link-latency-us") {
+      replay.link_latency_ns = static_cast<std::uint64_t>(std::llround(real(name, value(), 0, 1e6) * 1000));
+    } else if (name == "--link-gb-per-s") {
+      replay.link_bytes_per_second = static_cast<std::uint64_t>(std::llround(real(name, value(), 1e-3, 1e4) * 1e9));
+    } else if (name == "--streams") {
+      replay.streams = whole32(name, value(), 1, 2);
+    } else if (name == "--depth") {
+      replay.depth = whole32(name, value(), 1, 16);
+    } else if (name == "--seed") {
+      batcher.seed = whole(name, value(), 0, UINT64_MAX);
+    } else if (name == "--json") {
+      options.json_path = value();
+      if (options.json_path.empty()) {
+        throw UsageError("--json takes the path of a file");
+      }
+    } else {
+      throw UsageError("there is no option " + name);
+    }
+  }
+  if (batcher.shapes.token_budget < batcher.shapes.max_batch) {
+    throw UsageError("--token-budget must be at least --max-batch: each request of a batch gets a token a step");
+  }
+  return options;
+}
+
+std::string usage(const char* program) {
+  const Options d;
+  std::ostringstream out;
+  out << "usage: " << program << " [options] [TRACE]\n"
+      << R"(
+Replays a trace of LLM requests through the input staging of a decode loop with continuous batching, twice: with
+gpubuf, and by hand as many runtimes do it. A check on the device compares what each step's kernels see with what the
+host staged. The device is emulated: no GPU is needed.
+
+TRACE is a CSV file with the header TIMESTAMP,ContextTokens,GeneratedTokens. Without one, the program looks for
+../shared/traces/azure_llm_2023_code.csv beside the project, else generates arrivals of its own.
+
+load
+  --speed X            divide arrival times by X ()" << d.batcher.speed << R"(). One hour of a code service is about 2.6 requests a
+                       second; a step of 20 ms with 2048 tokens prefills about 50 prompts a second. At 20 the two
+                       meet: the batch is as large as the trace's short answers make it, and bursts queue.
+  --step-ms X          what a step advances the virtual clock by ()" << d.batcher.step_ms << R"(); idle time is skipped
+  --steps N            stop after N steps ()" << d.replay.max_steps << R"(: all of an hour of that service, under a minute)
+  --max-batch N        requests in a step ()" << d.batcher.shapes.max_batch << R"()
+  --token-budget N     tokens in a step: decodes first, then prefill chunks ()" << d.batcher.shapes.token_budget << R"()
+  --max-seq-len N      tokens of a request ()" << d.batcher.shapes.max_seq_len << R"(); longer ones are passed over
+  --kv-blocks N        KV blocks of 16 tokens ()" << d.batcher.kv_blocks << R"(); requests wait when they are short
+  --seed N             seed of token ids and of generated arrivals ()" << d.batcher.seed << R"()
+
+device
+  --compute-us N       what the kernels of a step take ()" << d.replay.compute_ns / 1000 << R"()
+  --link-latency-us X  what a copy takes before its first byte ()" << static_cast<double>(d.replay.link_latency_ns) / 1e3 << R"()
+  --link-gb-per-s X    and then, in 1e9 bytes a second ()" << static_cast<double>(d.replay.link_bytes_per_second) / 1e9 << R"()
+  --streams 1|2        copies on the compute stream, or on one of their own ()" << d.replay.streams << R"()
+  --depth N            gpubuf's staging entries ()" << d.replay.depth << R"()
+
+  --json FILE          write the results there as well
+  --help
+
+Exit status: 0, or 1 when a step staged with gpubuf was wrong, 2 for a mistake in the options or the trace, 3 when the
+library reported an error.
+)";
+  return out.str();
+}
+
+}  // namespace decode_replay

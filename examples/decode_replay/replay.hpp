@@ -1,0 +1,87 @@
+// The decode loop around either way of staging, with the check on the device that tells whether a step was right.
+#pragma once
+
+#include <gpubuf/gpubuf.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "batcher.hpp"
+#include "step_data.hpp"
+
+namespace decode_replay {
+
+struct ReplayOptions {
+  std::uint64_t max_steps = 20'000;
+  std::uint64_t compute_ns = 200'000;  // what a step's kernels take
+  // A copy takes the latency and then its bytes at the rate of the link: PCIe 5 x16, about.
+  std::uint64_t link_latency_ns = 6'000;
+  std::uint64_t link_bytes_per_second = 50'000'000'000;
+  std::uint32_t streams = 2;  // 1: copies go on the compute stream
+  std::uint32_t depth = 2;    // gpubuf's staging entries
+};
+
+// Where a step's kernels find their inputs on the device, and where they leave the sampled tokens.
+struct DeviceAddresses {
+  std::array<gpubuf::address, kInputCount> inputs{};
+  gpubuf::address sampled = 0;
+};
+
+// What a step launches. A runner calls it once a step, between staging and read-back.
+class Launcher {
+ public:
+  virtual ~Launcher() = default;
+  virtual void launch(const gpubuf::stream& stream, const DeviceAddresses& addresses) = 0;
+};
+
+using TakeTokens = std::function<void(gpubuf::span<const std::int32_t> tokens)>;
+
+// A way to bring steps to the device and sampled tokens back. Up to two steps are under way at a time: step n is
+// submitted once the tokens of step n - 2 were taken.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  virtual const char* name() const = 0;
+  // Stages the inputs, launches the kernels behind them and queues the read-back of the tokens, without waiting for
+  // any of it.
+  virtual void submit(const StepData& step, Launcher& kernels) = 0;
+  // Waits for the tokens of a step and hands them to `take`: one for each row of its batch.
+  virtual void take_tokens(std::uint64_t step, const TakeTokens& take) = 0;
+  virtual const gpubuf::device& device() const = 0;
+  virtual const gpubuf::stream& copy_stream() const = 0;
+  virtual const gpubuf::stream& compute_stream() const = 0;
+};
+
+// What a test does at fixed points of the loop.
+struct Hooks {
+  std::function<void(std::uint64_t step)> before_submit;
+  std::function<void(std::uint64_t step)> after_submit;
+  // `start` and `end`: bit i is set if input i was wrong when the kernels started, or when they ended.
+  std::function<void(std::uint64_t step, std::uint32_t start, std::uint32_t end)> checked;
+  // The loop reports here now and then: the steps done so far.
+  std::function<void(std::uint64_t steps)> progress;
+};
+
+struct ReplayResult {
+  std::string name;
+  std::uint64_t steps = 0;
+  std::uint64_t wrong_steps = 0;
+  std::uint64_t wrong_tokens = 0;
+  std::array<std::uint64_t, kInputCount> wrong_inputs{};  // steps in which an input was wrong
+  std::uint64_t copies = 0;  // to the device
+  std::uint64_t copied_bytes = 0;
+  std::uint64_t host_waits = 0;
+  std::uint64_t host_wait_ns = 0;
+  std::vector<std::uint64_t> host_ns;  // of each step: staging, read-back and retire, less time inside the engine
+  double wall_seconds = 0;
+  BatcherStats batch;
+};
+
+// Runs until the batcher is done or `options.max_steps` are. Throws what the runner throws.
+ReplayResult replay(Runner& runner, Batcher& batcher, const ReplayOptions& options, const Hooks& hooks = {});
+
+}  // namespace decode_replay
