@@ -45,6 +45,18 @@ pub enum Kind {
     Deferral,
 }
 
+impl Kind {
+    /// Its name in the document.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Refusal => "refusal",
+            Kind::HostWait => "host wait",
+            Kind::DeviceWait => "device wait",
+            Kind::Deferral => "deferral",
+        }
+    }
+}
+
 checks! {
     WriteGuard = 0, Refusal, "write-guard", "begin_write, copy_in and host fill: no other guard may cover the range (busy)";
     WriteSealed = 1, Refusal, "write-sealed", "begin_write and copy_in of a sealed UVA side (unfenced)";
@@ -67,40 +79,42 @@ checks! {
     DeadlockHeld = 18, Refusal, "deadlock-held", "a wait for a stream that this thread holds shut (would deadlock)";
     CopyFailed = 19, Refusal, "copy-failed", "a copy that failed when it ran is reported by the object's next operation (copy failed)";
     LostQuarantines = 20, Refusal, "lost-quarantines", "uses not proven before the device was lost quarantine the block (device lost, quarantined)";
-    FreeWaits = 21, Deferral, "free-waits", "memory of a destroyed object is freed after its last use only";
+    FreeWaits = 21, Deferral, "free-waits", "memory of a destroyed object is freed, and the release callback of borrowed memory called, after the last use only";
     FreeSealed = 22, Deferral, "free-sealed", "memory whose reader nobody declared is freed only after a drain of the whole device";
     BorrowOverlap = 23, Refusal, "borrow-overlap", "two wrappers of the same foreign memory (exists)";
-    ReleaseCallbackWaits = 24, Deferral, "release-callback-waits", "the release callback of borrowed storage runs after the last use is proven";
-    DetachWaits = 25, HostWait, "detach-waits", "detach returns borrowed storage only when its uses are proven";
-    AcquireWaits = 26, HostWait, "acquire-waits", "pool acquire waits for every use a recycled block still has";
-    AcquirePrefersProven = 27, HostWait, "acquire-prefers-proven", "pool acquire takes a proven block before one it must wait for";
-    TimeoutKeepsUses = 28, Refusal, "timeout-keeps-uses", "an acquire that times out puts the block back with its uses";
-    AddressGuard = 29, Refusal, "address-guard", "a device address while a write guard is open (busy)";
-    ReleaseSealed = 30, Refusal, "release-sealed", "release of a sealed block (unfenced)";
-    ReleaseGuard = 31, Refusal, "release-guard", "release or fence with a guard open (busy)";
-    HandOver = 32, Deferral, "hand-over", "a block handed to a waiter keeps its uses, and the waiter waits for them";
-    RecordQuarantines = 33, Deferral, "record-quarantines", "a block whose release could not be recorded is quarantined";
-    Exhausted = 34, Refusal, "exhausted", "every block quarantined: acquire and its waiters are told at once (exhausted)";
-    DestroyWakes = 35, Refusal, "destroy-wakes", "destroying a pool wakes its waiters (shut down)";
-    BeginWaits = 36, HostWait, "begin-waits", "a step's begin waits for the copy that still reads its entry";
-    BeginBusy = 37, Refusal, "begin-busy", "begin while every entry is being filled (busy)";
-    StepOrder = 38, Refusal, "step-order", "write, pad, commit and abort after commit (not begun)";
-    CommitSpan = 39, Refusal, "commit-span", "commit with a span open (busy)";
-    CommitUnwritten = 40, Refusal, "commit-unwritten", "commit with a required slot not written in this step (slot unwritten)";
-    CommitUnretired = 41, Refusal, "commit-unretired", "commit while the previous committed step is not retired (not retired)";
-    CommitWaitsRetire = 42, DeviceWait, "commit-waits-retire", "commit waits on the device for the previous step's consumers on other streams";
-    CommitWaitsReadBack = 43, DeviceWait, "commit-waits-read-back", "commit waits on the device for read-backs on other streams";
-    CommitWaitsMarked = 44, DeviceWait, "commit-waits-marked", "a step retired on its commit stream is fenced there when the next one commits elsewhere";
-    ConsumerWaits = 45, DeviceWait, "consumer-waits", "each declared consumer waits on the device for the step's copy";
-    RetireOnce = 46, Refusal, "retire-once", "retire of a ticket that is not the committed step's, or twice (not begun)";
-    ReadBackOrder = 47, Refusal, "read-back-order", "read_back after retire (not begun)";
-    ReadBackBusy = 48, Refusal, "read-back-busy", "read_back while every read-back entry is in use (busy)";
-    ReadBackWaits = 49, HostWait, "read-back-waits", "begin_read of a read-back waits for its copy";
-    LiveGaps = 50, Deferral, "live-gaps", "a copy spans rows that this step did not write only after refilling them from the mirror";
-    TornResends = 51, Deferral, "torn-resends", "after a failed commit the next one sends every slot";
-    FrozenLayout = 52, Refusal, "frozen-layout", "no slot is added after freeze, no step begun before it (frozen)";
-    ReadBackWaitsWriter = 53, DeviceWait, "read-back-waits-writer", "read_back waits on the device for work on other streams that writes its source";
-    RetireAllConsumers = 54, DeviceWait, "retire-all-consumers", "retire fences the union of its streams and the declared consumers";
+    DetachWaits = 24, HostWait, "detach-waits", "detach returns borrowed storage only when its uses are proven";
+    AcquireWaits = 25, HostWait, "acquire-waits", "pool acquire waits for every use a recycled block still has";
+    AcquirePrefersProven = 26, HostWait, "acquire-prefers-proven", "pool acquire takes a proven block before one it must wait for";
+    TimeoutKeepsUses = 27, Refusal, "timeout-keeps-uses", "an acquire that times out puts the block back with its uses";
+    AddressGuard = 28, Refusal, "address-guard", "a device address while a write guard is open (busy)";
+    ReleaseSealed = 29, Refusal, "release-sealed", "release of a sealed block (unfenced)";
+    ReleaseGuard = 30, Refusal, "release-guard", "release or fence with a guard open (busy)";
+    HandOver = 31, Deferral, "hand-over", "a block handed to a waiter keeps its uses, and the waiter waits for them";
+    RecordQuarantines = 32, Deferral, "record-quarantines", "a block whose release could not be recorded is quarantined";
+    Exhausted = 33, Refusal, "exhausted", "every block quarantined: acquire and its waiters are told at once (exhausted)";
+    DestroyWakes = 34, Refusal, "destroy-wakes", "destroying a pool wakes its waiters (shut down)";
+    BeginWaits = 35, HostWait, "begin-waits", "a step's begin waits for the copy that still reads its entry";
+    BeginBusy = 36, Refusal, "begin-busy", "begin while every entry is being filled (busy)";
+    StepOrder = 37, Refusal, "step-order", "write, pad, commit and abort after commit (not begun)";
+    CommitSpan = 38, Refusal, "commit-span", "commit with a span open (busy)";
+    CommitUnwritten = 39, Refusal, "commit-unwritten", "commit with a required slot not written in this step (slot unwritten)";
+    CommitUnretired = 40, Refusal, "commit-unretired", "commit while the previous committed step is not retired (not retired)";
+    CommitWaitsRetire = 41, DeviceWait, "commit-waits-retire", "commit waits on the device for the previous step's consumers on other streams";
+    CommitWaitsReadBack = 42, DeviceWait, "commit-waits-read-back", "commit waits on the device for read-backs on other streams";
+    CommitWaitsMarked = 43, DeviceWait, "commit-waits-marked", "a step retired on its commit stream is fenced there when the next one commits elsewhere";
+    ConsumerWaits = 44, DeviceWait, "consumer-waits", "each declared consumer waits on the device for the step's copy";
+    RetireOnce = 45, Refusal, "retire-once", "retire of a ticket that is not the committed step's, or twice (not begun)";
+    ReadBackOrder = 46, Refusal, "read-back-order", "read_back after retire (not begun)";
+    ReadBackBusy = 47, Refusal, "read-back-busy", "read_back while every read-back entry is in use (busy)";
+    ReadBackWaits = 48, HostWait, "read-back-waits", "begin_read of a read-back waits for its copy";
+    LiveGaps = 49, Deferral, "live-gaps", "a copy spans rows that this step did not write only after refilling them from the mirror";
+    TornResends = 50, Deferral, "torn-resends", "after a failed commit the next one sends every slot";
+    FrozenLayout = 51, Refusal, "frozen-layout", "no slot is added after freeze, no step begun before it (frozen)";
+    ReadBackWaitsWriter = 52, DeviceWait, "read-back-waits-writer", "read_back waits on the device for work on other streams that writes its source";
+    RetireAllConsumers = 53, DeviceWait, "retire-all-consumers", "retire fences the union of its streams and the declared consumers";
+    CopySealed = 54, Refusal, "copy-sealed", "a copy to a sealed side, or from a sealed device side (unfenced)";
+    NotHeld = 55, Refusal, "not-held", "any access by a lease that was released (not held)";
+    UsesFull = 56, Refusal, "uses-full", "work on a side whose uses in flight can no longer be told apart (busy)";
 }
 
 /// Whether the check is in force.

@@ -6,6 +6,7 @@
 
 mod block;
 mod device;
+mod event;
 mod name;
 mod side;
 mod storage;
@@ -15,6 +16,7 @@ mod uses;
 
 pub use block::Block;
 pub use device::{Device, shut_down_all};
+pub use event::Event;
 pub use name::Name;
 pub use side::{Access, Side, Which};
 pub use storage::{Borrow, ReleaseCallback, Storage};

@@ -203,8 +203,9 @@ impl Side {
                 }
             }
         }
-        if lost {
-            return Err(self.lost());
+        if lost && on(Check::LostQuarantines) {
+            self.quarantine(Status::DeviceLost);
+            return Err(self.quarantine_error(Status::DeviceLost));
         }
         Ok(())
     }
@@ -230,16 +231,6 @@ impl Side {
     /// Whether only a wait for the whole device proves that nobody uses it.
     pub fn has_unseen_users(&self) -> bool {
         self.sealed || self.unknown_users
-    }
-
-    #[cold]
-    fn lost(&mut self) -> Error {
-        if on(Check::LostQuarantines) {
-            self.quarantine(Status::DeviceLost);
-            self.quarantine_error(Status::DeviceLost)
-        } else {
-            Error::new(Status::Internal, "lost")
-        }
     }
 
     /// Completion cannot be proven: the memory is never touched again.
@@ -423,7 +414,7 @@ impl Side {
         if let Some(failed) = self.uses.drop_known() {
             self.failed = Some(failed);
         }
-        if self.uses.has_room(timeline, write, range) {
+        if self.uses.has_room(timeline, write, range) || !on(Check::UsesFull) {
             return Ok(());
         }
         Err(self.refuse(
@@ -517,7 +508,7 @@ impl Side {
         };
         self.refuse_guards(range, blocking, if write { "copying to" } else { "copying from" })?;
         // A UVA side that readers may still read is a fine source; unseen writers of a device side are not.
-        if self.sealed && (write || self.which == Which::Device) {
+        if self.sealed && (write || self.which == Which::Device) && on(Check::CopySealed) {
             return Err(self.unfenced(if write { "copying to" } else { "copying from" }));
         }
         self.reserve(timeline, write, range)

@@ -149,6 +149,16 @@ impl Timeline {
         Ok(())
     }
 
+    /// Refuses while the stream has work that is not done.
+    pub fn expect_idle(&self) -> Result<()> {
+        self.device.expect_usable()?;
+        if !self.stream.is_idle()? {
+            return fail!(Busy, "{} has work that is not done", self.name);
+        }
+        self.poll();
+        Ok(())
+    }
+
     /// Begins work on this stream.
     pub fn submission(self: &Arc<Timeline>) -> Submission<'_> {
         Submission { timeline: self, tag: self.device.next_tag(), queued: false }
