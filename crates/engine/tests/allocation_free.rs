@@ -53,4 +53,13 @@ fn steady_submission_allocates_nothing() {
         round();
     }
     assert_eq!(ALLOCATIONS.with(Cell::get), before);
+
+    // Nor does a queue that fills up.
+    let full = device.create_stream().unwrap();
+    full.hold();
+    let before = ALLOCATIONS.with(Cell::get);
+    for _ in 0..1000 {
+        submit(&full, copy(target.device, source.device, 64));
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get), before);
 }
