@@ -6,7 +6,7 @@ if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
   message(FATAL_ERROR "gpubuf is built on Linux only; this is ${CMAKE_SYSTEM_NAME}.")
 endif()
 
-find_program(GPUBUF_CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin" DOC "The cargo that builds gpubuf")
+find_program(GPUBUF_CARGO cargo PATHS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin" DOC "The cargo that builds gpubuf")
 if(NOT GPUBUF_CARGO)
   message(FATAL_ERROR "gpubuf needs cargo (Rust 1.85 or newer) to be built from source. Get it from https://rustup.rs, "
                       "or name it with -DGPUBUF_CARGO=/path/to/cargo. An installed gpubuf needs no cargo.")

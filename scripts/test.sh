@@ -55,10 +55,8 @@ if [ "${1:-}" = --lint ]; then
 fi
 section "cargo test" cargo test --locked --workspace --no-fail-fast
 section "cargo test with mutants" mutants
+# Among them the header matrix: every header alone, under several compilers and standards.
 section "ctest" cpp_tests
-if [ -e cpp_tests/header_matrix.sh ]; then
-  section "header matrix" bash cpp_tests/header_matrix.sh
-fi
 section "package" scripts/check-package.sh
 
 echo
