@@ -32,3 +32,17 @@ fn nothing_of_a_test_build_is_in_the_header() {
         "a function of the feature `mutants` is in the header"
     );
 }
+
+#[test]
+fn every_name_has_the_prefix() {
+    let text = generate().unwrap_or_else(|error| panic!("no header: {error}"));
+    for line in text.lines() {
+        let name = |prefix: &str| line.strip_prefix(prefix).map(|rest| rest.trim_start_matches("struct "));
+        if let Some(name) = name("#define ") {
+            assert!(name.starts_with("GPUBUF_"), "a macro without the prefix: {line}");
+        }
+        if let Some(name) = name("typedef ").filter(|_| line.contains("struct ")) {
+            assert!(name.starts_with("gpubuf_"), "a type without the prefix: {line}");
+        }
+    }
+}
