@@ -18,7 +18,7 @@ pub use block::Block;
 pub use device::{Device, shut_down_all};
 pub use event::Event;
 pub use name::Name;
-pub use side::{Access, Side, Which};
+pub use side::{Access, OrderCount, Side, Which};
 pub use storage::{Borrow, ReleaseCallback, Storage};
 pub use timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline};
 pub use transfer::{Outcome, Piece, transfer};

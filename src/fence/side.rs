@@ -65,6 +65,17 @@ pub struct Side {
     unknown_users: bool,
     quarantined: Option<Status>,
     failed: Option<Fence>,
+    /// Waits queued and fences recorded to put work on this side in order.
+    order: OrderCount,
+}
+
+/// What it took so far to put work on a side in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderCount {
+    /// Waits queued on streams.
+    pub device_waits: u64,
+    /// Fences recorded on streams that were to be fenced when needed.
+    pub fences: u64,
 }
 
 impl Side {
@@ -81,6 +92,7 @@ impl Side {
             unknown_users: false,
             quarantined: None,
             failed: None,
+            order: OrderCount::default(),
         }
     }
 
@@ -113,6 +125,11 @@ impl Side {
     /// Whether a guard is open.
     pub fn has_guard(&self) -> bool {
         self.guards.iter().any(Option::is_some)
+    }
+
+    /// What it took so far to put work on this side in order.
+    pub fn order_count(&self) -> OrderCount {
+        self.order
     }
 
     /// Bytes.
@@ -460,19 +477,26 @@ impl Side {
     // ---- device-side order -----------------------------------------------------------------------------------------
 
     /// Orders work of `submission` behind what conflicts with it on other streams.
-    pub(super) fn order_before(&mut self, submission: &mut Submission<'_>, write: bool, range: Range) -> Result<()> {
+    pub(super) fn order_before(
+        &mut self,
+        submission: &mut Submission<'_>,
+        write: bool,
+        range: Range,
+        role: Role,
+    ) -> Result<()> {
         self.fence_declared(Some(submission.timeline()))?;
         for u in self.uses.iter().filter(|u| (write || u.write) && u.range.overlaps(range)) {
             let check = match (self.which, write, u.role) {
                 (_, _, Role::Retire) => Check::CommitWaitsRetire,
                 (Which::Device, true, Role::ReadBack) => Check::CommitWaitsReadBack,
+                (_, false, _) if role == Role::ReadBack => Check::ReadBackWaitsWriter,
                 (Which::Host, true, _) => Check::DownloadWaitsHostUses,
                 (Which::Host, false, _) => Check::UploadWaitsHostWrites,
                 (Which::Device, true, _) => Check::UploadWaitsDeviceUses,
                 (Which::Device, false, _) => Check::DownloadWaitsDeviceWrites,
             };
-            if on(check) {
-                submission.wait_for(&u.fence)?;
+            if on(check) && submission.wait_for(&u.fence)? {
+                self.order.device_waits += 1;
             }
         }
         Ok(())
@@ -491,6 +515,7 @@ impl Side {
             timeline.expect_not_capturing()?;
             self.reserve(&timeline, true, all)?;
             let fence = timeline.record()?;
+            self.order.fences += 1;
             self.add_use(fence, true, all, Role::Kernel);
         }
         Ok(())

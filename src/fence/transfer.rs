@@ -69,8 +69,8 @@ pub fn transfer(
     let queued = (|| {
         source.expect_copy(timeline, false, reads)?;
         target.expect_copy(timeline, true, writes)?;
-        source.order_before(&mut submission, false, reads)?;
-        target.order_before(&mut submission, true, writes)?;
+        source.order_before(&mut submission, false, reads, role)?;
+        target.order_before(&mut submission, true, writes, role)?;
         let from = copy_address(source.storage()?.memory());
         let to = copy_address(target.storage()?.memory());
         for piece in pieces {
@@ -91,7 +91,7 @@ pub fn fill(side: &mut Side, range: Range, width: usize, value: u64, timeline: &
     let mut submission = timeline.submission();
     let queued = (|| {
         side.expect_copy(timeline, true, range)?;
-        side.order_before(&mut submission, true, range)?;
+        side.order_before(&mut submission, true, range, Role::Copy)?;
         let to = copy_address(side.storage()?.memory()) + range.start as u64;
         // SAFETY: the range lies inside the side, whose memory is freed only after the fence, or never without one.
         unsafe { submission.fill(to, width, value, (range.end - range.start) / width) }
