@@ -646,7 +646,7 @@ impl Lease {
         for (place, lease) in blocks.iter_mut().zip(leases) {
             let mut block = lease.lock()?;
             lease.expect_releasable(&block)?;
-            block.expect_declaration(streams, true)?;
+            block.expect_declaration(streams)?;
             *place = Some(block);
         }
         let blocks = blocks.into_iter().flatten().zip(leases);

@@ -214,7 +214,7 @@ impl Block {
     pub fn used_on(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
         self.settle()?;
         for side in self.kernel_sides() {
-            side.expect_declaration(streams, write)?;
+            side.expect_declaration(streams)?;
         }
         match Fences::record(streams) {
             Ok(fences) => {
@@ -231,8 +231,8 @@ impl Block {
     }
 
     /// Makes room for a declaration on these streams.
-    pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
-        self.kernel_sides().try_for_each(|side| side.expect_declaration(streams, write))
+    pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
+        self.kernel_sides().try_for_each(|side| side.expect_declaration(streams))
     }
 
     /// The work behind a declaration could not be fenced.

@@ -10,7 +10,7 @@ use super::storage::Storage;
 use super::timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline};
 use super::uses::{Range, Role, Use, Uses};
 use crate::config::checks::{Check, on};
-use crate::config::{GUARDS_PER_BLOCK, STREAMS_PER_CALL};
+use crate::config::{GUARDS_PER_BLOCK, STREAMS_PER_CALL, USES_PER_SIDE};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -422,22 +422,22 @@ impl Side {
         self.uses.add(Use { fence, write, range, role });
     }
 
-    /// Makes room for a use of this stream, or refuses before anything is queued.
-    pub fn reserve(&mut self, timeline: &Arc<Timeline>, write: bool, range: Range) -> Result<()> {
-        if self.uses.has_room(timeline, write, range) {
+    /// Sees that there is room for a use of each of these streams, or refuses before anything is queued.
+    fn reserve(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
+        if self.uses.has_room(streams) {
             return Ok(());
         }
         self.uses.query_all();
         if let Some(failed) = self.uses.drop_known() {
             self.failed = Some(failed);
         }
-        if self.uses.has_room(timeline, write, range) || !on(Check::UsesFull) {
+        if self.uses.has_room(streams) || !on(Check::UsesFull) {
             return Ok(());
         }
         Err(self.refuse(
             Status::Busy,
             format!(
-                "the {} has uses in flight that cannot be told apart any more ({}); wait for one of its streams",
+                "the {} is in use by {USES_PER_SIDE} streams, which is the limit ({}); wait for one of them",
                 self.place(),
                 self.uses
             ),
@@ -445,15 +445,13 @@ impl Side {
     }
 
     /// Makes room for a declared use on each of these streams, or refuses before anything is recorded.
-    pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
+    pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
         let device = self.device()?;
-        let all = Range { start: 0, end: self.bytes() };
         for timeline in streams {
             timeline.expect_device(&device)?;
             timeline.expect_not_capturing()?;
-            self.reserve(timeline, write, all)?;
         }
-        Ok(())
+        self.reserve(streams)
     }
 
     /// Work up to these fences used this side; nothing unseen is left.
@@ -485,6 +483,8 @@ impl Side {
         role: Role,
     ) -> Result<()> {
         self.fence_declared(Some(submission.timeline()))?;
+        // Their fences may have taken the room.
+        self.reserve(std::slice::from_ref(submission.timeline()))?;
         for u in self.uses.iter().filter(|u| (write || u.write) && u.range.overlaps(range)) {
             let check = match (self.which, write, u.role) {
                 (_, _, Role::Retire) => Check::CommitWaitsRetire,
@@ -513,7 +513,7 @@ impl Side {
             }
             let timeline = declared.timeline.clone();
             timeline.expect_not_capturing()?;
-            self.reserve(&timeline, true, all)?;
+            self.reserve(std::slice::from_ref(&timeline))?;
             let fence = timeline.record()?;
             self.order.fences += 1;
             self.add_use(fence, true, all, Role::Kernel);
@@ -536,7 +536,7 @@ impl Side {
         if self.sealed && (write || self.which == Which::Device) && on(Check::CopySealed) {
             return Err(self.unfenced(if write { "copying to" } else { "copying from" }));
         }
-        self.reserve(timeline, write, range)
+        self.reserve(std::slice::from_ref(timeline))
     }
 
     // ---- end -------------------------------------------------------------------------------------------------------

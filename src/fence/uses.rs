@@ -91,37 +91,75 @@ impl Uses {
         }
     }
 
-    fn place_for(&self, timeline: &Arc<Timeline>, write: bool, range: Range) -> Option<usize> {
-        let same = |u: &Use| Arc::ptr_eq(u.fence.timeline(), timeline) && u.write == write;
-        let matching = |test: &dyn Fn(&Use) -> bool| self.entries.iter().position(|e| e.as_ref().is_some_and(test));
-        matching(&|u| same(u) && u.range == range)
-            .or_else(|| self.entries.iter().position(Option::is_none))
-            .or_else(|| matching(&|u| same(u)))
-            // A later write covers an earlier read: who waits for a write waits for all.
-            .or_else(|| matching(&|u| write && Arc::ptr_eq(u.fence.timeline(), timeline)))
-    }
-
-    /// Whether [`Uses::add`] has a place for it.
-    pub fn has_room(&self, timeline: &Arc<Timeline>, write: bool, range: Range) -> bool {
-        self.place_for(timeline, write, range).is_some()
+    /// Whether [`Uses::add`] can keep a use of each of these streams apart from those of others.
+    pub fn has_room(&self, streams: &[Arc<Timeline>]) -> bool {
+        let first_of_stream = |(place, u): (usize, &Use)| !self.iter().take(place).any(|other| other.is_of_stream_of(u));
+        let present = self.iter().enumerate().filter(|pair| first_of_stream(*pair)).count();
+        let is_new = |(place, stream): &(usize, &Arc<Timeline>)| {
+            !self.iter().any(|u| Arc::ptr_eq(u.fence.timeline(), stream))
+                && !streams[..*place].iter().any(|other| Arc::ptr_eq(other, stream))
+        };
+        present + streams.iter().enumerate().filter(is_new).count() <= USES_PER_SIDE
     }
 
     /// Adds a use for which there is room.
     pub fn add(&mut self, new: Use) {
-        let Some(place) = self.place_for(new.fence.timeline(), new.write, new.range) else {
-            // Cannot be: `has_room` was asked before the work was queued.
-            return;
+        let repeats = |u: &Use| {
+            Arc::ptr_eq(u.fence.timeline(), new.fence.timeline()) && u.write == new.write && u.range == new.range
         };
+        let place = match self.entries.iter().position(|entry| entry.as_ref().is_some_and(repeats)) {
+            Some(place) => Some(place),
+            None => self.free_place().or_else(|| {
+                self.entries.iter().position(|e| e.as_ref().is_some_and(|u| new.is_of_stream_of(u)))
+            }),
+        };
+        // Without a place there was no room, which was asked before the work was queued.
+        let Some(place) = place else { return };
         self.entries[place] = Some(match self.entries[place].take() {
             None => new,
-            Some(old) => Use {
-                range: old.range.hull(new.range),
-                write: old.write || new.write,
-                role: new.role,
-                // Of one timeline: the later fence stands for both.
-                fence: if new.fence.covers(&old.fence) { new.fence } else { old.fence },
-            },
+            Some(old) => old.merged(new),
         });
+    }
+
+    fn free_place(&mut self) -> Option<usize> {
+        if let Some(place) = self.entries.iter().position(Option::is_none) {
+            return Some(place);
+        }
+        let (kept, freed) = self.pair_to_merge()?;
+        let old = self.entries[freed].take()?;
+        let merged = self.entries[kept].take()?.merged(old);
+        self.entries[kept] = Some(merged);
+        Some(freed)
+    }
+
+    /// Two uses of one stream: of one kind if there are such, so that readers need not wait for readers.
+    fn pair_to_merge(&self) -> Option<(usize, usize)> {
+        let mut mixed = None;
+        for (first, a) in self.entries.iter().enumerate() {
+            for (second, b) in self.entries.iter().enumerate().skip(first + 1) {
+                let (Some(a), Some(b)) = (a, b) else { continue };
+                if a.is_of_stream_of(b) {
+                    if a.write == b.write {
+                        return Some((first, second));
+                    }
+                    mixed = Some((first, second));
+                }
+            }
+        }
+        mixed
+    }
+}
+
+impl Use {
+    fn is_of_stream_of(&self, other: &Use) -> bool {
+        Arc::ptr_eq(self.fence.timeline(), other.fence.timeline())
+    }
+
+    /// One use that stands for two of one stream: it waits for more, never for less. A read never replaces a write.
+    fn merged(self, other: Use) -> Use {
+        let (later, range, write) = (other.fence.covers(&self.fence), self.range.hull(other.range), self.write || other.write);
+        let Use { fence, role, .. } = if later { other } else { self };
+        Use { fence, write, range, role }
     }
 }
 

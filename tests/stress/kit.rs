@@ -1,0 +1,104 @@
+//! A device with random delays, streams, and work that looks at memory when it runs.
+
+use gpubuf::backend::BackendKind;
+use gpubuf::config::Timeout;
+use gpubuf::fence::{Device, Timeline};
+use gpubuf::sync::{Arc, AtomicU64, Ordering};
+use gpubuf_engine as engine;
+
+pub fn seed() -> u64 {
+    std::env::var("GPUBUF_STRESS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_231_116)
+}
+
+pub fn steps() -> u64 {
+    std::env::var("GPUBUF_STRESS_STEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
+}
+
+/// SplitMix64.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+pub const STREAMS: u64 = 3;
+
+pub struct Rig {
+    pub device: Arc<Device>,
+    pub streams: Vec<Arc<Timeline>>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    wrong_bytes: AtomicU64,
+    looks: AtomicU64,
+}
+
+/// What one piece of work is to find when it runs.
+struct Look {
+    seen: Arc<Seen>,
+    address: u64,
+    expected: Vec<u8>,
+}
+
+impl Rig {
+    pub fn new(seed: u64) -> Rig {
+        let device = Device::open(Some(BackendKind::Host), 0, 0, "stress").expect("an emulated device");
+        let emulated = device.backend().emulated().expect("emulated").engine();
+        emulated.set_delay(engine::Delay::Seeded { seed, max_ns: 20_000 });
+        emulated.set_link(2_000, 10_000_000_000);
+        let streams = (0..STREAMS).map(|_| Timeline::create(&device, "").expect("a stream")).collect();
+        Rig { device, streams, seen: Arc::default() }
+    }
+
+    pub fn any_stream(&self, random: &mut Random) -> &Arc<Timeline> {
+        &self.streams[random.below(STREAMS) as usize]
+    }
+
+    /// Queues work that compares memory with `expected` when it runs.
+    pub fn look(&self, stream: &Timeline, address: u64, expected: &[u8]) {
+        fn compare(view: &engine::View<'_>, [look, _]: [usize; 2]) {
+            // SAFETY: the box was leaked for this one call.
+            let look = unsafe { Box::from_raw(look as *mut Look) };
+            let mut found = vec![0; look.expected.len()];
+            view.read(look.address, &mut found).expect("device memory");
+            let wrong = found.iter().zip(&look.expected).filter(|(a, b)| a != b).count();
+            look.seen.wrong_bytes.fetch_add(wrong as u64, Ordering::Relaxed);
+            look.seen.looks.fetch_add(1, Ordering::Relaxed);
+        }
+        let look = Look { seen: self.seen.clone(), address, expected: expected.to_vec() };
+        let look = Box::into_raw(Box::new(look)) as usize;
+        stream.stream().emulated().expect("emulated").call(compare, [look, 0]).expect("queued");
+    }
+
+    pub fn finish(&self) {
+        self.device.drain(Timeout::Infinite).expect("a drain");
+    }
+
+    pub fn wrong_bytes(&self) -> u64 {
+        self.seen.wrong_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn note_wrong(&self, bytes: usize) {
+        self.seen.wrong_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub fn looks(&self) -> u64 {
+        self.seen.looks.load(Ordering::Relaxed)
+    }
+}
