@@ -65,9 +65,11 @@ ReplayResult run(Runner& runner, const Trace& trace, const Options& options) {
 }
 
 void explain(const ReplayResult& gpubuf, const ReplayResult& by_hand) {
-  std::cout << "\nA step is wrong if any byte of its inputs, as its kernels saw them at their start or their end, is not "
-               "what the\nhost staged for it. Host time is that of staging, read-back and retire, without the time "
-               "inside the emulated device.\n";
+  std::cout << R"(
+A step is wrong if any byte of its inputs, as its kernels saw them at their start or at their end, is not what the host
+staged for it. Host time is that of staging, read-back and retire, without the time inside the emulated device: what a
+driver takes for each copy, record and wait is in neither column.
+)";
   if (gpubuf.wrong_steps != 0) {
     std::cout << "gpubuf let " << gpubuf.wrong_steps << " wrong steps through: this is a bug in gpubuf.\n";
   }
@@ -86,6 +88,13 @@ int run_all(const Options& options) {
     std::cout << trace.source << " holds no requests: there is nothing to replay.\n";
     return kRight;
   }
+  std::ofstream json;
+  if (!options.json_path.empty()) {
+    json.open(options.json_path);
+    if (!json) {
+      throw UsageError(options.json_path + ": cannot be written");
+    }
+  }
   std::vector<ReplayResult> results;
   {
     GpubufRunner runner(options.replay, options.batcher.shapes);
@@ -96,14 +105,17 @@ int run_all(const Options& options) {
     results.push_back(run(runner, trace, options));
   }
   print_load(std::cout, trace, results.front().batch);
+  if (results.front().steps == 0) {
+    std::cout << "No request fits: there was nothing to replay.\n";
+    return kRight;
+  }
   std::cout << "device  emulated: " << options.replay.compute_ns / 1000 << " us of kernels a step, "
             << static_cast<double>(options.replay.link_latency_ns) / 1e3 << " us + bytes at "
             << static_cast<double>(options.replay.link_bytes_per_second) / 1e9 << " GB/s a copy, "
             << (options.replay.streams == 2 ? "a copy stream and a compute stream" : "one stream") << "\n\n";
   print_table(std::cout, results);
   explain(results[0], results[1]);
-  if (!options.json_path.empty()) {
-    std::ofstream json(options.json_path);
+  if (json.is_open()) {
     write_json(json, trace, options, results);
     json.close();
     if (!json) {
@@ -124,7 +136,7 @@ int main(int argc, char** argv) {
     }
     return run_all(options);
   } catch (const UsageError& e) {
-    std::cerr << "decode_replay: " << e.what() << "\nTry --help.\n";
+    std::cerr << "decode_replay: " << e.what() << "\n";
     return kUsage;
   } catch (const TraceError& e) {
     std::cerr << "decode_replay: " << e.what() << "\n";

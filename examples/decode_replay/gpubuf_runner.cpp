@@ -47,7 +47,7 @@ GpubufRunner::GpubufRunner(const ReplayOptions& options, const Shapes& shapes)
                        slots_.device_address(top_k_),           slots_.device_address(top_p_),
                        slots_.device_address(seeds_),           slots_.device_address(block_table_)};
 
-  // Kernels leave the sampled tokens here. gpubuf cannot see kernels, so they are declared: all of them run on compute_.
+  // Kernels leave the sampled tokens here. gpubuf cannot see kernels, so it is told on which stream they run.
   sampled_ = gpubuf::buffer::create<std::int32_t>(device_, {shapes.max_batch}, gpubuf::placement::none);
   addresses_.sampled = sampled_.device_address(compute_);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <iomanip>
 #include <sstream>
 
 namespace decode_replay {
@@ -105,7 +106,7 @@ Options parse_options(int argc, const char* const* argv) {
         throw UsageError("--json takes the path of a file");
       }
     } else {
-      throw UsageError("there is no option " + name);
+      throw UsageError("there is no option " + name + "; --help lists them");
     }
   }
   if (batcher.shapes.token_budget < batcher.shapes.max_batch) {
@@ -116,9 +117,14 @@ Options parse_options(int argc, const char* const* argv) {
 
 std::string usage(const char* program) {
   const Options d;
+  const Shapes& shapes = d.batcher.shapes;
+  const double latency_us = static_cast<double>(d.replay.link_latency_ns) / 1e3;
+  const double gb_per_s = static_cast<double>(d.replay.link_bytes_per_second) / 1e9;
   std::ostringstream out;
-  out << "usage: " << program << " [options] [TRACE]\n"
-      << R"(
+  const auto option = [&](const char* name, const auto& value, const char* what) {
+    out << "  " << std::left << std::setw(21) << name << what << " (" << value << ")\n";
+  };
+  out << "usage: " << program << " [options] [TRACE]\n" << R"(
 Replays a trace of LLM requests through the input staging of a decode loop with continuous batching, twice: with
 gpubuf, and by hand as many runtimes do it. A check on the device compares what each step's kernels see with what the
 host staged. The device is emulated: no GPU is needed.
@@ -127,24 +133,24 @@ TRACE is a CSV file with the header TIMESTAMP,ContextTokens,GeneratedTokens. Wit
 ../shared/traces/azure_llm_2023_code.csv beside the project, else generates arrivals of its own.
 
 load
-  --speed X            divide arrival times by X ()" << d.batcher.speed << R"(). One hour of a code service is about 2.6 requests a
+)";
+  option("--speed X", d.batcher.speed, R"(divide arrival times by X. One hour of a code service is about 2.6 requests a
                        second; a step of 20 ms with 2048 tokens prefills about 50 prompts a second. At 20 the two
-                       meet: the batch is as large as the trace's short answers make it, and bursts queue.
-  --step-ms X          what a step advances the virtual clock by ()" << d.batcher.step_ms << R"(); idle time is skipped
-  --steps N            stop after N steps ()" << d.replay.max_steps << R"(: all of an hour of that service, under a minute)
-  --max-batch N        requests in a step ()" << d.batcher.shapes.max_batch << R"()
-  --token-budget N     tokens in a step: decodes first, then prefill chunks ()" << d.batcher.shapes.token_budget << R"()
-  --max-seq-len N      tokens of a request ()" << d.batcher.shapes.max_seq_len << R"(); longer ones are passed over
-  --kv-blocks N        KV blocks of 16 tokens ()" << d.batcher.kv_blocks << R"(); requests wait when they are short
-  --seed N             seed of token ids and of generated arrivals ()" << d.batcher.seed << R"()
-
-device
-  --compute-us N       what the kernels of a step take ()" << d.replay.compute_ns / 1000 << R"()
-  --link-latency-us X  what a copy takes before its first byte ()" << static_cast<double>(d.replay.link_latency_ns) / 1e3 << R"()
-  --link-gb-per-s X    and then, in 1e9 bytes a second ()" << static_cast<double>(d.replay.link_bytes_per_second) / 1e9 << R"()
-  --streams 1|2        copies on the compute stream, or on one of their own ()" << d.replay.streams << R"()
-  --depth N            gpubuf's staging entries ()" << d.replay.depth << R"()
-
+                       meet: the batch is as large as the trace's short answers make it, and bursts queue.)");
+  option("--step-ms X", d.batcher.step_ms, "what a step advances the virtual clock by; idle time is skipped");
+  option("--steps N", d.replay.max_steps, "stop after N steps; the default is all of such an hour, under a minute");
+  option("--max-batch N", shapes.max_batch, "requests in a step");
+  option("--token-budget N", shapes.token_budget, "tokens in a step: decodes first, then prefill chunks");
+  option("--max-seq-len N", shapes.max_seq_len, "tokens of a request; longer ones are passed over");
+  option("--kv-blocks N", d.batcher.kv_blocks, "KV blocks of 16 tokens; requests wait when they are short");
+  option("--seed N", d.batcher.seed, "seed of token ids and of generated arrivals");
+  out << "\ndevice\n";
+  option("--compute-us N", d.replay.compute_ns / 1000, "what the kernels of a step take");
+  option("--link-latency-us X", latency_us, "what a copy takes before its first byte");
+  option("--link-gb-per-s X", gb_per_s, "and then, in 1e9 bytes a second");
+  option("--streams 1|2", d.replay.streams, "copies on the compute stream, or on one of their own");
+  option("--depth N", d.replay.depth, "gpubuf's staging entries");
+  out << R"(
   --json FILE          write the results there as well
   --help
 

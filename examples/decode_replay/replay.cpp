@@ -28,8 +28,8 @@ struct Flight {
   std::vector<unsigned char> seen;  // inputs as read from the device, one after the other; reused
   std::array<std::size_t, kInputCount> seen_offset{};
   std::vector<std::int32_t> sampled;
-  // The device's worker reads what is above after the launch, and the host reads what is below after the tokens arrived.
-  // Stream order is enough for that; the flags say it once more to tools that cannot see stream order.
+  // The device's worker reads what is above after the launch, and the host what is below after the tokens arrived.
+  // Stream order is enough for that; these say it once more to tools that cannot see stream order.
   std::atomic<bool> launched{false};
   std::atomic<std::uint32_t> wrong_at_start{0};
   std::atomic<std::uint32_t> wrong_at_end{0};
@@ -157,8 +157,8 @@ class Loop {
       if (hooks_.after_submit) {
         hooks_.after_submit(step);
       }
-      if (hooks_.progress && step % 64 == 0) {
-        hooks_.progress(step);
+      if (hooks_.progress && step % 64 == 63) {
+        hooks_.progress(step + 1);
       }
     }
     while (taken_ < step) {

@@ -101,8 +101,9 @@ void print_table(std::ostream& out, const std::vector<ReplayResult>& results) {
       [](const ReplayResult& r) { return fixed(per_step(r.host_wait_ns, r) / 1e3, 1); });
   row("host time a step, median us", [&](const ReplayResult& r) { return ns_as_us(percentile(r.host_ns, 50)); });
   row("host time a step, p99 us", [&](const ReplayResult& r) { return ns_as_us(percentile(r.host_ns, 99)); });
-  row("wall time a step, us",
-      [](const ReplayResult& r) { return fixed(per_step(static_cast<std::uint64_t>(r.wall_seconds * 1e9), r) / 1e3, 1); });
+  row("wall time a step, us", [](const ReplayResult& r) {
+    return fixed(per_step(static_cast<std::uint64_t>(r.wall_seconds * 1e9), r) / 1e3, 1);
+  });
   row("wrong tokens handed out", [](const ReplayResult& r) { return grouped(r.wrong_tokens); });
   row("WRONG STEPS", [](const ReplayResult& r) { return grouped(r.wrong_steps); });
 }
@@ -114,7 +115,8 @@ void write_json(std::ostream& out, const Trace& trace, const Options& options,
       << ", \"seconds\": " << fixed(figures.seconds, 3) << ", \"median_context_tokens\": " << figures.median_context
       << ", \"median_generated_tokens\": " << figures.median_generated << "},\n"
       << "  \"options\": {\"speed\": " << fixed(options.batcher.speed, 3)
-      << ", \"step_ms\": " << fixed(options.batcher.step_ms, 3) << ", \"max_batch\": " << options.batcher.shapes.max_batch
+      << ", \"step_ms\": " << fixed(options.batcher.step_ms, 3)
+      << ", \"max_batch\": " << options.batcher.shapes.max_batch
       << ", \"token_budget\": " << options.batcher.shapes.token_budget
       << ", \"max_seq_len\": " << options.batcher.shapes.max_seq_len << ", \"kv_blocks\": " << options.batcher.kv_blocks
       << ", \"seed\": " << options.batcher.seed << ", \"compute_ns\": " << options.replay.compute_ns
@@ -130,7 +132,12 @@ void write_json(std::ostream& out, const Trace& trace, const Options& options,
         << ", \"copied_bytes\": " << r.copied_bytes << ", \"host_waits\": " << r.host_waits
         << ", \"host_wait_ns\": " << r.host_wait_ns << ", \"host_ns_median\": " << percentile(r.host_ns, 50)
         << ", \"host_ns_p99\": " << percentile(r.host_ns, 99) << ", \"wall_seconds\": " << fixed(r.wall_seconds, 3)
-        << ", \"wrong_tokens\": " << r.wrong_tokens << ", \"wrong_steps\": " << r.wrong_steps << "}";
+        << ", \"wrong_tokens\": " << r.wrong_tokens << ", \"wrong_steps\": " << r.wrong_steps
+        << ", \"wrong_steps_by_input\": {";
+    for (std::size_t input = 0; input < kInputCount; ++input) {
+      out << (input == 0 ? "" : ", ") << quoted(kInputNames[input]) << ": " << r.wrong_inputs[input];
+    }
+    out << "}}";
   }
   out << "\n  ]\n}\n";
 }

@@ -25,7 +25,8 @@ std::vector<Request> requests(std::size_t count, std::uint64_t seed) {
   std::vector<Request> all;
   std::uint64_t at = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    all.push_back({at, static_cast<std::uint32_t>(1 + random.next() % 300), static_cast<std::uint32_t>(random.next() % 40)});
+    const auto context = static_cast<std::uint32_t>(1 + random.next() % 300);
+    all.push_back({at, context, static_cast<std::uint32_t>(random.next() % 40)});
     at += random.next() % (100 * kTicksPerMs);
   }
   return all;
@@ -224,7 +225,8 @@ TEST(Batcher, AFullBatchMakesRequestsWait) {
 
 TEST(Batcher, PassesOverWhatNeverFits) {
   // A sequence has 1024 tokens, the pool 64 blocks of 16: as many. The last token of an answer needs no KV.
-  const std::vector<Request> all = {{0, 1024, 1}, {0, 4294967295U, 4294967295U}, {0, 1023, 1}, {0, 1000, 24}, {0, 1000, 25}};
+  const std::vector<Request> all = {
+      {0, 1024, 1}, {0, 4294967295U, 4294967295U}, {0, 1023, 1}, {0, 1000, 24}, {0, 1000, 25}};
   Batcher batcher(all, small());
   StepData step;
   while (batcher.next(step)) {

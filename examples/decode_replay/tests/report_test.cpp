@@ -67,7 +67,7 @@ TEST(Options, AreRead) {
 }
 
 TEST(Options, MistakesAreNamed) {
-  EXPECT_EQ(refusal({"--stesp", "1"}), "there is no option --stesp");
+  EXPECT_EQ(refusal({"--stesp", "1"}), "there is no option --stesp; --help lists them");
   EXPECT_EQ(refusal({"--steps"}), "--steps needs a value");
   EXPECT_EQ(refusal({"--steps", "0"}), "--steps takes a whole number from 1 to 1000000, not '0'");
   EXPECT_EQ(refusal({"--steps=-1"}), "--steps takes a whole number from 1 to 1000000, not '-1'");
@@ -95,6 +95,7 @@ TEST(Report, ShowsBothColumnsAndWritesJson) {
   ReplayResult b = a;
   b.name = "by hand";
   b.wrong_steps = 321;
+  b.wrong_inputs[kSeqLens] = 320;
   std::ostringstream table;
   print_table(table, {a, b});
   EXPECT_NE(table.str().find("1.25"), std::string::npos) << table.str();
@@ -108,6 +109,7 @@ TEST(Report, ShowsBothColumnsAndWritesJson) {
   EXPECT_NE(json.str().find(R"("a \"quoted\"\\path\u000a")"), std::string::npos) << json.str();
   EXPECT_NE(json.str().find(R"("host_ns_median": 2000)"), std::string::npos);
   EXPECT_NE(json.str().find(R"("wrong_steps": 321)"), std::string::npos);
+  EXPECT_NE(json.str().find(R"("seq_lens": 320)"), std::string::npos);
 }
 
 }  // namespace
