@@ -22,6 +22,12 @@ struct Case {
   std::uint32_t streams;
 };
 
+std::string name_of(const Case& c) {
+  return std::string(c.shared ? "SharedTrace" : "GeneratedArrivals") + (c.streams == 2 ? "TwoStreams" : "OneStream");
+}
+
+void PrintTo(const Case& c, std::ostream* out) { *out << name_of(c); }
+
 class Replay : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -152,10 +158,7 @@ TEST_P(Replay, GpubufIsRightAtAnyPace) {
 
 INSTANTIATE_TEST_SUITE_P(, Replay,
                          testing::Values(Case{false, 2}, Case{false, 1}, Case{true, 2}, Case{true, 1}),
-                         [](const testing::TestParamInfo<Case>& test) {
-                           return std::string(test.param.shared ? "SharedTrace" : "GeneratedArrivals") +
-                                  (test.param.streams == 2 ? "TwoStreams" : "OneStream");
-                         });
+                         [](const testing::TestParamInfo<Case>& test) { return name_of(test.param); });
 
 }  // namespace
 }  // namespace decode_replay
