@@ -115,6 +115,7 @@ checks! {
     CopySealed = 54, Refusal, "copy-sealed", "a copy to a sealed side, or from a sealed device side (unfenced)";
     NotHeld = 55, Refusal, "not-held", "any access by a lease that was released (not held)";
     UsesFull = 56, Refusal, "uses-full", "work on a side whose uses in flight can no longer be told apart (busy)";
+    StagingWaits = 57, HostWait, "staging-waits", "to_device from pageable memory waits for a download that still writes it: the driver may read it at the call";
 }
 
 /// Whether the check is in force.

@@ -10,7 +10,7 @@ use super::storage::Storage;
 use super::timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline};
 use super::uses::{Range, Role, Use, Uses};
 use crate::config::checks::{Check, on};
-use crate::config::{GUARDS_PER_BLOCK, STREAMS_PER_CALL, USES_PER_SIDE};
+use crate::config::{GUARDS_PER_BLOCK, Placement, STREAMS_PER_CALL, TIMEOUT_DEFAULT, USES_PER_SIDE};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -232,6 +232,18 @@ impl Side {
         self.storage()?;
         let all = Range { start: 0, end: self.bytes() };
         self.wait_uses(all, |_| on(check), wait, doing)
+    }
+
+    /// A copy from pageable memory may read it at the call, whatever its stream waits for: what a download still has to
+    /// write must have landed before.
+    pub(super) fn wait_before_staging(&mut self, range: Range) -> Result<()> {
+        let storage = self.storage()?;
+        if storage.memory().placement != Placement::Pageable || !on(Check::StagingWaits) {
+            return Ok(());
+        }
+        let wait = HostWait::of_device(storage.device().timeout(TIMEOUT_DEFAULT));
+        self.wait_uses(range, |u| u.write, &wait, "copying from")?;
+        self.settle()
     }
 
     /// Forgets every use: their proof was waited for, and what they left is nobody's concern any more.

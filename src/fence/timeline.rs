@@ -438,14 +438,16 @@ impl Fence {
         }
         let timeline = &self.timeline;
         if wait.timeout == Timeout::Try {
-            wait.counters.timeouts.add(1);
+            if let Some(counters) = wait.counters {
+                counters.timeouts.add(1);
+            }
             return Err(self.not_yet(Status::Busy, "is not done"));
         }
         timeline.refuse_deadlock()?;
         let start = Instant::now();
         let proof = self.wait_pending(start, wait.deadline);
         let time = start.elapsed();
-        for counters in [wait.counters, &timeline.device.counters.host] {
+        for counters in wait.counters.into_iter().chain([&timeline.device.counters.host]) {
             counters.waited(time);
             if proof == Proof::Pending {
                 counters.timeouts.add(1);
@@ -509,14 +511,21 @@ pub struct HostWait<'a> {
     timeout: Timeout,
     /// The deadline counts from the call, not from each fence it waits for.
     deadline: Option<Instant>,
-    counters: &'a WaitCounters,
+    /// The object's; the device's are always counted.
+    counters: Option<&'a WaitCounters>,
 }
 
 impl<'a> HostWait<'a> {
     /// Begins to count the time.
     pub fn new(timeout: Timeout, counters: &'a WaitCounters) -> HostWait<'a> {
         let deadline = if timeout == Timeout::Try { None } else { timeout.deadline() };
-        HostWait { timeout, deadline, counters }
+        HostWait { timeout, deadline, counters: Some(counters) }
+    }
+
+    /// A wait that no object counts, only the device.
+    pub fn of_device(timeout: Timeout) -> HostWait<'static> {
+        let deadline = if timeout == Timeout::Try { None } else { timeout.deadline() };
+        HostWait { timeout, deadline, counters: None }
     }
 
     /// The form of the wait.
@@ -529,10 +538,6 @@ impl<'a> HostWait<'a> {
         self.deadline
     }
 
-    /// Where the waits are counted.
-    pub fn counters(&self) -> &'a WaitCounters {
-        self.counters
-    }
 }
 
 /// Work being put on a stream, and then fenced.

@@ -55,7 +55,7 @@ fn copy_address(memory: RawMemory) -> u64 {
 }
 
 /// Copies pieces of `source` to `target` on the stream, with one fence behind them. Pieces lie inside their sides.
-/// Never waits on the host.
+/// Waits on the host only for a download that still writes a pageable source.
 pub fn transfer(
     source: &mut Side,
     target: &mut Side,
@@ -69,6 +69,7 @@ pub fn transfer(
     let queued = (|| {
         source.expect_copy(timeline, false, reads)?;
         target.expect_copy(timeline, true, writes)?;
+        source.wait_before_staging(reads)?;
         source.order_before(&mut submission, false, reads, role)?;
         target.order_before(&mut submission, true, writes, role)?;
         let from = copy_address(source.storage()?.memory());

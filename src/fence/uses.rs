@@ -93,7 +93,8 @@ impl Uses {
 
     /// Whether [`Uses::add`] can keep a use of each of these streams apart from those of others.
     pub fn has_room(&self, streams: &[Arc<Timeline>]) -> bool {
-        let first_of_stream = |(place, u): (usize, &Use)| !self.iter().take(place).any(|other| other.is_of_stream_of(u));
+        let first_of_stream =
+            |(place, u): (usize, &Use)| !self.iter().take(place).any(|other| other.is_of_stream_of(u));
         let present = self.iter().enumerate().filter(|pair| first_of_stream(*pair)).count();
         let is_new = |(place, stream): &(usize, &Arc<Timeline>)| {
             !self.iter().any(|u| Arc::ptr_eq(u.fence.timeline(), stream))
@@ -109,9 +110,9 @@ impl Uses {
         };
         let place = match self.entries.iter().position(|entry| entry.as_ref().is_some_and(repeats)) {
             Some(place) => Some(place),
-            None => self.free_place().or_else(|| {
-                self.entries.iter().position(|e| e.as_ref().is_some_and(|u| new.is_of_stream_of(u)))
-            }),
+            None => self
+                .free_place()
+                .or_else(|| self.entries.iter().position(|e| e.as_ref().is_some_and(|u| new.is_of_stream_of(u)))),
         };
         // Without a place there was no room, which was asked before the work was queued.
         let Some(place) = place else { return };
@@ -157,7 +158,8 @@ impl Use {
 
     /// One use that stands for two of one stream: it waits for more, never for less. A read never replaces a write.
     fn merged(self, other: Use) -> Use {
-        let (later, range, write) = (other.fence.covers(&self.fence), self.range.hull(other.range), self.write || other.write);
+        let (later, range, write) =
+            (other.fence.covers(&self.fence), self.range.hull(other.range), self.write || other.write);
         let Use { fence, role, .. } = if later { other } else { self };
         Use { fence, write, range, role }
     }

@@ -2,6 +2,7 @@
 
 use crate::kit::*;
 use crate::{case, ensure};
+use gpubuf::backend::BackendKind;
 use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
@@ -104,7 +105,10 @@ pub const CASES: &[Case] = &[
         ensure!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)) == Status::Busy, it);
         ensure!(status(buffer.begin(Access::Read, 100, 1, Timeout::Try)) == Status::Ok, "other bytes are free");
         held.open();
-        ensure!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)) == Status::Ok, "a copy that is done forbids nothing");
+        ensure!(
+            status(buffer.begin(Access::Read, 0, 1, Timeout::Try)) == Status::Ok,
+            "a copy that is done forbids nothing"
+        );
     }),
     case!(UploadGuard, "half-written bytes are not sent", |it| {
         let device = device();
@@ -297,6 +301,15 @@ pub const CASES: &[Case] = &[
         buffer.detach(Timeout::Try).works()?;
         ensure!(told.load(Ordering::SeqCst) == 0, "who asks for it is not told");
         ensure!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)) == Status::NotHeld, "the buffer is empty");
+    }),
+    case!(StagingWaits, "pageable bytes are not sent before their download has landed", |it| {
+        let device = Device::open(Some(BackendKind::Host), 0, 1_000_000, "").works()?;
+        let buffer = Buffer::create(&device, options(Placement::Pageable, Placement::Device)).works()?;
+        let mut held = Held::new(&device);
+        buffer.copy(false, 0, ALL, &held.timeline, None).works()?;
+        ensure!(status(buffer.copy(true, 0, ALL, &held.timeline, None)) == Status::Timeout, it);
+        held.open();
+        ensure!(status(buffer.copy(true, 0, ALL, &held.timeline, None)) == Status::Ok, "it goes on afterwards");
     }),
     case!(UsesFull, "uses that cannot be told apart are refused, not forgotten", |it| {
         let device = device();

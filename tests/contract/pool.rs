@@ -14,7 +14,8 @@ use std::time::Duration;
 fn pool(device: &Arc<Device>, block_count: u32, placement: Placement) -> Arc<Pool> {
     let device_side = placement == Placement::Pinned;
     let label = String::new();
-    Pool::create(device, PoolOptions { placement, block_bytes: BYTES, block_count, device_side, label }).expect("a pool")
+    Pool::create(device, PoolOptions { placement, block_bytes: BYTES, block_count, device_side, label })
+        .expect("a pool")
 }
 
 /// Acquires on another thread, which is waiting when this returns.
