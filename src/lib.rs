@@ -3,6 +3,7 @@
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
 //! `fence` < `buffer`, `pinned`, `pool` < `slots` < `report` < `ffi`.
 
+pub mod arena;
 pub mod backend;
 pub mod buffer;
 pub mod config;
@@ -11,5 +12,6 @@ pub mod error;
 pub mod fence;
 pub mod ops;
 pub mod pool;
+pub mod slots;
 pub mod stats;
 pub mod sync;

@@ -1,0 +1,101 @@
+//! What a slot is, and the list of slots before it is frozen.
+
+use crate::arena::Extent;
+use crate::dtype::{Dtype, Shape};
+use crate::error::Result;
+use crate::fail;
+
+/// Whether a slot is written anew in each step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SlotKind {
+    /// Written in each step, from row 0 without holes; past the written length its bytes mean nothing.
+    Required = 0,
+    /// Rows that a step does not write keep their last committed content.
+    Kept = 1,
+}
+
+impl SlotKind {
+    /// The kind with this number.
+    pub fn from_code(code: u32) -> Result<SlotKind> {
+        match code {
+            0 => Ok(SlotKind::Required),
+            1 => Ok(SlotKind::Kept),
+            _ => fail!(InvalidArgument, "slot kind {code} is not known: use GPUBUF_SLOT_REQUIRED or GPUBUF_SLOT_KEPT"),
+        }
+    }
+
+    /// The kind's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SlotKind::Required => "required",
+            SlotKind::Kept => "kept",
+        }
+    }
+}
+
+/// A slot to add.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotOptions<'a> {
+    /// Unique among the slots.
+    pub name: &'a str,
+    /// Of one element.
+    pub dtype: Dtype,
+    /// At most; the first dimension counts the rows.
+    pub shape: Shape,
+    /// Required or kept.
+    pub kind: SlotKind,
+    /// A table so large, or changed so seldom, that it is copied on its own.
+    pub own_copy: bool,
+    /// One element that padding repeats, and that kept rows hold until they are written; `None` is zero.
+    pub pad: Option<&'a [u8]>,
+}
+
+/// A slot of the list.
+pub(super) struct Slot {
+    pub name: String,
+    pub dtype: Dtype,
+    pub kind: SlotKind,
+    pub own_copy: bool,
+    pub extent: Extent,
+    pad: [u8; 8],
+}
+
+impl Slot {
+    pub fn new(options: &SlotOptions<'_>) -> Result<Slot> {
+        let name = options.name;
+        if name.is_empty() {
+            return fail!(InvalidArgument, "a slot needs a name");
+        }
+        let size = options.dtype.size();
+        let mut pad = [0; 8];
+        if let Some(element) = options.pad {
+            if element.len() != size {
+                return fail!(
+                    InvalidArgument,
+                    "slot \"{name}\": its pad value has {} bytes, an element of {} has {size}",
+                    element.len(),
+                    options.dtype.name()
+                );
+            }
+            pad[..size].copy_from_slice(element);
+        }
+        let bytes = options.shape.bytes(options.dtype).map_err(|e| e.context(format_args!("slot \"{name}\"")))? as u64;
+        let rows = options.shape.dims()[0];
+        let kept = options.kind == SlotKind::Kept;
+        let extent = Extent { rows, row_bytes: bytes / rows, kept, own_copy: options.own_copy };
+        Ok(Slot {
+            name: name.to_string(),
+            dtype: options.dtype,
+            kind: options.kind,
+            own_copy: options.own_copy,
+            extent,
+            pad,
+        })
+    }
+
+    /// The pad value: one element.
+    pub fn pad(&self) -> &[u8] {
+        &self.pad[..self.dtype.size()]
+    }
+}

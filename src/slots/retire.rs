@@ -1,0 +1,140 @@
+//! Retire: every consumer of the committed step is queued, so the next step may be committed behind them.
+
+use super::commit::same_stream;
+use super::ring::Unretired;
+use super::{Frozen, Slots};
+use crate::config::STREAMS_PER_CALL;
+use crate::config::checks::{Check, on};
+use crate::error::{Result, Status};
+use crate::fence::{Range, Role, Timeline};
+use crate::sync::Arc;
+
+/// Streams without an allocation: the first `count` places count.
+struct Streams {
+    places: [Arc<Timeline>; STREAMS_PER_CALL],
+    count: usize,
+}
+
+impl Streams {
+    fn all(&self) -> &[Arc<Timeline>] {
+        &self.places[..self.count]
+    }
+}
+
+impl Slots {
+    /// Ends the committed step: its last consumer is queued. `streams` and the consumers declared with the commit are those
+    /// streams; on each but the commit stream one fence is recorded, so that the next commit, and the release of the
+    /// memory, come behind the work that is queued there now. Returns the step's attachment. Never waits.
+    ///
+    /// `not begun` for any other ticket, or twice. After a refusal the step is still to be retired. A record that fails
+    /// does not keep the step from being retired: the next commit waits for that stream, or gives the slots up.
+    pub fn retire(&self, ticket: u64, streams: &[Arc<Timeline>]) -> Result<u64> {
+        let frozen = self.frozen()?;
+        let result = self.retire_step(frozen, ticket, streams);
+        self.bury_if_void(frozen);
+        result
+    }
+
+    fn retire_step(&self, frozen: &Frozen, ticket: u64, streams: &[Arc<Timeline>]) -> Result<u64> {
+        let (step, mut device) = {
+            let book = frozen.book.lock();
+            self.expect_alive()?;
+            let step = match &book.unretired {
+                Some(step) if step.ticket == ticket || !on(Check::RetireOnce) => step.clone(),
+                None if !on(Check::RetireOnce) => return Ok(0),
+                _ => {
+                    let why = match ticket {
+                        0 => "0 is no ticket",
+                        ticket if ticket > book.committed => "no step was committed with it",
+                        _ => "that step is retired",
+                    };
+                    return Err(self.refuse(
+                        Status::NotBegun,
+                        format!(
+                            "retiring step {ticket} of {}: {why}; retire takes the ticket of the last commit, once",
+                            self.name
+                        ),
+                    ));
+                }
+            };
+            let Some(device) = frozen.device.try_lock() else {
+                return Err(self.refuse(
+                    Status::Busy,
+                    format!(
+                        "retiring step {ticket} of {}: another thread reads it back or retires it at this moment; try again",
+                        self.name
+                    ),
+                ));
+            };
+            (step, device)
+        };
+        let Some(side) = &mut device.side else { return Err(self.destroyed()) };
+        let (users, mark) = self.users(&step, streams)?;
+        let recorded = side.expect_declaration(users.all());
+        if self.device.backend().is_lost() {
+            // Nothing can be fenced any more, nor will anything run.
+            frozen.book.lock().unretired = None;
+            self.device.expect_usable().map_err(|e| self.refused(e))?;
+        }
+        recorded.map_err(|e| self.refused(e))?;
+        let all = Range { start: 0, end: side.bytes() };
+        let mut unfenced = [const { None }; STREAMS_PER_CALL];
+        for (timeline, left) in users.all().iter().zip(&mut unfenced) {
+            match timeline.record() {
+                Ok(fence) => {
+                    self.counters.fences_recorded.add(1);
+                    side.add_use(fence, true, all, Role::Retire);
+                }
+                Err(_) => {
+                    // Whoever frees the memory tries again, and keeps it where that fails.
+                    side.mark(timeline, false);
+                    *left = Some(timeline);
+                }
+            }
+        }
+        if mark {
+            side.mark(&step.timeline, false);
+        }
+        for timeline in unfenced.into_iter().flatten() {
+            device.leave_unfenced(timeline);
+        }
+        let mut book = frozen.book.lock();
+        book.unretired = None;
+        drop(device);
+        drop(book);
+        self.counters.steps_retired.add(1);
+        Ok(step.attachment)
+    }
+
+    /// The streams to fence, and whether work is queued on the commit stream as well: that one is fenced when the next
+    /// step is committed elsewhere, and needs no fence otherwise.
+    fn users(&self, step: &Unretired, streams: &[Arc<Timeline>]) -> Result<(Streams, bool)> {
+        let mut users = Streams { places: std::array::from_fn(|_| step.timeline.clone()), count: 0 };
+        let declared = || step.consumers.iter().flatten();
+        let on_declared = on(Check::RetireAllConsumers) || streams.is_empty();
+        let mut mark = false;
+        for timeline in streams.iter().chain(declared().filter(|_| on_declared)) {
+            timeline.expect_device(&self.device).map_err(|e| self.refused(e))?;
+            if same_stream(timeline, &step.timeline) {
+                mark = true;
+            } else if !users.all().iter().any(|known| same_stream(known, timeline)) {
+                // One place is the commit stream's.
+                if users.count == STREAMS_PER_CALL - 1 {
+                    return Err(self.refuse(
+                        Status::InvalidArgument,
+                        format!(
+                            "retiring step {} of {}: more than {STREAMS_PER_CALL} streams in all, the commit stream and the declared consumers among them",
+                            step.ticket, self.name
+                        ),
+                    ));
+                }
+                users.places[users.count] = timeline.clone();
+                users.count += 1;
+            }
+        }
+        // A declared consumer elsewhere waited for the copy, so its fence stands behind the commit stream as well. Without
+        // one the commit stream answers for itself.
+        mark |= !declared().any(|consumer| !same_stream(consumer, &step.timeline));
+        Ok((users, mark))
+    }
+}

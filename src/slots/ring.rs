@@ -1,0 +1,293 @@
+//! The ring of staging entries: whose turn it is, and `begin`.
+
+use super::step::{SPANS_PER_STEP, Span};
+use super::{Frozen, MAX_DEPTH, Slots, Step};
+use crate::arena::Rows;
+use crate::config::checks::{Check, on};
+use crate::config::{STREAMS_PER_CALL, Timeout};
+use crate::error::{Error, Result, Status};
+use crate::fence::{Fence, HostWait, Proof, Side, Timeline};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+
+/// One staging entry.
+pub(super) struct Entry {
+    /// The serial of the step that fills it, 0 if none: a stale step is told off without taking the lock.
+    pub filling: AtomicU64,
+    /// Whoever fills or commits the step has it.
+    pub body: Mutex<Body>,
+}
+
+pub(super) struct Body {
+    /// `None` once the set was destroyed.
+    pub side: Option<Side>,
+    /// What this step wrote, by slot.
+    pub written: Vec<Rows>,
+    pub spans: [Option<Span>; SPANS_PER_STEP],
+}
+
+impl Entry {
+    pub fn new(side: Side, written: Vec<Rows>) -> Entry {
+        let body = Body { side: Some(side), written, spans: [const { None }; SPANS_PER_STEP] };
+        Entry { filling: AtomicU64::new(0), body: Mutex::new(body) }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Free, or in flight until its copy is proven.
+    Idle,
+    /// A step has it, or a begin waits for its copy.
+    Filling,
+    /// Its copy could not be proven.
+    Quarantined,
+}
+
+/// An entry in the book.
+pub(super) struct Seat {
+    pub state: State,
+    /// The last copy from it, until it is proven.
+    pub copied: Option<Copied>,
+    pub attachment: u64,
+}
+
+#[derive(Clone)]
+pub(super) struct Copied {
+    pub fence: Fence,
+    /// The step, or the last one before a commit that failed.
+    pub step: u64,
+    /// Its failure was reported, by the commit itself.
+    pub told: bool,
+}
+
+impl Seat {
+    pub fn is_free(&self) -> bool {
+        self.state == State::Idle && self.copied.as_ref().is_none_or(|copied| copied.fence.is_known())
+    }
+
+    pub fn describe(&self) -> String {
+        match (self.state, &self.copied) {
+            (State::Filling, _) => "filling".into(),
+            (State::Quarantined, _) => "quarantined".into(),
+            (State::Idle, Some(copied)) if !copied.fence.is_known() => format!("in flight up to {}", copied.fence),
+            (State::Idle, _) => "free".into(),
+        }
+    }
+}
+
+/// The committed step whose consumers are not declared yet.
+#[derive(Clone)]
+pub(super) struct Unretired {
+    pub ticket: u64,
+    pub serial: u64,
+    pub attachment: u64,
+    pub timeline: Arc<Timeline>,
+    pub consumers: [Option<Arc<Timeline>>; STREAMS_PER_CALL],
+}
+
+/// A read-back entry in the book.
+#[derive(Clone, Default)]
+pub(super) struct Desk {
+    /// The read-back that has it, 0 if none.
+    pub id: u64,
+    pub bytes: usize,
+    pub quarantined: bool,
+}
+
+/// The bookkeeping. No driver call is made, nor any other lock waited for, under its lock.
+pub(super) struct Book {
+    pub seats: Vec<Seat>,
+    pub desks: Vec<Desk>,
+    serial: u64,
+    /// Steps committed, which is the last ticket.
+    pub committed: u64,
+    pub unretired: Option<Unretired>,
+    /// A copy that failed, its entry taken again before a commit could tell.
+    pub failed: Option<Copied>,
+    /// The device block can never be used again.
+    pub broken: Option<Status>,
+}
+
+impl Book {
+    pub fn new(entries: usize, read_backs: usize) -> Book {
+        let seat = || Seat { state: State::Idle, copied: None, attachment: 0 };
+        Book {
+            seats: (0..entries).map(|_| seat()).collect(),
+            desks: vec![Desk::default(); read_backs],
+            serial: 0,
+            committed: 0,
+            unretired: None,
+            failed: None,
+            broken: None,
+        }
+    }
+
+    /// A number for a step or a read-back; never used twice.
+    pub fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// The idle entry with the oldest copy, of those that `wanted` takes.
+    fn oldest(&self, wanted: impl Fn(&Seat) -> bool) -> Option<usize> {
+        let idle = self.seats.iter().enumerate().filter(|(_, seat)| seat.state == State::Idle && wanted(seat));
+        idle.min_by_key(|(_, seat)| seat.copied.as_ref().map_or(0, |copied| copied.step)).map(|(index, _)| index)
+    }
+
+    fn claim(&mut self, index: usize) -> usize {
+        self.seats[index].state = State::Filling;
+        index
+    }
+
+    /// The newest copy that is known to have failed and was not reported yet. Each is told once.
+    pub fn take_failed(&mut self) -> Option<Copied> {
+        let mut failed = self.failed.take();
+        for copied in self.seats.iter_mut().filter_map(|seat| seat.copied.as_mut()) {
+            if !copied.told && copied.fence.look_up() == Some(Proof::Failed) {
+                copied.told = true;
+                if failed.as_ref().is_none_or(|other: &Copied| other.step < copied.step) {
+                    failed = Some(copied.clone());
+                }
+            }
+        }
+        failed
+    }
+}
+
+impl Slots {
+    /// Begins a step in an entry whose last copy is proven done; where there is none, waits for the oldest copy. `busy`
+    /// while every entry is being filled, and in the try form where it would have to wait; `timeout` leaves the entry as it
+    /// was; `exhausted` when no entry is usable.
+    pub fn begin(self: &Arc<Slots>, timeout: Timeout) -> Result<Step> {
+        let frozen = self.frozen()?;
+        if let Err(error) = self.device.expect_usable() {
+            self.quarantine_lost(frozen);
+            return Err(self.refused(error));
+        }
+        let result = self.take_entry(frozen, timeout).map(|(index, serial)| {
+            self.counters.steps_begun.add(1);
+            Step::new(self, index, serial)
+        });
+        self.bury_if_void(frozen);
+        result
+    }
+
+    fn take_entry(&self, frozen: &Frozen, timeout: Timeout) -> Result<(usize, u64)> {
+        let (index, proven) = match self.take_proven(frozen)? {
+            Some(index) => (index, true),
+            None => (self.take_oldest(frozen)?, false),
+        };
+        // Held by others only while they find their step stale.
+        let mut body = frozen.entries[index].body.lock();
+        let give_back = |state| frozen.book.lock().seats[index].state = state;
+        let Some(side) = &mut body.side else {
+            give_back(State::Idle);
+            return Err(self.destroyed());
+        };
+        if !proven {
+            let wait = HostWait::new(timeout, &self.counters.host);
+            if let Err(error) = side.wait_all(&wait, Check::BeginWaits, "filling") {
+                give_back(if side.is_quarantined() { State::Quarantined } else { State::Idle });
+                return Err(error.context(format_args!("beginning a step in entry {index} of {}", self.name)));
+            }
+        }
+        body.written.iter_mut().for_each(Rows::clear);
+        body.spans = [const { None }; SPANS_PER_STEP];
+        let mut book = frozen.book.lock();
+        let copied = book.seats[index].copied.take();
+        // Its bytes are free again; that they never arrived is for the next commit to say.
+        if let Some(copied) = copied.filter(|c| !c.told && c.fence.look_up() == Some(Proof::Failed)) {
+            book.failed = Some(copied);
+        }
+        book.seats[index].attachment = 0;
+        let serial = book.next_serial();
+        frozen.entries[index].filling.store(serial, Ordering::Release);
+        Ok((index, serial))
+    }
+
+    /// An entry whose copy is known to be done, or turns out to be when the driver is asked.
+    fn take_proven(&self, frozen: &Frozen) -> Result<Option<usize>> {
+        let mut fences = [const { None }; MAX_DEPTH as usize];
+        {
+            let mut book = frozen.book.lock();
+            self.expect_sound(book.broken)?;
+            if let Some(index) = book.oldest(Seat::is_free) {
+                return Ok(Some(book.claim(index)));
+            }
+            for (fence, seat) in fences.iter_mut().zip(&book.seats) {
+                *fence = seat.copied.as_ref().filter(|_| seat.state == State::Idle).map(|copied| copied.fence.clone());
+            }
+        }
+        for fence in fences.iter().flatten() {
+            fence.query();
+        }
+        let mut book = frozen.book.lock();
+        let index = book.oldest(Seat::is_free);
+        Ok(index.map(|index| book.claim(index)))
+    }
+
+    fn take_oldest(&self, frozen: &Frozen) -> Result<usize> {
+        let mut book = frozen.book.lock();
+        if let Some(index) = book.oldest(|_| true) {
+            return Ok(book.claim(index));
+        }
+        let Some(filling) = book.seats.iter().position(|seat| seat.state == State::Filling) else {
+            return Err(self.refuse(
+                Status::Exhausted,
+                format!(
+                    "all {} entries of {} are quarantined: destroy it and make another",
+                    frozen.entries.len(),
+                    self.name
+                ),
+            ));
+        };
+        if on(Check::BeginBusy) {
+            return Err(self.refuse(
+                Status::Busy,
+                format!(
+                    "every usable entry of {} is being filled (depth {}): commit or abort a step first",
+                    self.name,
+                    frozen.entries.len()
+                ),
+            ));
+        }
+        Ok(filling)
+    }
+
+    /// Refuses once destroyed or broken.
+    pub(super) fn expect_sound(&self, broken: Option<Status>) -> Result<()> {
+        self.expect_alive()?;
+        match broken {
+            None => Ok(()),
+            Some(status) => Err(Error::new(
+                status,
+                format!(
+                    "work on the device block of {} could not be proven done: destroy it and make another",
+                    self.name
+                ),
+            )),
+        }
+    }
+
+    /// Entries whose copies were not proven before the device was lost are never touched again.
+    pub(super) fn quarantine_lost(&self, frozen: &Frozen) {
+        for (index, entry) in frozen.entries.iter().enumerate() {
+            let fence = match &frozen.book.lock().seats[index] {
+                Seat { state: State::Idle, copied: Some(copied), .. } => copied.fence.clone(),
+                _ => continue,
+            };
+            if fence.query() != Proof::Lost || !on(Check::LostQuarantines) {
+                continue;
+            }
+            {
+                let mut book = frozen.book.lock();
+                if book.seats[index].state != State::Idle {
+                    continue;
+                }
+                book.seats[index].state = State::Quarantined;
+            }
+            if let Some(side) = &mut entry.body.lock().side {
+                side.quarantine(Status::DeviceLost);
+            }
+        }
+    }
+}

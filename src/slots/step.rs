@@ -1,0 +1,249 @@
+//! A step being filled: writes, spans and padding.
+
+use super::definition::SlotKind;
+use super::ring::{Body, State};
+use super::{Frozen, Slots};
+use crate::config::checks::{Check, on};
+use crate::error::{Result, Status};
+use crate::fail;
+use crate::ops;
+use crate::sync::{Arc, AtomicU64, Ordering};
+use std::fmt;
+use std::ops::Range;
+
+/// Spans that may be open in one step at a time.
+pub const SPANS_PER_STEP: usize = 32;
+
+static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
+
+/// A span that the caller fills.
+pub(super) struct Span {
+    token: u64,
+    slot: u32,
+    rows: Range<usize>,
+}
+
+/// A step, from begin to abort or retire. Cloning gives another handle to it. One thread at a time calls it, any thread;
+/// a second one gets `busy`. After commit or abort its calls answer `not begun`.
+#[derive(Clone)]
+pub struct Step {
+    slots: Arc<Slots>,
+    entry: u32,
+    serial: u64,
+}
+
+impl Step {
+    pub(super) fn new(slots: &Arc<Slots>, entry: usize, serial: u64) -> Step {
+        Step { slots: slots.clone(), entry: entry as u32, serial }
+    }
+
+    /// The slots it is a step of.
+    pub fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+
+    /// Its number among all steps begun, aborted ones too.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(super) fn entry(&self) -> usize {
+        self.entry as usize
+    }
+
+    /// Has [`Slots::retire`] give this number back with the step's ticket. Only while the step is filled.
+    pub fn set_attachment(&self, attachment: u64) -> Result<()> {
+        self.fill(|frozen, _| {
+            frozen.book.lock().seats[self.entry()].attachment = attachment;
+            Ok(())
+        })
+    }
+
+    /// Copies rows into a slot; a count of [`ALL`](crate::config::ALL) is everything from `first` on. In a required slot
+    /// `first` may be at most the length written so far. Writing no rows counts as writing.
+    ///
+    /// # Safety
+    /// `rows` can be read for the rows' bytes and does not overlap the library's memory.
+    pub unsafe fn write(&self, slot: u32, first: u64, count: u64, rows: *const u8) -> Result<()> {
+        self.fill(|frozen, body| {
+            let (range, target, bytes) = self.target(frozen, body, slot, first, count, "writing")?;
+            // SAFETY: the caller's promise for the source. The target's rows are inside the entry, whose memory no copy
+            // reads since begin, whose lock this thread holds, and no open span covers them.
+            unsafe { ops::copy(target, rows, bytes) };
+            body.written[slot as usize].add(range);
+            Ok(())
+        })
+    }
+
+    /// Gives out rows of a slot to be filled in place, and a token for [`Step::end_span`]. Until then no other write may
+    /// touch them and the step cannot be committed. The rows count as written from now on.
+    pub fn begin_span(&self, slot: u32, first: u64, count: u64) -> Result<(*mut u8, u64)> {
+        self.fill(|frozen, body| {
+            let (rows, target, _) = self.target(frozen, body, slot, first, count, "a span")?;
+            let Some(place) = body.spans.iter().position(Option::is_none) else {
+                return Err(self.slots.refuse(
+                    Status::Busy,
+                    format!("{SPANS_PER_STEP} spans are open in {self}, which is the limit: end one"),
+                ));
+            };
+            let token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
+            body.written[slot as usize].add(rows.clone());
+            body.spans[place] = Some(Span { token, slot, rows });
+            Ok((target, token))
+        })
+    }
+
+    /// Ends a span: its pointer must not be used any more.
+    pub fn end_span(&self, token: u64) -> Result<()> {
+        self.fill(|_, body| {
+            match body.spans.iter_mut().find(|span| span.as_ref().is_some_and(|span| span.token == token)) {
+                Some(span) => {
+                    *span = None;
+                    Ok(())
+                }
+                None => Err(self.slots.refuse(
+                    Status::NotBegun,
+                    format!("no span with token {token} is open in {self}: it was ended, or never begun"),
+                )),
+            }
+        })
+    }
+
+    /// Fills the rows from the written length up to `rows` with the slot's pad value. Of a kept slot, the written length is
+    /// one past the last row written in this step.
+    pub fn pad(&self, slot: u32, rows: u64) -> Result<()> {
+        self.fill(|frozen, body| {
+            let end = self.slots.rows(frozen, slot, 0, rows)?.end;
+            let start = body.written[slot as usize].length().min(end);
+            let (definition, place) = self.slots.slot(frozen, slot)?;
+            let target = base(body, &self.slots)?.wrapping_add(place.span(start..end).start);
+            // SAFETY: the rows are inside the entry, whose memory no copy reads since begin and whose lock this thread
+            // holds; spans begin and end inside the written length, so none covers them.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(target, (end - start) * place.row_bytes) };
+            ops::fill(bytes, definition.pad());
+            body.written[slot as usize].add(start..end);
+            Ok(())
+        })
+    }
+
+    /// Gives the step up: nothing was queued, nothing is kept. Open spans become void.
+    pub fn abort(&self) -> Result<()> {
+        self.fill(|frozen, _| {
+            frozen.entries[self.entry()].filling.store(0, Ordering::Release);
+            frozen.book.lock().seats[self.entry()].state = State::Idle;
+            self.slots.count_abort();
+            Ok(())
+        })
+    }
+
+    /// Ends the step whatever its state: aborts it while it is filled; retires it on its declared consumers when it is
+    /// committed and not retired. Never waits.
+    pub fn close(&self) -> Result<()> {
+        let frozen = self.slots.frozen()?;
+        if frozen.entries[self.entry()].filling.load(Ordering::Acquire) == self.serial {
+            return self.abort();
+        }
+        let unretired = {
+            let book = frozen.book.lock();
+            book.unretired.as_ref().filter(|step| step.serial == self.serial).map(|step| step.ticket)
+        };
+        match unretired {
+            Some(ticket) => self.slots.retire(ticket, &[]).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `f` on the step's entry, which is this thread's meanwhile.
+    pub(super) fn fill<T>(&self, f: impl FnOnce(&Frozen, &mut Body) -> Result<T>) -> Result<T> {
+        let slots = &*self.slots;
+        let frozen = slots.frozen()?;
+        let entry = &frozen.entries[self.entry()];
+        let is_over = || entry.filling.load(Ordering::Acquire) != self.serial && on(Check::StepOrder);
+        if is_over() {
+            return Err(self.over());
+        }
+        let result = match entry.body.try_lock() {
+            None => {
+                Err(slots.refuse(Status::Busy, format!("another thread is inside {self}: use it from one at a time")))
+            }
+            // Looked at again: it may have ended before the lock was had.
+            Some(_) if is_over() => Err(self.over()),
+            Some(body) if body.side.is_none() => Err(slots.destroyed()),
+            Some(mut body) => f(frozen, &mut body),
+        };
+        slots.bury_if_void(frozen);
+        result
+    }
+
+    #[cold]
+    fn over(&self) -> crate::error::Error {
+        self.slots.refuse(Status::NotBegun, format!("{self} was committed or aborted: begin another"))
+    }
+
+    /// Where rows that may be written now lie.
+    fn target(
+        &self,
+        frozen: &Frozen,
+        body: &Body,
+        slot: u32,
+        first: u64,
+        count: u64,
+        doing: &str,
+    ) -> Result<(Range<usize>, *mut u8, usize)> {
+        let rows = self.slots.rows(frozen, slot, first, count)?;
+        let (definition, place) = self.slots.slot(frozen, slot)?;
+        let length = body.written[slot as usize].length();
+        if definition.kind == SlotKind::Required && rows.start > length {
+            return fail!(
+                InvalidArgument,
+                "{doing} rows {}..{} of slot \"{}\" in {self} would leave rows {length}..{} unwritten: a required slot is written from row 0 on without holes; write or pad them first",
+                rows.start,
+                rows.end,
+                definition.name,
+                rows.start
+            );
+        }
+        let covers = |span: &&Span| span.slot == slot && span.rows.start < rows.end && rows.start < span.rows.end;
+        if let Some(span) = body.spans.iter().flatten().find(covers) {
+            return Err(self.slots.refuse(
+                Status::Busy,
+                format!(
+                    "{doing} rows {}..{} of slot \"{}\" in {self}: a span (token {}) is open on rows {}..{}; end it first",
+                    rows.start, rows.end, definition.name, span.token, span.rows.start, span.rows.end
+                ),
+            ));
+        }
+        let bytes = place.span(rows.clone());
+        Ok((rows, base(body, &self.slots)?.wrapping_add(bytes.start), bytes.len()))
+    }
+}
+
+impl Span {
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+}
+
+/// The CPU's address of an entry.
+fn base(body: &Body, slots: &Slots) -> Result<*mut u8> {
+    match &body.side {
+        Some(side) => Ok(side.storage()?.memory().host),
+        None => Err(slots.destroyed()),
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step (begin {}, entry {}) of {}", self.serial, self.entry, self.slots.name())
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
