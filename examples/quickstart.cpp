@@ -1,10 +1,10 @@
 // One buffer, refilled while the device may still be reading it.
+// [readme]
 #include <gpubuf/gpubuf.hpp>
 
 #include <cstdio>
 #include <numeric>
 
-// [readme]
 int main() try {
   auto device = gpubuf::device::open();  // the GPU, or else an emulated one
   auto stream = gpubuf::stream::create(device);

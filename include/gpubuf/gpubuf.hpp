@@ -760,7 +760,7 @@ class stream_list {
 /// Order: the library sees its own copies and fills and lets nothing race with them: a CPU access waits for them up to
 /// its timeout, work on another stream waits on the device. It does not see your kernels: name their streams with
 /// device_address({streams}), or declare them with used_on() after the launch.
-/// Threads: any; open guards exclude each other as guard<T> says.
+/// Threads: any, one call at a time (a second one is busy); open guards exclude each other as guard<T> says.
 /// Elements: T is checked against the buffer's dtype (invalid_argument); std::byte fits every dtype and counts bytes
 /// in the guard and in what is copied, while `first` and `count` stay elements.
 class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy> {
@@ -892,7 +892,7 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
     std::uint64_t token = 0;
     code = call(&data, &token);
     if (code != GPUBUF_OK) return detail::give<Form>(code, guard<T>());
-    if (count >= all) count = about.count - first;
+    if (count == all) count = about.count - first;
     if (detail::is_bytes<T>) count *= gpubuf_dtype_size(about.dtype);
     return detail::give<Form>(GPUBUF_OK, guard<T>({static_cast<T*>(data), static_cast<std::size_t>(count)}, capi(), token, end));
   }
@@ -1064,7 +1064,7 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
   template <class T, class Form, class Begin>
   outcome<Form, guard<T>> begin(std::uint64_t first, std::uint64_t count, Begin&& call, typename guard<T>::end_function end) const noexcept(quiet<Form>) {
     static_assert(std::is_trivially_copyable_v<T>);
-    if (count >= all) {
+    if (count == all) {
       auto about = detail::sized<gpubuf_block_info>();
       const gpubuf_status code = gpubuf_block_info_get(capi(), &about);
       if (code != GPUBUF_OK) return detail::give<Form>(code, guard<T>());
@@ -1207,7 +1207,7 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   /// Rows to be filled in place; the guard must end before commit.
   template <class Form = throwing, class T>
   outcome<Form, write_guard<T>> span(slot<T> of, std::uint64_t first_row = 0, std::uint64_t rows = all) noexcept(quiet<Form>) {
-    if (rows >= all) rows = first_row < of.rows ? of.rows - first_row : 0;
+    if (rows == all) rows = first_row < of.rows ? of.rows - first_row : 0;
     void* data = nullptr;
     std::uint64_t token = 0;
     const gpubuf_status code = gpubuf_step_begin_span(capi(), of.index, first_row, rows, &data, &token);

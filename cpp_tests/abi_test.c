@@ -1,0 +1,191 @@
+/* What must not change while the minor version stays: numbers, and the layout of every struct that crosses the boundary. */
+#include <gpubuf/gpubuf.h>
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NUMBER(name, value) _Static_assert((name) == (value), #name)
+#define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "sizeof " #type)
+#define AT(type, member, offset) _Static_assert(offsetof(type, member) == (offset), #type "." #member)
+
+NUMBER(GPUBUF_OK, 0);
+NUMBER(GPUBUF_INVALID_ARGUMENT, 100);
+NUMBER(GPUBUF_OVERFLOW, 101);
+NUMBER(GPUBUF_STALE_HANDLE, 102);
+NUMBER(GPUBUF_WRONG_KIND, 103);
+NUMBER(GPUBUF_WRONG_DEVICE, 104);
+NUMBER(GPUBUF_VERSION_MISMATCH, 105);
+NUMBER(GPUBUF_NOT_FOUND, 106);
+NUMBER(GPUBUF_EXISTS, 107);
+NUMBER(GPUBUF_FROZEN, 108);
+NUMBER(GPUBUF_UNFENCED, 200);
+NUMBER(GPUBUF_NOT_RETIRED, 201);
+NUMBER(GPUBUF_NOT_BEGUN, 202);
+NUMBER(GPUBUF_NOT_HELD, 203);
+NUMBER(GPUBUF_SLOT_UNWRITTEN, 204);
+NUMBER(GPUBUF_GRAPH_HELD, 205);
+NUMBER(GPUBUF_EXHAUSTED, 206);
+NUMBER(GPUBUF_BUSY, 300);
+NUMBER(GPUBUF_TIMEOUT, 301);
+NUMBER(GPUBUF_WOULD_DEADLOCK, 302);
+NUMBER(GPUBUF_CONFLICT, 303);
+NUMBER(GPUBUF_BUDGET, 400);
+NUMBER(GPUBUF_OUT_OF_HOST_MEMORY, 401);
+NUMBER(GPUBUF_OUT_OF_DEVICE_MEMORY, 402);
+NUMBER(GPUBUF_UNSUPPORTED, 500);
+NUMBER(GPUBUF_CAPTURING, 501);
+NUMBER(GPUBUF_DRIVER_MISSING, 502);
+NUMBER(GPUBUF_DEVICE_LOST, 503);
+NUMBER(GPUBUF_COPY_FAILED, 504);
+NUMBER(GPUBUF_QUARANTINED, 505);
+NUMBER(GPUBUF_SHUT_DOWN, 900);
+NUMBER(GPUBUF_FORKED, 901);
+NUMBER(GPUBUF_BROKEN, 902);
+NUMBER(GPUBUF_INTERNAL, 903);
+
+NUMBER(GPUBUF_TIMEOUT_TRY, 0);
+NUMBER(GPUBUF_TIMEOUT_DEFAULT, INT64_MAX - 1);
+NUMBER(GPUBUF_TIMEOUT_INFINITE, INT64_MAX);
+NUMBER(GPUBUF_ALL, INT64_MAX);
+NUMBER(GPUBUF_BACKEND_AUTO, 0);
+NUMBER(GPUBUF_BACKEND_CUDA, 1);
+NUMBER(GPUBUF_BACKEND_HOST, 2);
+NUMBER(GPUBUF_PLACEMENT_NONE, 0);
+NUMBER(GPUBUF_PLACEMENT_PAGEABLE, 1);
+NUMBER(GPUBUF_PLACEMENT_PINNED, 2);
+NUMBER(GPUBUF_PLACEMENT_UVA, 3);
+NUMBER(GPUBUF_PLACEMENT_DEVICE, 4);
+NUMBER(GPUBUF_PLACEMENT_MANAGED, 5);
+NUMBER(GPUBUF_DTYPE_BOOL, 1);
+NUMBER(GPUBUF_DTYPE_I8, 2);
+NUMBER(GPUBUF_DTYPE_I16, 3);
+NUMBER(GPUBUF_DTYPE_I32, 4);
+NUMBER(GPUBUF_DTYPE_I64, 5);
+NUMBER(GPUBUF_DTYPE_U8, 6);
+NUMBER(GPUBUF_DTYPE_U16, 7);
+NUMBER(GPUBUF_DTYPE_U32, 8);
+NUMBER(GPUBUF_DTYPE_U64, 9);
+NUMBER(GPUBUF_DTYPE_F16, 10);
+NUMBER(GPUBUF_DTYPE_BF16, 11);
+NUMBER(GPUBUF_DTYPE_F32, 12);
+NUMBER(GPUBUF_DTYPE_F64, 13);
+NUMBER(GPUBUF_DTYPE_F8_E4M3, 14);
+NUMBER(GPUBUF_DTYPE_F8_E5M2, 15);
+NUMBER(GPUBUF_SIDE_HOST, 1);
+NUMBER(GPUBUF_SIDE_DEVICE, 2);
+NUMBER(GPUBUF_SIDE_BOTH, 3);
+NUMBER(GPUBUF_ACCESS_READ, 1);
+NUMBER(GPUBUF_ACCESS_WRITE, 2);
+NUMBER(GPUBUF_SLOT_REQUIRED, 0);
+NUMBER(GPUBUF_SLOT_KEPT, 1);
+NUMBER(GPUBUF_MAX_RANK, 8);
+NUMBER(GPUBUF_HOST_ANY, 0);
+NUMBER(GPUBUF_HOST_AT_SUBMISSION, 0);
+NUMBER(GPUBUF_HOST_AT_EXECUTION, 1);
+
+SIZE(gpubuf_status, 4);
+SIZE(gpubuf_device_options, 32);
+AT(gpubuf_device_options, backend, 4);
+AT(gpubuf_device_options, ordinal, 8);
+AT(gpubuf_device_options, default_timeout_ns, 16);
+AT(gpubuf_device_options, label, 24);
+SIZE(gpubuf_device_stats, 176);
+AT(gpubuf_device_stats, host_bytes, 8);
+AT(gpubuf_device_stats, deferred_bytes, 32);
+AT(gpubuf_device_stats, copies, 64);
+AT(gpubuf_device_stats, host_wait_ns, 104);
+AT(gpubuf_device_stats, refusals, 136);
+AT(gpubuf_device_stats, stale_handles, 168);
+SIZE(gpubuf_buffer_options, 128);
+AT(gpubuf_buffer_options, dtype, 4);
+AT(gpubuf_buffer_options, rank, 8);
+AT(gpubuf_buffer_options, host_placement, 12);
+AT(gpubuf_buffer_options, device_placement, 16);
+AT(gpubuf_buffer_options, shape, 24);
+AT(gpubuf_buffer_options, label, 88);
+AT(gpubuf_buffer_options, host_memory, 96);
+AT(gpubuf_buffer_options, device_memory, 104);
+AT(gpubuf_buffer_options, release, 112);
+AT(gpubuf_buffer_options, release_user_data, 120);
+SIZE(gpubuf_buffer_info, 112);
+AT(gpubuf_buffer_info, borrowed, 20);
+AT(gpubuf_buffer_info, shape, 24);
+AT(gpubuf_buffer_info, count, 88);
+AT(gpubuf_buffer_info, device_bytes, 104);
+SIZE(gpubuf_pool_options, 32);
+AT(gpubuf_pool_options, placement, 4);
+AT(gpubuf_pool_options, block_bytes, 8);
+AT(gpubuf_pool_options, block_count, 16);
+AT(gpubuf_pool_options, device_side, 20);
+AT(gpubuf_pool_options, label, 24);
+SIZE(gpubuf_pool_stats, 96);
+AT(gpubuf_pool_stats, free_blocks, 8);
+AT(gpubuf_pool_stats, waiters, 20);
+AT(gpubuf_pool_stats, block_bytes, 24);
+AT(gpubuf_pool_stats, fence_wait_ns, 88);
+SIZE(gpubuf_block_info, 24);
+AT(gpubuf_block_info, index, 4);
+AT(gpubuf_block_info, bytes, 8);
+AT(gpubuf_block_info, device_side, 20);
+SIZE(gpubuf_slots_options, 40);
+AT(gpubuf_slots_options, depth, 4);
+AT(gpubuf_slots_options, read_back_depth, 8);
+AT(gpubuf_slots_options, read_back_bytes, 16);
+AT(gpubuf_slots_options, gap_bytes, 24);
+AT(gpubuf_slots_options, label, 32);
+SIZE(gpubuf_slot_options, 104);
+AT(gpubuf_slot_options, kind, 12);
+AT(gpubuf_slot_options, own_copy, 16);
+AT(gpubuf_slot_options, shape, 24);
+AT(gpubuf_slot_options, pad_value, 88);
+AT(gpubuf_slot_options, name, 96);
+SIZE(gpubuf_slot_info, 56);
+AT(gpubuf_slot_info, own_copy, 12);
+AT(gpubuf_slot_info, rows, 16);
+AT(gpubuf_slot_info, device_address, 48);
+SIZE(gpubuf_slots_stats, 160);
+AT(gpubuf_slots_stats, depth, 4);
+AT(gpubuf_slots_stats, arena_bytes, 8);
+AT(gpubuf_slots_stats, copies, 56);
+AT(gpubuf_slots_stats, read_backs, 144);
+AT(gpubuf_slots_stats, quarantined_entries, 156);
+SIZE(gpubuf_decode_options, 72);
+AT(gpubuf_decode_options, max_batch, 16);
+AT(gpubuf_decode_options, block_size, 40);
+AT(gpubuf_decode_options, label, 64);
+
+static int failed;
+
+static void expect(int holds, const char *what) {
+  if (!holds) {
+    fprintf(stderr, "FAILED: %s\n", what);
+    failed = 1;
+  }
+}
+
+/* The library must see the same sizes: it refuses one byte less, and fills in its defaults for exactly this much. */
+#define INIT(type, init)                                                        \
+  do {                                                                          \
+    type options, before;                                                       \
+    memset(&options, 0x5a, sizeof options);                                     \
+    memcpy(&before, &options, sizeof options);                                  \
+    init(&options, (uint32_t)sizeof options - 1);                               \
+    expect(memcmp(&before, &options, sizeof options) == 0, #init " too small"); \
+    init(&options, (uint32_t)sizeof options);                                   \
+    expect(options.struct_size == sizeof options, #init);                       \
+  } while (0)
+
+int main(void) {
+  gpubuf_device *device = NULL;
+  expect(gpubuf_version_number() == GPUBUF_VERSION_NUMBER, "version");
+  INIT(gpubuf_device_options, gpubuf_device_options_init);
+  INIT(gpubuf_buffer_options, gpubuf_buffer_options_init);
+  INIT(gpubuf_pool_options, gpubuf_pool_options_init);
+  INIT(gpubuf_slots_options, gpubuf_slots_options_init);
+  INIT(gpubuf_slot_options, gpubuf_slot_options_init);
+  INIT(gpubuf_decode_options, gpubuf_decode_options_init);
+  expect(gpubuf_device_open(NULL, &device) == GPUBUF_OK, "gpubuf_device_open");
+  expect(gpubuf_device_destroy(device) == GPUBUF_OK, "gpubuf_device_destroy");
+  return failed;
+}

@@ -1,0 +1,121 @@
+// Streams run their work in order; events mark places in them.
+#include "support.hpp"
+
+using gpubuf::no_throw;
+using gpubuf::no_wait;
+using gpubuf::status;
+
+class Streams : public test::HostDevice {
+ protected:
+  gpubuf::stream second = gpubuf::stream::create(device);
+  gpubuf::event event = gpubuf::event::create(device);
+};
+
+TEST_F(Streams, ANewStreamIsIdle) {
+  EXPECT_TRUE(stream.is_idle());
+  EXPECT_OK(stream.synchronize<no_throw>(no_wait));
+}
+
+TEST_F(Streams, QueuedWorkMakesItBusyUntilItRan) {
+  auto shut = gpubuf::host::hold(stream);
+  gpubuf::host::delay(stream, std::chrono::nanoseconds(1));
+  EXPECT_FALSE(stream.is_idle());
+  EXPECT_STATUS(GPUBUF_BUSY, gpubuf_stream_query(stream.capi()));
+  EXPECT_STATUS(status::busy, stream.synchronize<no_throw>(no_wait));
+  shut.release();
+  stream.synchronize();
+  EXPECT_TRUE(stream.is_idle());
+}
+
+TEST_F(Streams, WorkRunsInTheOrderOfTheCalls) {
+  std::vector<int> order;
+  for (int i = 0; i < 5; ++i) gpubuf::host::call(stream, [&order, i](gpubuf::host::view&) { order.push_back(i); });
+  stream.synchronize();
+  EXPECT_EQ((std::vector<int>{0, 1, 2, 3, 4}), order);
+}
+
+TEST_F(Streams, AnEventThatWasNeverRecordedIsComplete) {
+  EXPECT_TRUE(event.is_complete());
+  EXPECT_OK(event.wait<no_throw>(no_wait));
+}
+
+TEST_F(Streams, AnEventCompletesWithTheWorkBeforeIt) {
+  auto shut = gpubuf::host::hold(stream);
+  gpubuf::host::delay(stream, std::chrono::nanoseconds(1));
+  event.record(stream);
+  EXPECT_FALSE(event.is_complete());
+  EXPECT_STATUS(status::busy, event.wait<no_throw>(no_wait));
+  shut.release();
+  event.wait();
+  EXPECT_TRUE(event.is_complete());
+}
+
+TEST_F(Streams, ANewRecordReplacesTheOld) {
+  event.record(second);
+  event.wait();
+  auto shut = gpubuf::host::hold(stream);
+  event.record(stream);
+  EXPECT_FALSE(event.is_complete());
+  shut.release();
+  event.wait();
+}
+
+TEST_F(Streams, OneStreamWaitsForAnotherOnTheDevice) {
+  std::vector<int> order;
+  auto shut = gpubuf::host::hold(stream);
+  gpubuf::host::call(stream, [&](gpubuf::host::view&) { order.push_back(1); });
+  event.record(stream);
+  second.wait_event(event);
+  gpubuf::host::call(second, [&](gpubuf::host::view&) { order.push_back(2); });
+  EXPECT_FALSE(second.is_idle());
+  shut.release();
+  second.synchronize();
+  EXPECT_EQ((std::vector<int>{1, 2}), order);
+}
+
+TEST_F(Streams, TheWaitIsForTheRecordThatWasThere) {
+  second.wait_event(event);  // Never recorded: no wait.
+  auto shut = gpubuf::host::hold(stream);
+  event.record(stream);
+  EXPECT_OK(second.synchronize<no_throw>());
+}
+
+TEST_F(Streams, AnEventOutlivesItsStream) {
+  event.record(second);
+  second.reset();
+  EXPECT_OK(event.wait<no_throw>());
+}
+
+TEST_F(Streams, DestroyingAStreamWaitsForNothingAndLosesNothing) {
+  auto buffer = gpubuf::buffer::create<std::int32_t>(device, {4});
+  buffer.copy_in(test::ramp<std::int32_t>(4, 7));
+  {
+    auto gone = gpubuf::stream::create(device);
+    gpubuf::host::delay(gone, std::chrono::milliseconds(1));
+    buffer.to_device(gone);
+  }
+  buffer.zero_host();       // Waits for the copy on the stream that is gone.
+  buffer.to_host(stream);   // Comes after it.
+  EXPECT_EQ(test::ramp<std::int32_t>(4, 7), test::copy_of(buffer.begin_read<std::int32_t>()));
+}
+
+TEST_F(Streams, TheHostBackendHasNoNativeStreams) {
+  int native = 0;
+  EXPECT_STATUS(status::unsupported, gpubuf::stream::wrap_native<no_throw>(device, &native));
+}
+
+TEST_F(Streams, AWaitFromAStreamFunctionWouldDeadlock) {
+  status answer = status::ok;
+  gpubuf::host::call(stream, [&](gpubuf::host::view&) { answer = second.synchronize<no_throw>(); });
+  gpubuf::host::delay(second, std::chrono::nanoseconds(1));
+  stream.synchronize();
+  EXPECT_STATUS(status::would_deadlock, answer);
+}
+
+TEST_F(Streams, AWaitForAStreamThatThisThreadHoldsWouldDeadlock) {
+  auto shut = gpubuf::host::hold(stream);
+  gpubuf::host::delay(stream, std::chrono::nanoseconds(1));
+  EXPECT_STATUS(status::would_deadlock, stream.synchronize<no_throw>());
+  event.record(stream);
+  EXPECT_STATUS(status::would_deadlock, event.wait<no_throw>());
+}
