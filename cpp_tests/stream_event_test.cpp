@@ -106,8 +106,9 @@ TEST_F(Streams, TheHostBackendHasNoNativeStreams) {
 
 TEST_F(Streams, AWaitFromAStreamFunctionWouldDeadlock) {
   status answer = status::ok;
-  gpubuf::host::call(stream, [&](gpubuf::host::view&) { answer = second.synchronize<no_throw>(); });
+  auto shut = gpubuf::host::hold(second);
   gpubuf::host::delay(second, std::chrono::nanoseconds(1));
+  gpubuf::host::call(stream, [&](gpubuf::host::view&) { answer = second.synchronize<no_throw>(); });
   stream.synchronize();
   EXPECT_STATUS(status::would_deadlock, answer);
 }

@@ -225,6 +225,12 @@ struct identity { using type = T; };
 template <class T>
 using identity_t = typename identity<T>::type;
 
+/// The C API's number for an enumerator.
+template <class Enum>
+constexpr std::underlying_type_t<Enum> number(Enum e) noexcept {
+  return static_cast<std::underlying_type_t<Enum>>(e);
+}
+
 /// For destructors: a refusal has nobody to be told to.
 inline void ignore(gpubuf_status) noexcept {}
 
@@ -283,7 +289,7 @@ inline bool version_agrees(std::uint32_t header, std::uint32_t library) noexcept
   return header / keep == library / keep;
 }
 
-inline constexpr const char* version_text = "the library that was loaded is not of the version that gpubuf.hpp was compiled for";
+inline constexpr const char* version_text = "the library is not of the version that gpubuf.hpp was compiled for";
 
 inline gpubuf_status check_version() noexcept {
   static const bool agrees = version_agrees(GPUBUF_VERSION_NUMBER, gpubuf_version_number());
@@ -371,8 +377,11 @@ template <>
 struct dtype_of<double> { static constexpr dtype value = dtype::f64; };
 template <class T>
 struct dtype_of<T, std::enable_if_t<std::is_integral_v<T> && sizeof(T) <= 8>> {
-  static constexpr dtype value = std::is_signed_v<T> ? (sizeof(T) == 1 ? dtype::i8 : sizeof(T) == 2 ? dtype::i16 : sizeof(T) == 4 ? dtype::i32 : dtype::i64)
-                                                     : (sizeof(T) == 1 ? dtype::u8 : sizeof(T) == 2 ? dtype::u16 : sizeof(T) == 4 ? dtype::u32 : dtype::u64);
+  static constexpr dtype pick(dtype one, dtype two, dtype four, dtype eight) noexcept {
+    return sizeof(T) == 1 ? one : sizeof(T) == 2 ? two : sizeof(T) == 4 ? four : eight;
+  }
+  static constexpr dtype value = std::is_signed_v<T> ? pick(dtype::i8, dtype::i16, dtype::i32, dtype::i64)
+                                                     : pick(dtype::u8, dtype::u16, dtype::u32, dtype::u64);
 };
 
 /// Bytes of one element; 0 for an unknown dtype.
@@ -428,7 +437,7 @@ class extents {
 
 namespace detail {
 
-inline constexpr const char* dtype_text = "the elements are of another type than asked for, or do not fill whole elements or rows";
+inline constexpr const char* dtype_text = "the elements are of another type than asked for, or no whole number of them";
 inline constexpr const char* overflow_text = "a count of elements does not fit 64 bits of bytes";
 
 template <class T>
@@ -582,25 +591,22 @@ outcome<Form> set_label(const Owner& object, const char* label) noexcept(quiet<F
   return detail::done<Form>(gpubuf_set_label(object.capi(), label));
 }
 
+namespace detail {
+
+template <class Options, void (*Init)(Options*, std::uint32_t)>
+struct with_defaults : Options {
+  with_defaults() noexcept { Init(this, sizeof(Options)); }
+};
+
+}  // namespace detail
+
 // The options of the C API, with the library's defaults.
-struct device_options : gpubuf_device_options {
-  device_options() noexcept { gpubuf_device_options_init(this, sizeof(gpubuf_device_options)); }
-};
-struct buffer_options : gpubuf_buffer_options {
-  buffer_options() noexcept { gpubuf_buffer_options_init(this, sizeof(gpubuf_buffer_options)); }
-};
-struct pool_options : gpubuf_pool_options {
-  pool_options() noexcept { gpubuf_pool_options_init(this, sizeof(gpubuf_pool_options)); }
-};
-struct slots_options : gpubuf_slots_options {
-  slots_options() noexcept { gpubuf_slots_options_init(this, sizeof(gpubuf_slots_options)); }
-};
-struct slot_options : gpubuf_slot_options {
-  slot_options() noexcept { gpubuf_slot_options_init(this, sizeof(gpubuf_slot_options)); }
-};
-struct decode_options : gpubuf_decode_options {
-  decode_options() noexcept { gpubuf_decode_options_init(this, sizeof(gpubuf_decode_options)); }
-};
+using device_options = detail::with_defaults<gpubuf_device_options, gpubuf_device_options_init>;
+using buffer_options = detail::with_defaults<gpubuf_buffer_options, gpubuf_buffer_options_init>;
+using pool_options = detail::with_defaults<gpubuf_pool_options, gpubuf_pool_options_init>;
+using slots_options = detail::with_defaults<gpubuf_slots_options, gpubuf_slots_options_init>;
+using slot_options = detail::with_defaults<gpubuf_slot_options, gpubuf_slot_options_init>;
+using decode_options = detail::with_defaults<gpubuf_decode_options, gpubuf_decode_options_init>;
 
 // ---- Device, stream, event --------------------------------------------------------------------------------------
 
@@ -610,20 +616,19 @@ class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy
  public:
   template <class Form = throwing>
   static outcome<Form, std::uint32_t> count(gpubuf::backend of = gpubuf::backend::automatic) noexcept(quiet<Form>) {
-    return detail::get<Form, std::uint32_t>(gpubuf_device_count, static_cast<std::uint32_t>(of));
+    return detail::get<Form, std::uint32_t>(gpubuf_device_count, detail::number(of));
   }
   template <class Form = throwing>
   static outcome<Form, device> open(const gpubuf_device_options& options) noexcept(quiet<Form>) {
     if (detail::check_version() != GPUBUF_OK) return detail::give<Form>(GPUBUF_VERSION_MISMATCH, device(), detail::version_text);
-    gpubuf_device* handle = nullptr;
-    const gpubuf_status code = gpubuf_device_open(&options, &handle);
-    return detail::give<Form>(code, adopt(handle));
+    return detail::make<Form, device>(gpubuf_device_open, &options);
   }
   /// `automatic` takes the first backend that works; why_backend() then tells how it was chosen.
   template <class Form = throwing>
-  static outcome<Form, device> open(gpubuf::backend on = gpubuf::backend::automatic, std::uint32_t ordinal = 0) noexcept(quiet<Form>) {
+  static outcome<Form, device> open(gpubuf::backend on = gpubuf::backend::automatic,
+                                    std::uint32_t ordinal = 0) noexcept(quiet<Form>) {
     device_options options;
-    options.backend = static_cast<std::uint32_t>(on);
+    options.backend = detail::number(on);
     options.ordinal = ordinal;
     return open<Form>(options);
   }
@@ -773,9 +778,9 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   static outcome<Form, buffer> create(const device& on, const extents& shape, placement host = placement::pinned,
                                       placement device = placement::device) noexcept(quiet<Form>) {
     buffer_options options;
-    options.dtype = static_cast<std::uint32_t>(dtype_of<T>::value);
-    options.host_placement = static_cast<std::uint32_t>(host);
-    options.device_placement = static_cast<std::uint32_t>(device);
+    options.dtype = detail::number(dtype_of<T>::value);
+    options.host_placement = detail::number(host);
+    options.device_placement = detail::number(device);
     shape.put(options);
     return create<Form>(on, options);
   }
@@ -804,12 +809,13 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   /// Declares unseen work that was queued on the stream so far.
   template <class Form = throwing>
   outcome<Form> used_on(const stream& on, access how) noexcept(quiet<Form>) {
-    return detail::done<Form>(gpubuf_buffer_used_on(capi(), on.capi(), static_cast<std::uint32_t>(how)));
+    return detail::done<Form>(gpubuf_buffer_used_on(capi(), on.capi(), detail::number(how)));
   }
 
   /// The one way to a writable range. Waits for queued work that reads or writes the range (busy, timeout).
   template <class T, class Form = throwing>
-  outcome<Form, write_guard<T>> begin_write(std::uint64_t first, std::uint64_t count, timeout wait = timeout_default) noexcept(quiet<Form>) {
+  outcome<Form, write_guard<T>> begin_write(std::uint64_t first, std::uint64_t count,
+                                            timeout wait = timeout_default) noexcept(quiet<Form>) {
     return begin<T, Form>(first, count, [&](void** data, std::uint64_t* token) {
       return gpubuf_buffer_begin_write(capi(), first, count, wait.capi(), data, token);
     }, [](void* of, std::uint64_t token) { return gpubuf_buffer_end_write(static_cast<gpubuf_buffer*>(of), token); });
@@ -820,7 +826,8 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   }
   /// Waits for queued work that writes the range.
   template <class T, class Form = throwing>
-  outcome<Form, read_guard<T>> begin_read(std::uint64_t first, std::uint64_t count, timeout wait = timeout_default) const noexcept(quiet<Form>) {
+  outcome<Form, read_guard<T>> begin_read(std::uint64_t first, std::uint64_t count,
+                                          timeout wait = timeout_default) const noexcept(quiet<Form>) {
     return begin<const T, Form>(first, count, [&](const void** data, std::uint64_t* token) {
       return gpubuf_buffer_begin_read(capi(), first, count, wait.capi(), data, token);
     }, [](void* of, std::uint64_t token) { return gpubuf_buffer_end_read(static_cast<gpubuf_buffer*>(of), token); });
@@ -856,16 +863,19 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   }
   /// Queues the copy and waits for it. After timeout it is still queued.
   template <class Form = throwing>
-  outcome<Form> to_device_blocking(const stream& on, timeout wait = timeout_default, std::uint64_t first = 0, std::uint64_t count = all) noexcept(quiet<Form>) {
+  outcome<Form> to_device_blocking(const stream& on, timeout wait = timeout_default, std::uint64_t first = 0,
+                                   std::uint64_t count = all) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_buffer_to_device_blocking(capi(), first, count, on.capi(), wait.capi()));
   }
   template <class Form = throwing>
-  outcome<Form> to_host_blocking(const stream& on, timeout wait = timeout_default, std::uint64_t first = 0, std::uint64_t count = all) noexcept(quiet<Form>) {
+  outcome<Form> to_host_blocking(const stream& on, timeout wait = timeout_default, std::uint64_t first = 0,
+                                 std::uint64_t count = all) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_buffer_to_host_blocking(capi(), first, count, on.capi(), wait.capi()));
   }
   /// Every element becomes `value`: on the host side now, on the device side in stream order.
   template <class Form = throwing, class T>
-  outcome<Form> fill(const T& value, const stream& on, side sides = side::both, timeout wait = timeout_default) noexcept(quiet<Form>) {
+  outcome<Form> fill(const T& value, const stream& on, side sides = side::both,
+                     timeout wait = timeout_default) noexcept(quiet<Form>) {
     return fill_raw<Form, T>(&value, sides, on.capi(), wait);
   }
   template <class Form = throwing, class T>
@@ -874,7 +884,7 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   }
   template <class Form = throwing>
   outcome<Form> zero(const stream& on, side sides = side::both, timeout wait = timeout_default) noexcept(quiet<Form>) {
-    return detail::done<Form>(gpubuf_buffer_zero(capi(), static_cast<std::uint32_t>(sides), on.capi(), wait.capi()));
+    return detail::done<Form>(gpubuf_buffer_zero(capi(), detail::number(sides), on.capi(), wait.capi()));
   }
   template <class Form = throwing>
   outcome<Form> zero_host(timeout wait = timeout_default) noexcept(quiet<Form>) {
@@ -883,7 +893,8 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
 
  private:
   template <class T, class Form, class Begin>
-  outcome<Form, guard<T>> begin(std::uint64_t first, std::uint64_t count, Begin&& call, typename guard<T>::end_function end) const noexcept(quiet<Form>) {
+  outcome<Form, guard<T>> begin(std::uint64_t first, std::uint64_t count, Begin&& call,
+                                typename guard<T>::end_function end) const noexcept(quiet<Form>) {
     auto about = detail::sized<gpubuf_buffer_info>();
     gpubuf_status code = gpubuf_buffer_info_get(capi(), &about);
     if (code != GPUBUF_OK) return detail::give<Form>(code, guard<T>());
@@ -909,7 +920,7 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
     std::uint64_t one = 0;
     const gpubuf_status code = elements<T>(1, one);
     if (code != GPUBUF_OK) return detail::done<Form>(code, detail::dtype_text);
-    return detail::done<Form>(gpubuf_buffer_fill(capi(), static_cast<std::uint32_t>(sides), value, on, wait.capi()));
+    return detail::done<Form>(gpubuf_buffer_fill(capi(), detail::number(sides), value, on, wait.capi()));
   }
 };
 
@@ -922,7 +933,8 @@ class borrowed_buffer : public buffer {
 
   /// `options` names the memory (host_memory, device_memory), dtype and shape; its release fields are not used.
   template <class Form = throwing>
-  static outcome<Form, borrowed_buffer> create(const device& on, gpubuf_buffer_options options, std::function<void()> release = {}) noexcept(quiet<Form>) {
+  static outcome<Form, borrowed_buffer> create(const device& on, gpubuf_buffer_options options,
+                                               std::function<void()> release = {}) noexcept(quiet<Form>) {
     borrowed_buffer made;
     std::unique_ptr<std::function<void()>> kept;
     options.release = nullptr;
@@ -945,9 +957,9 @@ class borrowed_buffer : public buffer {
   static outcome<Form, borrowed_buffer> over(const device& on, gpubuf::span<T> memory, std::function<void()> release = {},
                                              placement host = placement::pageable, placement device = placement::device) noexcept(quiet<Form>) {
     buffer_options options;
-    options.dtype = static_cast<std::uint32_t>(dtype_of<T>::value);
-    options.host_placement = static_cast<std::uint32_t>(host);
-    options.device_placement = static_cast<std::uint32_t>(device);
+    options.dtype = detail::number(dtype_of<T>::value);
+    options.host_placement = detail::number(host);
+    options.device_placement = detail::number(device);
     options.host_memory = memory.data();
     extents{static_cast<std::uint64_t>(memory.size())}.put(options);
     return create<Form>(on, options, std::move(release));
@@ -963,8 +975,10 @@ class borrowed_buffer : public buffer {
 
   borrowed_buffer(borrowed_buffer&& other) noexcept : buffer(std::move(other)), kept_(std::exchange(other.kept_, nullptr)) {}
   borrowed_buffer& operator=(borrowed_buffer&& other) noexcept {
-    buffer::operator=(std::move(other));
-    kept_ = std::exchange(other.kept_, nullptr);
+    if (this != &other) {
+      buffer::operator=(std::move(other));
+      kept_ = std::exchange(other.kept_, nullptr);
+    }
     return *this;
   }
 
@@ -979,8 +993,8 @@ class borrowed_buffer : public buffer {
 /// Order: handing out device_address() seals the block: nothing may rewrite or release it until the work that uses the
 /// address is declared, by fence() (the block is kept) or release_after() (it goes back to the pool).
 /// The destructor gives the block back. Where that is refused (unfenced: nobody declared the reader; busy: a guard is
-/// open) it does not guess: the block stays held, the library logs the refusal, and the pool's statistics and
-/// description show it. Threads: one at a time; blocks of one pool are independent.
+/// open) it does not guess: the block stays held, and the pool's statistics and description show it.
+/// Threads: one at a time; blocks of one pool are independent.
 class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
  public:
   template <class Form = throwing>
@@ -1002,9 +1016,7 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
   }
   /// Your word that nothing uses the address that was handed out.
   template <class Form = throwing>
-  outcome<Form> declare_unread() noexcept(quiet<Form>) {
-    return detail::done<Form>(gpubuf_block_declare_unread(capi()));
-  }
+  outcome<Form> declare_unread() noexcept(quiet<Form>) { return detail::done<Form>(gpubuf_block_declare_unread(capi())); }
   /// Where the host side lies. No access: read through it only while a guard covers the range.
   template <class Form = throwing>
   outcome<Form, const void*> host_ptr() const noexcept(quiet<Form>) {
@@ -1012,12 +1024,12 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
   }
   /// The address for kernels. Seals the block.
   template <class Form = throwing>
-  outcome<Form, address> device_address() noexcept(quiet<Form>) {
-    return detail::get<Form, address>(gpubuf_block_device_address, capi());
-  }
+  outcome<Form, address> device_address() noexcept(quiet<Form>) { return detail::get<Form,
+                                        address>(gpubuf_block_device_address, capi()); }
 
   template <class T = std::byte, class Form = throwing>
-  outcome<Form, write_guard<T>> begin_write(std::uint64_t first, std::uint64_t count, timeout wait = timeout_default) noexcept(quiet<Form>) {
+  outcome<Form, write_guard<T>> begin_write(std::uint64_t first, std::uint64_t count,
+                                            timeout wait = timeout_default) noexcept(quiet<Form>) {
     return begin<T, Form>(first, count, [&](std::uint64_t offset, std::uint64_t bytes, void** data, std::uint64_t* token) {
       return gpubuf_block_begin_write(capi(), offset, bytes, wait.capi(), data, token);
     }, [](void* of, std::uint64_t token) { return gpubuf_block_end_write(static_cast<gpubuf_block*>(of), token); });
@@ -1027,7 +1039,8 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
     return begin_write<T, Form>(0, all, wait);
   }
   template <class T = std::byte, class Form = throwing>
-  outcome<Form, read_guard<T>> begin_read(std::uint64_t first, std::uint64_t count, timeout wait = timeout_default) const noexcept(quiet<Form>) {
+  outcome<Form, read_guard<T>> begin_read(std::uint64_t first, std::uint64_t count,
+                                          timeout wait = timeout_default) const noexcept(quiet<Form>) {
     return begin<const T, Form>(first, count, [&](std::uint64_t offset, std::uint64_t bytes, const void** data, std::uint64_t* token) {
       return gpubuf_block_begin_read(capi(), offset, bytes, wait.capi(), data, token);
     }, [](void* of, std::uint64_t token) { return gpubuf_block_end_read(static_cast<gpubuf_block*>(of), token); });
@@ -1039,11 +1052,13 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
   /// `offset` is bytes.
   template <class Form = throwing, class C>
   outcome<Form> copy_in(const C& source, std::uint64_t offset = 0, timeout wait = timeout_default) noexcept(quiet<Form>) {
-    return detail::done<Form>(gpubuf_block_copy_in(capi(), offset, std::size(source) * sizeof(detail::element_of<const C>), std::data(source), wait.capi()));
+    const std::uint64_t bytes = std::size(source) * sizeof(detail::element_of<const C>);
+    return detail::done<Form>(gpubuf_block_copy_in(capi(), offset, bytes, std::data(source), wait.capi()));
   }
   template <class Form = throwing, class C>
   outcome<Form> copy_out(C&& target, std::uint64_t offset = 0, timeout wait = timeout_default) const noexcept(quiet<Form>) {
-    return detail::done<Form>(gpubuf_block_copy_out(capi(), offset, std::size(target) * sizeof(detail::element_of<C>), std::data(target), wait.capi()));
+    const std::uint64_t bytes = std::size(target) * sizeof(detail::element_of<C>);
+    return detail::done<Form>(gpubuf_block_copy_out(capi(), offset, bytes, std::data(target), wait.capi()));
   }
   /// Queues a copy to the device side, of a pool that has one. Offset and count are bytes.
   template <class Form = throwing>
@@ -1062,7 +1077,8 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
     return detail::done<Form>(code);
   }
   template <class T, class Form, class Begin>
-  outcome<Form, guard<T>> begin(std::uint64_t first, std::uint64_t count, Begin&& call, typename guard<T>::end_function end) const noexcept(quiet<Form>) {
+  outcome<Form, guard<T>> begin(std::uint64_t first, std::uint64_t count, Begin&& call,
+                                typename guard<T>::end_function end) const noexcept(quiet<Form>) {
     static_assert(std::is_trivially_copyable_v<T>);
     if (count == all) {
       auto about = detail::sized<gpubuf_block_info>();
@@ -1095,7 +1111,7 @@ class pool : public detail::owner<pool, gpubuf_pool, gpubuf_pool_destroy> {
   static outcome<Form, pool> create(const device& on, std::uint64_t block_bytes, std::uint32_t block_count,
                                     placement where = placement::pinned) noexcept(quiet<Form>) {
     pool_options options;
-    options.placement = static_cast<std::uint32_t>(where);
+    options.placement = detail::number(where);
     options.block_bytes = block_bytes;
     options.block_count = block_count;
     options.device_side = where == placement::uva ? 0 : 1;
@@ -1163,7 +1179,7 @@ class [[nodiscard]] readback {
   template <class Form = throwing>
   outcome<Form> end() noexcept(quiet<Form>) {
     elements_ = {};
-    return detail::done<Form>(gpubuf_slots_end_read(std::exchange(of_, nullptr), static_cast<std::uint64_t>(id_)));
+    return detail::done<Form>(gpubuf_slots_end_read(std::exchange(of_, nullptr), detail::number(id_)));
   }
   read_ticket capi() const noexcept { return id_; }
   explicit operator bool() const noexcept { return of_ != nullptr; }
@@ -1172,14 +1188,14 @@ class [[nodiscard]] readback {
   gpubuf_status begin(timeout wait) noexcept {
     const void* data = nullptr;
     std::uint64_t bytes = 0;
-    const gpubuf_status code = gpubuf_slots_begin_read(of_, static_cast<std::uint64_t>(id_), wait.capi(), &data, &bytes);
+    const gpubuf_status code = gpubuf_slots_begin_read(of_, detail::number(id_), wait.capi(), &data, &bytes);
     if (code == GPUBUF_OK) elements_ = {static_cast<const T*>(data), static_cast<std::size_t>(bytes / sizeof(T))};
     return code;
   }
   void close() noexcept {
     if (of_ == nullptr) return;
     if (elements_.data() == nullptr) detail::ignore(begin(no_wait));
-    detail::ignore(gpubuf_slots_end_read(std::exchange(of_, nullptr), static_cast<std::uint64_t>(id_)));
+    detail::ignore(gpubuf_slots_end_read(std::exchange(of_, nullptr), detail::number(id_)));
     elements_ = {};
   }
   gpubuf_slots* of_ = nullptr;
@@ -1196,12 +1212,15 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
  public:
   /// Copies whole rows, as many as `rows` holds, from `first_row` on.
   template <class Form = throwing, class T>
-  outcome<Form> write(slot<T> to, gpubuf::span<const detail::identity_t<T>> rows, std::uint64_t first_row = 0) noexcept(quiet<Form>) {
-    if (to.row_elements == 0 || rows.size() % to.row_elements != 0) return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, detail::dtype_text);
+  outcome<Form> write(slot<T> to, gpubuf::span<const detail::identity_t<T>> rows,
+                      std::uint64_t first_row = 0) noexcept(quiet<Form>) {
+    const bool whole = to.row_elements != 0 && rows.size() % to.row_elements == 0;
+    if (!whole) return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, detail::dtype_text);
     return detail::done<Form>(gpubuf_step_write(capi(), to.index, first_row, rows.size() / to.row_elements, rows.data()));
   }
   template <class Form = throwing, class T>
-  outcome<Form> write(slot<T> to, std::initializer_list<detail::identity_t<T>> rows, std::uint64_t first_row = 0) noexcept(quiet<Form>) {
+  outcome<Form> write(slot<T> to, std::initializer_list<detail::identity_t<T>> rows,
+                      std::uint64_t first_row = 0) noexcept(quiet<Form>) {
     return write<Form>(to, gpubuf::span<const T>(rows.begin(), rows.size()), first_row);
   }
   /// Rows to be filled in place; the guard must end before commit.
@@ -1212,8 +1231,9 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
     std::uint64_t token = 0;
     const gpubuf_status code = gpubuf_step_begin_span(capi(), of.index, first_row, rows, &data, &token);
     if (code != GPUBUF_OK) return detail::give<Form>(code, write_guard<T>());
-    return detail::give<Form>(GPUBUF_OK, write_guard<T>({static_cast<T*>(data), static_cast<std::size_t>(rows * of.row_elements)}, capi(), token,
-      [](void* self, std::uint64_t t) { return gpubuf_step_end_span(static_cast<gpubuf_step*>(self), t); }));
+    const gpubuf::span<T> elements(static_cast<T*>(data), static_cast<std::size_t>(rows * of.row_elements));
+    const auto end = [](void* self, std::uint64_t t) { return gpubuf_step_end_span(static_cast<gpubuf_step*>(self), t); };
+    return detail::give<Form>(GPUBUF_OK, write_guard<T>(elements, capi(), token, end));
   }
   /// Rows from the written ones up to `row_count` get the slot's pad value.
   template <class Form = throwing, class T>
@@ -1232,7 +1252,7 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   /// The work that reads this step is queued: on the consumers declared at commit, and on these streams. Ends the step.
   template <class Form = throwing>
   outcome<Form> retire(const stream_list& streams = {}) noexcept(quiet<Form>) {
-    return gone<Form>(gpubuf_slots_retire(slots_, static_cast<std::uint64_t>(ticket_), streams.capi(), streams.size()));
+    return gone<Form>(gpubuf_slots_retire(slots_, detail::number(ticket_), streams.capi(), streams.size()));
   }
   /// As if begun never. Ends the step.
   template <class Form = throwing>
@@ -1266,23 +1286,26 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
 class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
  public:
   template <class Form = throwing>
-  static outcome<Form, slots> create(const device& on, const gpubuf_slots_options& options = slots_options()) noexcept(quiet<Form>) {
+  static outcome<Form, slots> create(const device& on,
+                                     const gpubuf_slots_options& options = slots_options()) noexcept(quiet<Form>) {
     return detail::make<Form, slots>(gpubuf_slots_create, on.capi(), &options);
   }
   /// With the slots of a decoder: input_ids, positions, query_start_loc, seq_lens, slot_mapping, temperature, top_k,
   /// top_p, seeds, block_table. More may be added before freeze().
   template <class Form = throwing>
-  static outcome<Form, slots> create_decode(const device& on, const gpubuf_decode_options& options = decode_options()) noexcept(quiet<Form>) {
+  static outcome<Form, slots> create_decode(const device& on,
+                                            const gpubuf_decode_options& options = decode_options()) noexcept(quiet<Form>) {
     return detail::make<Form, slots>(gpubuf_slots_create_decode, on.capi(), &options);
   }
 
   /// A slot of at most `shape`, whose first extent is the rows.
   template <class T, class Form = throwing>
-  outcome<Form, slot<T>> add(const char* name, const extents& shape, slot_kind kind = slot_kind::required, detail::identity_t<T> pad = T{},
+  outcome<Form, slot<T>> add(const char* name, const extents& shape, slot_kind kind = slot_kind::required,
+                             detail::identity_t<T> pad = T{},
                              bool own_copy = false) noexcept(quiet<Form>) {
     slot_options options;
-    options.dtype = static_cast<std::uint32_t>(dtype_of<T>::value);
-    options.kind = static_cast<std::uint32_t>(kind);
+    options.dtype = detail::number(dtype_of<T>::value);
+    options.kind = detail::number(kind);
     options.own_copy = own_copy ? 1 : 0;
     options.pad_value = &pad;
     options.name = name;
@@ -1329,24 +1352,26 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   /// step::retire for who has the ticket alone.
   template <class Form = throwing>
   outcome<Form> retire(ticket committed, const stream_list& streams = {}) const noexcept(quiet<Form>) {
-    return detail::done<Form>(gpubuf_slots_retire(capi(), static_cast<std::uint64_t>(committed), streams.capi(), streams.size()));
+    return detail::done<Form>(gpubuf_slots_retire(capi(), detail::number(committed), streams.capi(), streams.size()));
   }
   /// Queues a copy of a slot's rows back to the host; between commit and retire.
   template <class Form = throwing, class T>
-  outcome<Form, readback<T>> read_back(ticket committed, slot<T> from, const stream& on, std::uint64_t first_row = 0, std::uint64_t rows = all) const noexcept(quiet<Form>) {
+  outcome<Form, readback<T>> read_back(ticket committed, slot<T> from, const stream& on, std::uint64_t first_row = 0,
+                                       std::uint64_t rows = all) const noexcept(quiet<Form>) {
     std::uint64_t id = 0;
-    const gpubuf_status code = gpubuf_slots_read_back(capi(), static_cast<std::uint64_t>(committed), from.index, first_row, rows, on.capi(), &id);
+    const gpubuf_status code = gpubuf_slots_read_back(capi(), detail::number(committed), from.index, first_row, rows, on.capi(), &id);
     return detail::give<Form>(code, readback<T>(code == GPUBUF_OK ? capi() : nullptr, read_ticket{id}));
   }
   /// The same from a buffer's device side, such as the sampled tokens. T as in buffer::begin_read.
   template <class T, class Form = throwing>
-  outcome<Form, readback<T>> read_back(ticket committed, const buffer& from, const stream& on, std::uint64_t first = 0, std::uint64_t count = all) const noexcept(quiet<Form>) {
+  outcome<Form, readback<T>> read_back(ticket committed, const buffer& from, const stream& on, std::uint64_t first = 0,
+                                       std::uint64_t count = all) const noexcept(quiet<Form>) {
     auto about = detail::sized<gpubuf_buffer_info>();
     gpubuf_status code = gpubuf_buffer_info_get(from.capi(), &about);
     if (code != GPUBUF_OK) return detail::give<Form>(code, readback<T>());
     if (!detail::matches<T>(about.dtype)) return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, readback<T>(), detail::dtype_text);
     std::uint64_t id = 0;
-    code = gpubuf_slots_read_back_buffer(capi(), static_cast<std::uint64_t>(committed), from.capi(), first, count, on.capi(), &id);
+    code = gpubuf_slots_read_back_buffer(capi(), detail::number(committed), from.capi(), first, count, on.capi(), &id);
     return detail::give<Form>(code, readback<T>(code == GPUBUF_OK ? capi() : nullptr, read_ticket{id}));
   }
   template <class Form = throwing>
@@ -1366,7 +1391,8 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
 };
 
 static_assert(sizeof(device) == sizeof(void*) && sizeof(stream) == sizeof(void*) && sizeof(event) == sizeof(void*));
-static_assert(sizeof(buffer) == sizeof(void*) && sizeof(pool) == sizeof(void*) && sizeof(block) == sizeof(void*) && sizeof(slots) == sizeof(void*));
+static_assert(sizeof(buffer) == sizeof(void*) && sizeof(pool) == sizeof(void*) && sizeof(block) == sizeof(void*));
+static_assert(sizeof(slots) == sizeof(void*));
 
 // ---- Test kit of the host backend -------------------------------------------------------------------------------
 
@@ -1447,12 +1473,15 @@ enum class when : std::uint32_t { at_submission = GPUBUF_HOST_AT_SUBMISSION, at_
 
 /// Every operation takes `fixed` longer, and up to `random_max` more, drawn from the seed.
 template <class Form = throwing>
-outcome<Form> set_delay(const device& of, std::chrono::nanoseconds fixed, std::uint64_t seed = 0, std::chrono::nanoseconds random_max = {}) noexcept(quiet<Form>) {
-  return detail::done<Form>(gpubuf_host_set_delay(of.capi(), static_cast<std::uint64_t>(fixed.count()), seed, static_cast<std::uint64_t>(random_max.count())));
+outcome<Form> set_delay(const device& of, std::chrono::nanoseconds fixed, std::uint64_t seed = 0,
+                        std::chrono::nanoseconds random_max = {}) noexcept(quiet<Form>) {
+  const auto ns = [](std::chrono::nanoseconds span) { return static_cast<std::uint64_t>(span.count()); };
+  return detail::done<Form>(gpubuf_host_set_delay(of.capi(), ns(fixed), seed, ns(random_max)));
 }
 /// How fast copies are; 0 bytes a second: at once.
 template <class Form = throwing>
-outcome<Form> set_link(const device& of, std::chrono::nanoseconds latency, std::uint64_t bytes_per_second) noexcept(quiet<Form>) {
+outcome<Form> set_link(const device& of, std::chrono::nanoseconds latency,
+                       std::uint64_t bytes_per_second) noexcept(quiet<Form>) {
   return detail::done<Form>(gpubuf_host_set_link(of.capi(), static_cast<std::uint64_t>(latency.count()), bytes_per_second));
 }
 /// Whether copies from pageable memory read it when they run (late) or at the call.
@@ -1463,11 +1492,11 @@ outcome<Form> set_pageable_late(const device& of, bool late) noexcept(quiet<Form
 /// The nth operation of this kind from now on fails.
 template <class Form = throwing>
 outcome<Form> fail_operation(const device& of, operation kind, std::uint64_t nth, when at) noexcept(quiet<Form>) {
-  return detail::done<Form>(gpubuf_host_fail_operation(of.capi(), static_cast<std::uint32_t>(kind), nth, static_cast<std::uint32_t>(at)));
+  return detail::done<Form>(gpubuf_host_fail_operation(of.capi(), detail::number(kind), nth, detail::number(at)));
 }
 template <class Form = throwing>
 outcome<Form> limit_memory(const device& of, placement kind, std::uint64_t bytes) noexcept(quiet<Form>) {
-  return detail::done<Form>(gpubuf_host_limit_memory(of.capi(), static_cast<std::uint32_t>(kind), bytes));
+  return detail::done<Form>(gpubuf_host_limit_memory(of.capi(), detail::number(kind), bytes));
 }
 /// As if the device fell off the bus. For good.
 template <class Form = throwing>
@@ -1475,7 +1504,9 @@ outcome<Form> lose_device(const device& of) noexcept(quiet<Form>) {
   return detail::done<Form>(gpubuf_host_lose_device(of.capi()));
 }
 /// How long this thread has been inside calls of the emulated device.
-inline std::chrono::nanoseconds time_inside() noexcept { return std::chrono::nanoseconds(static_cast<std::int64_t>(gpubuf_host_time_inside_ns())); }
+inline std::chrono::nanoseconds time_inside() noexcept {
+  return std::chrono::nanoseconds(static_cast<std::int64_t>(gpubuf_host_time_inside_ns()));
+}
 
 }  // namespace host
 }  // namespace gpubuf
