@@ -10,6 +10,7 @@ pub mod config;
 pub mod dtype;
 pub mod error;
 pub mod fence;
+pub mod ffi;
 pub mod ops;
 pub mod pool;
 pub mod slots;

@@ -133,6 +133,11 @@ impl Pool {
         let bytes = block_bytes as usize;
         let name = Arc::new(Name::new("pool", &label));
         let mut blocks = Vec::new();
+        let mut free = VecDeque::new();
+        let count = block_count as usize;
+        if blocks.try_reserve_exact(count).is_err() || free.try_reserve_exact(count).is_err() {
+            return fail!(OutOfHostMemory, "no host memory for the lists of {block_count} blocks: ask for fewer");
+        }
         for index in 0..block_count {
             let name = Arc::new(Name::part("block", index as u64, &name));
             let side = |which, placement| -> Result<Side> {
@@ -145,6 +150,7 @@ impl Pool {
                 block: Mutex::new(Block::new(&name, bytes, Some(host), twin)),
                 serial: AtomicU64::new(0),
             });
+            free.push_back(index);
         }
         Ok(Arc::new(Pool {
             name,
@@ -153,7 +159,7 @@ impl Pool {
             block_bytes: bytes,
             device_side,
             lists: Mutex::new(Lists {
-                free: (0..block_count).collect(),
+                free,
                 waiters: Vec::new(),
                 queue: VecDeque::new(),
                 idle_places: Vec::new(),
@@ -185,6 +191,11 @@ impl Pool {
     /// Blocks in all.
     pub fn block_count(&self) -> u32 {
         self.blocks.len() as u32
+    }
+
+    /// Whether each block has a device twin.
+    pub fn has_device_side(&self) -> bool {
+        self.device_side
     }
 
     /// What it counts.

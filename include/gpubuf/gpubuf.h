@@ -1,0 +1,1704 @@
+/**
+ * @file gpubuf.h
+ * The C API of gpubuf. docs/c-api.md has the conventions: ownership, threads, errors, what stays compatible.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+/* Generated from src/ffi, do not edit. To refresh: GPUBUF_BLESS=1 cargo test -p gpubuf-header */
+
+#ifndef GPUBUF_GPUBUF_H
+#define GPUBUF_GPUBUF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** @def GPUBUF_API Marks what the library exports. Define it beforehand to replace it. */
+#ifndef GPUBUF_API
+#if defined(__GNUC__) || defined(__clang__)
+#define GPUBUF_API __attribute__((visibility("default")))
+#else
+#define GPUBUF_API
+#endif
+#endif
+
+/** @def GPUBUF_MUST_USE The compiler warns where the returned status is dropped. */
+#ifndef GPUBUF_MUST_USE
+#if defined(__GNUC__) || defined(__clang__)
+#define GPUBUF_MUST_USE __attribute__((warn_unused_result))
+#else
+#define GPUBUF_MUST_USE
+#endif
+#endif
+
+/** The version of this header; gpubuf_version_number() has the version of the loaded library. */
+#define GPUBUF_VERSION_MAJOR 0
+#define GPUBUF_VERSION_MINOR 1
+#define GPUBUF_VERSION_PATCH 0
+/** major * 1000000 + minor * 1000 + patch */
+#define GPUBUF_VERSION_NUMBER 1000
+
+/** Success. */
+#define GPUBUF_OK 0
+
+/** An argument is NULL, out of range, or not one of the known numbers. */
+#define GPUBUF_INVALID_ARGUMENT 100
+
+/** A size or count does not fit. */
+#define GPUBUF_OVERFLOW 101
+
+/** The handle was destroyed or released, or never was one. */
+#define GPUBUF_STALE_HANDLE 102
+
+/** The handle is of another type. */
+#define GPUBUF_WRONG_KIND 103
+
+/** Objects of two devices were mixed. */
+#define GPUBUF_WRONG_DEVICE 104
+
+/** Header and library, or a struct's size and the library, do not agree. */
+#define GPUBUF_VERSION_MISMATCH 105
+
+/** No object of that name or number. */
+#define GPUBUF_NOT_FOUND 106
+
+/** The name, or the foreign memory, is taken. */
+#define GPUBUF_EXISTS 107
+
+/** Not after freeze; or, where the message says so, not before it. */
+#define GPUBUF_FROZEN 108
+
+/** An address was given to work the library cannot see, and no fence was declared since. */
+#define GPUBUF_UNFENCED 200
+
+/** The previous committed step was not retired. */
+#define GPUBUF_NOT_RETIRED 201
+
+/** An end without a begin, twice, or with an old token or ticket. */
+#define GPUBUF_NOT_BEGUN 202
+
+/** The block is not held by this caller, or the memory is the caller's again. */
+#define GPUBUF_NOT_HELD 203
+
+/** A required slot, or a part of it, was not written in this step. */
+#define GPUBUF_SLOT_UNWRITTEN 204
+
+/** A graph holds the address. */
+#define GPUBUF_GRAPH_HELD 205
+
+/** Every usable block or entry is quarantined, or the table of handles is full. */
+#define GPUBUF_EXHAUSTED 206
+
+/** Not now: a guard is open, another thread is inside, or the try form would have had to wait. */
+#define GPUBUF_BUSY 300
+
+/** The deadline passed; nothing changed but the caller's wait. */
+#define GPUBUF_TIMEOUT 301
+
+/** The wait could only end by an action of this same thread. */
+#define GPUBUF_WOULD_DEADLOCK 302
+
+/** Both sides of a range are newer than the other. */
+#define GPUBUF_CONFLICT 303
+
+/** Over the byte budget. */
+#define GPUBUF_BUDGET 400
+
+/** No host memory. */
+#define GPUBUF_OUT_OF_HOST_MEMORY 401
+
+/** No device memory. */
+#define GPUBUF_OUT_OF_DEVICE_MEMORY 402
+
+/** This backend, device or object cannot do it. */
+#define GPUBUF_UNSUPPORTED 500
+
+/** Not while the stream captures. */
+#define GPUBUF_CAPTURING 501
+
+/** No usable driver. */
+#define GPUBUF_DRIVER_MISSING 502
+
+/** The device is lost. */
+#define GPUBUF_DEVICE_LOST 503
+
+/** A copy failed when it ran: its target holds no promised bytes. */
+#define GPUBUF_COPY_FAILED 504
+
+/** Completion could not be proven: the memory is never touched again. */
+#define GPUBUF_QUARANTINED 505
+
+/** The library was shut down, the process exits, or the object was destroyed while the call waited. */
+#define GPUBUF_SHUT_DOWN 900
+
+/** A child after fork: inherited objects are void. */
+#define GPUBUF_FORKED 901
+
+/** A fault of the library left the object half-done: destroy it. */
+#define GPUBUF_BROKEN 902
+
+/** A fault of the library. */
+#define GPUBUF_INTERNAL 903
+
+/** `timeout_ns`: do not wait. */
+#define GPUBUF_TIMEOUT_TRY 0
+
+/** `timeout_ns`: the device's default, 10 s unless it was opened with another. */
+#define GPUBUF_TIMEOUT_DEFAULT 9223372036854775806
+
+/** `timeout_ns`: no deadline. Every larger value means the same. */
+#define GPUBUF_TIMEOUT_INFINITE 9223372036854775807
+
+/** `count`: everything from `first` on. */
+#define GPUBUF_ALL 9223372036854775807
+
+/** The backend that `GPUBUF_BACKEND` names in the environment (auto, cuda, host), else the best there is. */
+#define GPUBUF_BACKEND_AUTO 0
+
+/** The NVIDIA driver, loaded at run time. */
+#define GPUBUF_BACKEND_CUDA 1
+
+/** The emulated device: truly asynchronous, on the CPU. */
+#define GPUBUF_BACKEND_HOST 2
+
+/** This side does not exist. */
+#define GPUBUF_PLACEMENT_NONE 0
+
+/** Ordinary host memory. */
+#define GPUBUF_PLACEMENT_PAGEABLE 1
+
+/** Page-locked host memory: copies are asynchronous, and read it when they run. */
+#define GPUBUF_PLACEMENT_PINNED 2
+
+/** Page-locked host memory that kernels use in place, by a device-visible address. */
+#define GPUBUF_PLACEMENT_UVA 3
+
+/** Device memory. */
+#define GPUBUF_PLACEMENT_DEVICE 4
+
+/** Memory that migrates by itself: not supported yet. */
+#define GPUBUF_PLACEMENT_MANAGED 5
+
+/** Truth values of 1 byte. */
+#define GPUBUF_DTYPE_BOOL 1
+
+/** Signed, 8 bits. */
+#define GPUBUF_DTYPE_I8 2
+
+/** Signed, 16 bits. */
+#define GPUBUF_DTYPE_I16 3
+
+/** Signed, 32 bits. */
+#define GPUBUF_DTYPE_I32 4
+
+/** Signed, 64 bits. */
+#define GPUBUF_DTYPE_I64 5
+
+/** Unsigned, 8 bits. */
+#define GPUBUF_DTYPE_U8 6
+
+/** Unsigned, 16 bits. */
+#define GPUBUF_DTYPE_U16 7
+
+/** Unsigned, 32 bits. */
+#define GPUBUF_DTYPE_U32 8
+
+/** Unsigned, 64 bits. */
+#define GPUBUF_DTYPE_U64 9
+
+/** IEEE half. */
+#define GPUBUF_DTYPE_F16 10
+
+/** bfloat16. */
+#define GPUBUF_DTYPE_BF16 11
+
+/** IEEE single. */
+#define GPUBUF_DTYPE_F32 12
+
+/** IEEE double. */
+#define GPUBUF_DTYPE_F64 13
+
+/** 8-bit float, 4 bits of exponent. */
+#define GPUBUF_DTYPE_F8_E4M3 14
+
+/** 8-bit float, 5 bits of exponent. */
+#define GPUBUF_DTYPE_F8_E5M2 15
+
+/** The CPU's side. */
+#define GPUBUF_SIDE_HOST 1
+
+/** The device's side. */
+#define GPUBUF_SIDE_DEVICE 2
+
+/** Both sides. */
+#define GPUBUF_SIDE_BOTH 3
+
+/** The work only read. */
+#define GPUBUF_ACCESS_READ 1
+
+/** The work wrote; it may have read, too. */
+#define GPUBUF_ACCESS_WRITE 2
+
+/** The most dimensions of a shape. */
+#define GPUBUF_MAX_RANK 8
+
+/** For whoever looks for a fault. */
+#define GPUBUF_LOG_DEBUG 0
+
+/** Good to know. */
+#define GPUBUF_LOG_INFO 1
+
+/** Something was lost, late, or done twice. */
+#define GPUBUF_LOG_WARN 2
+
+/** The library or the device failed. */
+#define GPUBUF_LOG_ERROR 3
+
+/** Written in each step, from row 0 without holes. */
+#define GPUBUF_SLOT_REQUIRED 0
+
+/** Rows that a step does not write keep their last committed content. */
+#define GPUBUF_SLOT_KEPT 1
+
+/** Any operation. */
+#define GPUBUF_HOST_ANY 0
+
+/** Copies. */
+#define GPUBUF_HOST_COPY 1
+
+/** Fills. */
+#define GPUBUF_HOST_FILL 2
+
+/** Delays. */
+#define GPUBUF_HOST_DELAY 3
+
+/** Functions. */
+#define GPUBUF_HOST_CALL 4
+
+/** Records of events. */
+#define GPUBUF_HOST_RECORD 5
+
+/** Waits for events. */
+#define GPUBUF_HOST_WAIT 6
+
+/** The operation is refused, nothing is queued. */
+#define GPUBUF_HOST_AT_SUBMISSION 0
+
+/** The operation is queued, and has no effect when it runs. */
+#define GPUBUF_HOST_AT_EXECUTION 1
+
+/** The right to use one block of a pool, from acquire to release. */
+typedef struct gpubuf_block gpubuf_block;
+
+/** A host side and a device side of one shape. */
+typedef struct gpubuf_buffer gpubuf_buffer;
+
+/** A device: memory, streams and events come from it. */
+typedef struct gpubuf_device gpubuf_device;
+
+/** A mark in a stream. */
+typedef struct gpubuf_event gpubuf_event;
+
+/** What a function that runs on a stream sees of memory. Valid in that function, on its thread, only. */
+typedef struct gpubuf_host_view gpubuf_host_view;
+
+/** Equal blocks of page-locked memory. */
+typedef struct gpubuf_pool gpubuf_pool;
+
+/** A set of input slots: what a step of an inference loop sends to the device. */
+typedef struct gpubuf_slots gpubuf_slots;
+
+/** One step, from begin to abort, retire or destroy. */
+typedef struct gpubuf_step gpubuf_step;
+
+/** A stream: work queued on it runs in order, behind the caller's back. */
+typedef struct gpubuf_stream gpubuf_stream;
+
+/** What every call that can fail answers: GPUBUF_OK, or why it did nothing. Callers must expect statuses they do not know. */
+typedef int32_t gpubuf_status;
+
+/**
+ * Takes the library's messages (GPUBUF_LOG_DEBUG to GPUBUF_LOG_ERROR): called on any thread, on several at a time, under no
+ * lock of the library. It may call the library, and must not throw. `message` is valid during the call.
+ */
+typedef void (*gpubuf_log_fn)(int32_t level, const char *message, void *user_data);
+
+/** How a device is opened. Set up by gpubuf_device_options_init. */
+typedef struct gpubuf_device_options {
+  /** sizeof(gpubuf_device_options) */
+  uint32_t struct_size;
+  /** GPUBUF_BACKEND_ */
+  uint32_t backend;
+  /** Which device of the backend, from 0. */
+  uint32_t ordinal;
+  /** 0 */
+  uint32_t reserved;
+  /** What GPUBUF_TIMEOUT_DEFAULT means for the device and its objects, in nanoseconds. Default: 10 s. */
+  uint64_t default_timeout_ns;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_device_options;
+
+/** A device's figures. Bytes are what the library owns at this moment; the rest only grows. */
+typedef struct gpubuf_device_stats {
+  /** sizeof(gpubuf_device_stats), set by the caller. */
+  uint32_t struct_size;
+  /** 0 */
+  uint32_t reserved;
+  /** Pageable host memory. */
+  uint64_t host_bytes;
+  /** Page-locked host memory. */
+  uint64_t pinned_bytes;
+  /** Device memory. */
+  uint64_t device_bytes;
+  /** Memory of destroyed objects that waits for its last use. */
+  uint64_t deferred_bytes;
+  /** The pieces it is in. */
+  uint64_t deferred_objects;
+  /** Memory whose completion could not be proven: never touched again. */
+  uint64_t quarantined_bytes;
+  /** Memory left to the process exit, at a shutdown or after a fault of the library. */
+  uint64_t leaked_bytes;
+  /** Copies queued. */
+  uint64_t copies;
+  /** Their bytes. */
+  uint64_t copied_bytes;
+  /** Fences recorded. */
+  uint64_t fences_recorded;
+  /** Waits queued on one stream for another. */
+  uint64_t device_waits;
+  /** Waits of host threads that did not find their work done. */
+  uint64_t host_waits;
+  /** Time spent in them. */
+  uint64_t host_wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+  /** Driver events made. */
+  uint64_t events_created;
+  /** Those of them that were not made ahead, with their stream. */
+  uint64_t events_on_demand;
+  /** Calls refused by the reuse contract. */
+  uint64_t refusals;
+  /** Copies that failed when they ran. */
+  uint64_t copy_failures;
+  /** Objects destroyed while their device address was with work the library cannot see. */
+  uint64_t sealed_at_destroy;
+  /** Pointers given out by gpubuf_buffer_host_ptr_unfenced. */
+  uint64_t unfenced_pointers;
+  /** Calls with a handle that had ended, or never was one: of the whole process. */
+  uint64_t stale_handles;
+} gpubuf_device_stats;
+
+/**
+ * Told once when nothing uses borrowed memory any more: called on any thread, under no lock of the library. It may call the
+ * library, and must not throw.
+ */
+typedef void (*gpubuf_release_fn)(void *user_data);
+
+/** What a buffer is to be. Set up by gpubuf_buffer_options_init; dtype, rank and shape have no default. */
+typedef struct gpubuf_buffer_options {
+  /** sizeof(gpubuf_buffer_options) */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions: 1 to GPUBUF_MAX_RANK. */
+  uint32_t rank;
+  /** Where the host side lives: none, pageable, pinned (the default) or uva. */
+  uint32_t host_placement;
+  /** Where the device side lives: none or device (the default). */
+  uint32_t device_placement;
+  /** 0 */
+  uint32_t reserved;
+  /** Elements per dimension, outermost first; row-major. */
+  uint64_t shape[8];
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+  /** The caller's memory for the host side; NULL: the library's own, zeroed. */
+  void *host_memory;
+  /** The caller's memory for the device side; 0: the library's own, zeroed. */
+  uint64_t device_memory;
+  /** Called once when nothing uses the caller's memory any more; not if creating fails. NULL: nobody is told. */
+  gpubuf_release_fn release;
+  /** Handed to release. */
+  void *release_user_data;
+} gpubuf_buffer_options;
+
+/** What a buffer is. */
+typedef struct gpubuf_buffer_info {
+  /** sizeof(gpubuf_buffer_info), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions. */
+  uint32_t rank;
+  /** GPUBUF_PLACEMENT_ of the host side. */
+  uint32_t host_placement;
+  /** GPUBUF_PLACEMENT_ of the device side. */
+  uint32_t device_placement;
+  /** 1 if a part of its memory is the caller's. */
+  uint32_t borrowed;
+  /** Elements per dimension; 0 from rank on. */
+  uint64_t shape[8];
+  /** Elements in all. */
+  uint64_t count;
+  /** Bytes of the host side; 0 if there is none. */
+  uint64_t host_bytes;
+  /** Bytes of the device side; 0 if there is none. */
+  uint64_t device_bytes;
+} gpubuf_buffer_info;
+
+/** What a pool is to be. Set up by gpubuf_pool_options_init; block_bytes and block_count have no default. */
+typedef struct gpubuf_pool_options {
+  /** sizeof(gpubuf_pool_options) */
+  uint32_t struct_size;
+  /** Where the blocks live: pinned (the default) or uva. */
+  uint32_t placement;
+  /** Size of each block. */
+  uint64_t block_bytes;
+  /** How many. */
+  uint32_t block_count;
+  /** 1: each block has a twin of the same size in device memory. */
+  uint32_t device_side;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_pool_options;
+
+/** A pool's figures: what is the case at this moment, then what only grows. */
+typedef struct gpubuf_pool_stats {
+  /** sizeof(gpubuf_pool_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Blocks in all. */
+  uint32_t block_count;
+  /** Blocks to be had; their last uses may not be over. */
+  uint32_t free_blocks;
+  /** Blocks acquired and not released. */
+  uint32_t held_blocks;
+  /** Blocks out of use for good. */
+  uint32_t quarantined_blocks;
+  /** Threads that wait for a block. */
+  uint32_t waiters;
+  /** Size of each block. */
+  uint64_t block_bytes;
+  /** Blocks acquired. */
+  uint64_t acquires;
+  /** Blocks released. */
+  uint64_t releases;
+  /** Acquires that waited for a release. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Acquires that got no block in time, and tries that found none. */
+  uint64_t timeouts;
+  /** Releases that went straight to a waiter. */
+  uint64_t hand_overs;
+  /** Waits for a block's last use. */
+  uint64_t fence_waits;
+  /** Time spent in that. */
+  uint64_t fence_wait_ns;
+} gpubuf_pool_stats;
+
+/** What a block is. */
+typedef struct gpubuf_block_info {
+  /** sizeof(gpubuf_block_info), set by the caller. */
+  uint32_t struct_size;
+  /** Its number in the pool, from 0. */
+  uint32_t index;
+  /** Its size. */
+  uint64_t bytes;
+  /** GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_UVA. */
+  uint32_t placement;
+  /** 1 if it has a twin in device memory. */
+  uint32_t device_side;
+} gpubuf_block_info;
+
+/** How a set of slots is made. Set up by gpubuf_slots_options_init. */
+typedef struct gpubuf_slots_options {
+  /** sizeof(gpubuf_slots_options) */
+  uint32_t struct_size;
+  /** Staging entries, 1 to 16. Default: 2, so that one is filled while the other is copied. */
+  uint32_t depth;
+  /** Read-back entries, 0 to 64. Default: 2. */
+  uint32_t read_back_depth;
+  /** 0 */
+  uint32_t reserved;
+  /** Bytes of each read-back entry. Default: 64 KiB. */
+  uint64_t read_back_bytes;
+  /** Written rows at most this many bytes apart are brought over in one copy. Default: 64 KiB. */
+  uint64_t gap_bytes;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_slots_options;
+
+/** A slot to add. Set up by gpubuf_slot_options_init; dtype, rank, shape and name have no default. */
+typedef struct gpubuf_slot_options {
+  /** sizeof(gpubuf_slot_options) */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions: 1 to GPUBUF_MAX_RANK. */
+  uint32_t rank;
+  /** GPUBUF_SLOT_REQUIRED (the default) or GPUBUF_SLOT_KEPT. */
+  uint32_t kind;
+  /** 1: a table so large, or changed so seldom, that it is copied on its own. */
+  uint32_t own_copy;
+  /** 0 */
+  uint32_t reserved;
+  /** The most elements per dimension, outermost first; the first dimension counts the rows. */
+  uint64_t shape[8];
+  /** One element that gpubuf_step_pad repeats, and that kept rows hold until they are written; NULL: zero. Copied. */
+  const void *pad_value;
+  /** Unique in its set. Copied. */
+  const char *name;
+} gpubuf_slot_options;
+
+/** What a slot is, and where it lies. */
+typedef struct gpubuf_slot_info {
+  /** sizeof(gpubuf_slot_info), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** GPUBUF_SLOT_REQUIRED or GPUBUF_SLOT_KEPT. */
+  uint32_t kind;
+  /** 1 if it is copied on its own. */
+  uint32_t own_copy;
+  /** The most rows. */
+  uint64_t rows;
+  /** Bytes of one. */
+  uint64_t row_bytes;
+  /** Bytes in all. */
+  uint64_t bytes;
+  /** From the start of the device memory. */
+  uint64_t offset;
+  /** The address for kernels: the same for the life of the set, in every step. */
+  uint64_t device_address;
+} gpubuf_slot_info;
+
+/** The figures of a set of slots. Bytes of copies and steps are sums over all commits. */
+typedef struct gpubuf_slots_stats {
+  /** sizeof(gpubuf_slots_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Staging entries. */
+  uint32_t depth;
+  /** Bytes of one of them; 0 before freeze. */
+  uint64_t arena_bytes;
+  /** Bytes on the device; 0 before freeze. */
+  uint64_t device_bytes;
+  /** Steps begun. */
+  uint64_t steps_begun;
+  /** Steps committed. */
+  uint64_t steps_committed;
+  /** Steps given up. */
+  uint64_t steps_aborted;
+  /** Steps retired. */
+  uint64_t steps_retired;
+  /** Copies of commits. */
+  uint64_t copies;
+  /** Bytes of the rows that steps wrote or padded. */
+  uint64_t used_bytes;
+  /** Bytes of those copies. */
+  uint64_t copied_bytes;
+  /** Copies made because the changed rows of a table lay too far apart for one. */
+  uint64_t island_copies;
+  /** Fences recorded. */
+  uint64_t fences_recorded;
+  /** Waits queued on streams. */
+  uint64_t device_waits;
+  /** Waits of host threads. */
+  uint64_t host_waits;
+  /** Time spent in them. */
+  uint64_t host_wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+  /** Calls refused. */
+  uint64_t refusals;
+  /** Commits that failed after work was queued, or whose copy failed when it ran. */
+  uint64_t torn_commits;
+  /** Read-backs queued. */
+  uint64_t read_backs;
+  /** Entries that a step can begin in at once. */
+  uint32_t free_entries;
+  /** Entries lost for good. */
+  uint32_t quarantined_entries;
+} gpubuf_slots_stats;
+
+/** The inputs of a decode loop. Set up by gpubuf_decode_options_init. */
+typedef struct gpubuf_decode_options {
+  /** sizeof(gpubuf_decode_options) */
+  uint32_t struct_size;
+  /** As in gpubuf_slots_options. */
+  uint32_t depth;
+  /** As in gpubuf_slots_options. */
+  uint32_t read_back_depth;
+  /** 0 */
+  uint32_t reserved;
+  /** Requests in one step, at most. Default: 256. */
+  uint64_t max_batch;
+  /** Tokens in one step, at most. Default: 8192. */
+  uint64_t max_tokens;
+  /** Tokens of one request, at most. Default: 32768. */
+  uint64_t max_seq_len;
+  /** Tokens of one block of the key-value cache. Default: 16. */
+  uint64_t block_size;
+  /** As in gpubuf_slots_options. */
+  uint64_t read_back_bytes;
+  /** As in gpubuf_slots_options. */
+  uint64_t gap_bytes;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_decode_options;
+
+/**
+ * A function in the place of a kernel: called once, in stream order, on the stream's thread. It must not throw, nor wait for
+ * the device: such waits answer GPUBUF_WOULD_DEADLOCK.
+ */
+typedef void (*gpubuf_host_fn)(gpubuf_host_view *view, void *user_data);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of the loaded library: major * 1000000 + minor * 1000 + patch, to compare with GPUBUF_VERSION_NUMBER.
+ *
+ * Works at any time, as do gpubuf_version_string, gpubuf_status_name, gpubuf_last_error_message and gpubuf_dtype_size.
+ */
+GPUBUF_API
+uint32_t gpubuf_version_number(void);
+
+/** The version of the loaded library as text, "0.1.0". Static. */
+GPUBUF_API const char *gpubuf_version_string(void);
+
+/** A status's name, "GPUBUF_BUSY"; "GPUBUF_UNKNOWN_STATUS" for other numbers. Static. */
+GPUBUF_API const char *gpubuf_status_name(int32_t status);
+
+/**
+ * The message of this thread's last call that did not answer GPUBUF_OK: which object, which use, which stream, what to do.
+ *
+ * `buffer` gets as much as fits and a NUL, if `capacity` is not 0; it may be NULL if it is. Returns the full length,
+ * without the NUL: 0 if no call failed yet. At most 1024 bytes; for people, not for programs.
+ */
+GPUBUF_API
+size_t gpubuf_last_error_message(char *buffer,
+                                 size_t capacity);
+
+/**
+ * Sends the library's messages to `callback` with `user_data`; NULL is silence, the default.
+ *
+ * Ownership: `user_data` must stay valid until the callback was replaced and its calls have returned; a call that began
+ * before may still run when this returns.
+ * Threads: any; also from inside the callback.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_log_set_callback(gpubuf_log_fn callback,
+                                      void *user_data);
+
+/**
+ * Ends the library's work in this process: waits for all work on all devices, up to `timeout_ns` each, and closes them.
+ *
+ * Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
+ * repeated. What is still in use at the deadline is left to the process exit. Not needed before the process exits.
+ *
+ * Threads: any. A call that waits on another thread ends with GPUBUF_SHUT_DOWN or its own deadline.
+ * Errors: GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST: the first device that could not be drained; the
+ * library is shut down all the same.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_shutdown(uint64_t timeout_ns);
+
+/**
+ * The state of any object in words, for logs and debuggers: its uses, guards, waits and figures.
+ *
+ * `buffer` gets as much as fits and a NUL, if `capacity` is not 0; it may be NULL if it is. `out_length`, which may be NULL,
+ * gets the full length without the NUL. The text may change with every version.
+ *
+ * Threads: any; what another thread is working on at this moment is told so.
+ * Errors: GPUBUF_STALE_HANDLE. Works on broken objects.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_describe(const void *handle,
+                              char *buffer,
+                              size_t capacity,
+                              size_t *out_length);
+
+/**
+ * Gives any object a label for messages, or, with NULL or "", takes it away. A block's is its pool's. The text is copied.
+ *
+ * Threads: any.
+ * Errors: GPUBUF_INVALID_ARGUMENT (not UTF-8), GPUBUF_STALE_HANDLE.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_set_label(const void *handle,
+                               const char *label);
+
+/** Bytes of one element; 0 for a number that is no GPUBUF_DTYPE_. */
+GPUBUF_API size_t gpubuf_dtype_size(uint32_t dtype);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_device_options_init(gpubuf_device_options *options,
+                                uint32_t struct_size);
+
+/**
+ * How many devices a backend has: 0 where its driver is missing.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT.
+ */
+GPUBUF_API gpubuf_status gpubuf_device_count(uint32_t backend, uint32_t *out_count);
+
+/**
+ * Opens a device. `options` may be NULL: device 0 of GPUBUF_BACKEND_AUTO.
+ *
+ * Ownership: the caller's, until gpubuf_device_destroy. Opening an ordinal twice makes two devices whose objects do not mix.
+ * Threads: any.
+ * Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING, GPUBUF_VERSION_MISMATCH, GPUBUF_INVALID_ARGUMENT.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_device_open(const gpubuf_device_options *options,
+                                 gpubuf_device **out_device);
+
+/**
+ * Ends the handle. Objects made from the device go on working; the device itself is closed with the last of them.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_device_destroy(gpubuf_device *device);
+
+/** Which backend it is: GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST. */
+GPUBUF_API
+gpubuf_status gpubuf_device_backend(const gpubuf_device *device,
+                                    uint32_t *out_backend);
+
+/** Why this backend was chosen, in words. `buffer`, `capacity` and `out_length` as in gpubuf_describe. */
+GPUBUF_API
+gpubuf_status gpubuf_device_backend_reason(const gpubuf_device *device,
+                                           char *buffer,
+                                           size_t capacity,
+                                           size_t *out_length);
+
+/**
+ * Frees what destroyed objects left and is out of use by now, and calls its release callbacks. Never waits.
+ *
+ * `out_freed_bytes` may be NULL. Creating objects does the same; an application that does so rarely calls this now and then.
+ * Threads: any.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_device_maintain(gpubuf_device *device,
+                                     uint64_t *out_freed_bytes);
+
+/**
+ * Waits for all work on the device, then frees all that destroyed objects left, also what unseen work used.
+ *
+ * Call it at rest, when nobody queues work: it is what proves that work the library cannot see is over.
+ * Threads: any; not in a function that runs on a stream.
+ * Errors: GPUBUF_COPY_FAILED (copies that failed since the last drain; all is freed nonetheless), GPUBUF_TIMEOUT and
+ * GPUBUF_BUSY (nothing is lost: call it again), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_device_drain(gpubuf_device *device,
+                                  uint64_t timeout_ns);
+
+/**
+ * Waits for the work queued so far on every stream of the device.
+ *
+ * Threads: any; not in a function that runs on a stream.
+ * Errors: GPUBUF_COPY_FAILED (copies that failed on a stream since it was last synchronized), GPUBUF_TIMEOUT, GPUBUF_BUSY,
+ * GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_device_synchronize(gpubuf_device *device,
+                                        uint64_t timeout_ns);
+
+/** The device's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API
+gpubuf_status gpubuf_device_stats_get(const gpubuf_device *device,
+                                      gpubuf_device_stats *inout_stats);
+
+/**
+ * A new stream, in no order with any other.
+ *
+ * Ownership: the caller's, until gpubuf_stream_destroy.
+ * Errors: GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_stream_create(gpubuf_device *device,
+                                   gpubuf_stream **out_stream);
+
+/**
+ * A stream object over a stream of the driver's that the caller goes on owning.
+ *
+ * Errors: GPUBUF_UNSUPPORTED on the host backend, which has no native streams.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_stream_wrap_native(gpubuf_device *device,
+                                        void *native_stream,
+                                        gpubuf_stream **out_stream);
+
+/**
+ * GPUBUF_OK if all work on the stream is done, GPUBUF_BUSY if not. Never waits.
+ *
+ * Errors: GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API gpubuf_status gpubuf_stream_query(gpubuf_stream *stream);
+
+/**
+ * Waits for the work queued so far.
+ *
+ * Threads: any; not in a function that runs on a stream.
+ * Errors: GPUBUF_COPY_FAILED (copies that failed on it since the last call), GPUBUF_TIMEOUT, GPUBUF_BUSY (try form),
+ * GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_stream_synchronize(gpubuf_stream *stream,
+                                        uint64_t timeout_ns);
+
+/**
+ * Makes work queued on the stream from now on wait, on the device, for the event's latest record.
+ *
+ * An event that was never recorded is done. A later record does not move the wait. The host does not wait.
+ * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_stream_wait_event(gpubuf_stream *stream,
+                                       gpubuf_event *event);
+
+/**
+ * Ends the handle. Work queued on the stream still runs.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API gpubuf_status gpubuf_stream_destroy(gpubuf_stream *stream);
+
+/**
+ * A new event, never recorded.
+ *
+ * Ownership: the caller's, until gpubuf_event_destroy.
+ * Errors: GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_event_create(gpubuf_device *device,
+                                  gpubuf_event **out_event);
+
+/**
+ * Marks the work queued on the stream so far. Recording again moves the mark; who waits for the earlier one goes on with it.
+ *
+ * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_event_record(gpubuf_event *event,
+                                  gpubuf_stream *stream);
+
+/**
+ * GPUBUF_OK if the latest record was reached, or there is none; GPUBUF_BUSY if not. Never waits.
+ *
+ * That a copy before it failed is told by the copy's object, not by events.
+ * Errors: GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API gpubuf_status gpubuf_event_query(gpubuf_event *event);
+
+/**
+ * Waits for the latest record.
+ *
+ * Threads: any; not in a function that runs on a stream.
+ * Errors: GPUBUF_TIMEOUT, GPUBUF_BUSY (try form), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API gpubuf_status gpubuf_event_wait(gpubuf_event *event, uint64_t timeout_ns);
+
+/**
+ * Ends the handle. Waits queued for its records stay.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API gpubuf_status gpubuf_event_destroy(gpubuf_event *event);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_buffer_options_init(gpubuf_buffer_options *options,
+                                uint32_t struct_size);
+
+/**
+ * A new buffer.
+ *
+ * Ownership: the caller's, until gpubuf_buffer_destroy. Borrowed memory stays the caller's, who neither frees it nor touches
+ * it outside begin and end, until release was called or gpubuf_buffer_detach succeeded.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_EXISTS (the memory is borrowed already), GPUBUF_UNSUPPORTED,
+ * GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_create(gpubuf_device *device,
+                                   const gpubuf_buffer_options *options,
+                                   gpubuf_buffer **out_buffer);
+
+/**
+ * Ends the handle. Its memory is freed, or the borrowed memory's release called, when its last use is proven.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_destroy(gpubuf_buffer *buffer);
+
+/** What the buffer is. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_info_get(const gpubuf_buffer *buffer,
+                                     gpubuf_buffer_info *inout_info);
+
+/**
+ * The host side's address, the same for the buffer's life. It gives no access: read and write between begin and end only.
+ *
+ * Errors: GPUBUF_UNSUPPORTED (no host side), GPUBUF_NOT_HELD (detached), GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_host_ptr(const gpubuf_buffer *buffer,
+                                     const void **out_pointer);
+
+/**
+ * The host side's address for code that brings its own fences: nothing protects it from queued work. Counted, and the
+ * buffer is called unchecked from then on.
+ *
+ * Errors: as gpubuf_buffer_host_ptr.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_host_ptr_unfenced(gpubuf_buffer *buffer,
+                                              void **out_pointer);
+
+/**
+ * The address for kernels, the same for the buffer's life: the device side's, or a uva host side's.
+ *
+ * Stream order: the streams named may use it at any time from now on; the library fences them when other work needs it. Name
+ * all that will, up to 8, or say so later with gpubuf_buffer_used_on. With none named nobody but the caller knows who uses
+ * it: its memory is then freed by gpubuf_device_drain only.
+ * Errors: GPUBUF_UNSUPPORTED (no side that kernels can address), GPUBUF_BUSY (a write guard is open), GPUBUF_WRONG_DEVICE,
+ * GPUBUF_NOT_HELD (detached), GPUBUF_INVALID_ARGUMENT.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
+                                           gpubuf_stream *const *streams,
+                                           size_t stream_count,
+                                           uint64_t *out_address);
+
+/**
+ * Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE.
+ *
+ * Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on.
+ * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY, GPUBUF_EXHAUSTED, GPUBUF_DEVICE_LOST; GPUBUF_QUARANTINED if
+ * the fence could not be recorded.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_used_on(gpubuf_buffer *buffer,
+                                    gpubuf_stream *stream,
+                                    uint32_t access);
+
+/**
+ * Opens a range of the host side for the CPU to write, once queued work neither reads nor writes it.
+ *
+ * `out_data` gets the first element's address, valid until gpubuf_buffer_end_write with the token. `count` may be GPUBUF_ALL.
+ * Threads: the guard belongs to its token, not to a thread. Work queued meanwhile on the range is refused.
+ * Errors: GPUBUF_BUSY (a guard is open on the range, or the try form would have to wait), GPUBUF_TIMEOUT (the copy is still
+ * in flight), GPUBUF_UNFENCED (uva: unseen work may use it), GPUBUF_WOULD_DEADLOCK, GPUBUF_COPY_FAILED (an earlier copy,
+ * told once), GPUBUF_NOT_HELD, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_begin_write(gpubuf_buffer *buffer,
+                                        uint64_t first,
+                                        uint64_t count,
+                                        uint64_t timeout_ns,
+                                        void **out_data,
+                                        uint64_t *out_token);
+
+/**
+ * Ends a write access.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
+ */
+GPUBUF_API gpubuf_status gpubuf_buffer_end_write(gpubuf_buffer *buffer, uint64_t token);
+
+/**
+ * Opens a range of the host side for the CPU to read, once queued work no longer writes it. Reads may overlap.
+ *
+ * As gpubuf_buffer_begin_write otherwise.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_begin_read(gpubuf_buffer *buffer,
+                                       uint64_t first,
+                                       uint64_t count,
+                                       uint64_t timeout_ns,
+                                       const void **out_data,
+                                       uint64_t *out_token);
+
+/**
+ * Ends a read access.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (not the token of an open read access).
+ */
+GPUBUF_API gpubuf_status gpubuf_buffer_end_read(gpubuf_buffer *buffer, uint64_t token);
+
+/**
+ * Copies elements from `source` to the host side, as one write access.
+ *
+ * `source` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_copy_in(gpubuf_buffer *buffer,
+                                    uint64_t first,
+                                    uint64_t count,
+                                    const void *source,
+                                    uint64_t timeout_ns);
+
+/**
+ * Copies elements of the host side to `destination`, as one read access.
+ *
+ * `destination` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_copy_out(gpubuf_buffer *buffer,
+                                     uint64_t first,
+                                     uint64_t count,
+                                     void *destination,
+                                     uint64_t timeout_ns);
+
+/**
+ * Queues a copy of elements from the host side to the device side.
+ *
+ * Stream order: behind everything queued on the stream, and, on the device, behind what other streams do to the two ranges
+ * as far as the library knows it. The host does not wait. Writing the range again waits for the copy.
+ * Errors: GPUBUF_BUSY (a write guard is open on the range), GPUBUF_UNFENCED, GPUBUF_UNSUPPORTED (one side only),
+ * GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (an earlier copy, told once), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_to_device(gpubuf_buffer *buffer,
+                                      uint64_t first,
+                                      uint64_t count,
+                                      gpubuf_stream *stream);
+
+/**
+ * As gpubuf_buffer_to_device, and returns when the bytes have landed.
+ *
+ * Errors: also GPUBUF_TIMEOUT and GPUBUF_BUSY (the copy stays queued, with its uses), GPUBUF_WOULD_DEADLOCK,
+ * GPUBUF_COPY_FAILED (this copy).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_to_device_blocking(gpubuf_buffer *buffer,
+                                               uint64_t first,
+                                               uint64_t count,
+                                               gpubuf_stream *stream,
+                                               uint64_t timeout_ns);
+
+/**
+ * Queues a copy of elements from the device side to the host side.
+ *
+ * Stream order: as gpubuf_buffer_to_device. Reading the range waits for the copy.
+ * Errors: as gpubuf_buffer_to_device; GPUBUF_BUSY also where a read guard is open on the range.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_to_host(gpubuf_buffer *buffer,
+                                    uint64_t first,
+                                    uint64_t count,
+                                    gpubuf_stream *stream);
+
+/**
+ * As gpubuf_buffer_to_host, and returns when the bytes have landed.
+ *
+ * Errors: as gpubuf_buffer_to_device_blocking.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_to_host_blocking(gpubuf_buffer *buffer,
+                                             uint64_t first,
+                                             uint64_t count,
+                                             gpubuf_stream *stream,
+                                             uint64_t timeout_ns);
+
+/**
+ * Fills whole sides (GPUBUF_SIDE_) with one element.
+ *
+ * `stream` is needed for the device side, which is filled in its order, and may be NULL for the host side; `timeout_ns` is
+ * for the host side, a write access. The host side goes first: where it is refused, nothing is queued.
+ * Errors: those of gpubuf_buffer_begin_write and gpubuf_buffer_to_device.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_fill(gpubuf_buffer *buffer,
+                                 uint32_t sides,
+                                 const void *element,
+                                 gpubuf_stream *stream,
+                                 uint64_t timeout_ns);
+
+/** Fills whole sides (GPUBUF_SIDE_) with zeroes; otherwise as gpubuf_buffer_fill. */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_zero(gpubuf_buffer *buffer,
+                                 uint32_t sides,
+                                 gpubuf_stream *stream,
+                                 uint64_t timeout_ns);
+
+/**
+ * Gives borrowed memory back to the caller once its uses are proven. release is not called.
+ *
+ * The buffer then answers GPUBUF_NOT_HELD, and only waits to be destroyed.
+ * Errors: GPUBUF_UNSUPPORTED (nothing is borrowed), GPUBUF_BUSY (a guard is open, or the try form would have to wait),
+ * GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_buffer_detach(gpubuf_buffer *buffer,
+                                   uint64_t timeout_ns);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_pool_options_init(gpubuf_pool_options *options,
+                              uint32_t struct_size);
+
+/**
+ * A new pool, with all its blocks allocated.
+ *
+ * Ownership: the caller's, until gpubuf_pool_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pool_create(gpubuf_device *device,
+                                 const gpubuf_pool_options *options,
+                                 gpubuf_pool **out_pool);
+
+/**
+ * Ends the handle. Threads that wait for a block get GPUBUF_SHUT_DOWN. Blocks still held are used and released as before.
+ *
+ * Each block's memory is freed when it is released and its last use is proven. NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pool_destroy(gpubuf_pool *pool);
+
+/**
+ * Takes a block whose every earlier use is over; waits for a release, or for a use, up to the deadline.
+ *
+ * Waiters are served by `priority`, the higher first, then by arrival; a released block goes straight to the first of them.
+ * Ownership: the block is the caller's until a release succeeds. Its bytes are those of its last use.
+ * Threads: any; not in a function that runs on a stream. Allocates nothing once the pool is in use.
+ * Errors: GPUBUF_BUSY (try form), GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED (every block is quarantined), GPUBUF_SHUT_DOWN (the pool
+ * was destroyed meanwhile), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pool_acquire(gpubuf_pool *pool,
+                                  int32_t priority,
+                                  uint64_t timeout_ns,
+                                  gpubuf_block **out_block);
+
+/** The pool's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API
+gpubuf_status gpubuf_pool_stats_get(const gpubuf_pool *pool,
+                                    gpubuf_pool_stats *inout_stats);
+
+/**
+ * Gives a block back with the uses that the library knows of: its own copies, and what was declared.
+ *
+ * The block's handle ends with it. Never waits: the next holder does.
+ * Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_pool_release_after),
+ * GPUBUF_BUSY (a guard is open); the block stays the caller's.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pool_release(gpubuf_block *block);
+
+/**
+ * Gives a block back; work queued so far on these streams, 1 to 8, used it.
+ *
+ * Stream order: one fence is recorded on each. The next holder waits for them. The block's handle ends with it.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING: the
+ * block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pool_release_after(gpubuf_block *block,
+                                        gpubuf_stream *const *streams,
+                                        size_t stream_count);
+
+/**
+ * As gpubuf_pool_release_after for up to 64 blocks of one device, with one fence per stream for all of them.
+ *
+ * Refusals release none. No block is a valid list.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pool_release_after_many(gpubuf_block *const *blocks,
+                                             size_t block_count,
+                                             gpubuf_stream *const *streams,
+                                             size_t stream_count);
+
+/**
+ * Says that work queued on the streams so far, 1 to 8, used the block, which the caller keeps. Lifts the seal.
+ *
+ * Stream order: one fence is recorded on each.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING,
+ * GPUBUF_NOT_HELD; GPUBUF_QUARANTINED if a fence could not be recorded.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_fence(gpubuf_block *block,
+                                 gpubuf_stream *const *streams,
+                                 size_t stream_count);
+
+/** The caller vouches that nothing uses the block by its device address. Lifts the seal; counted. */
+GPUBUF_API gpubuf_status gpubuf_block_declare_unread(gpubuf_block *block);
+
+/** What the block is. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API
+gpubuf_status gpubuf_block_info_get(const gpubuf_block *block,
+                                    gpubuf_block_info *inout_info);
+
+/**
+ * The block's host address, the same for the pool's life. It gives no access: read and write between begin and end only.
+ *
+ * Errors: GPUBUF_NOT_HELD, GPUBUF_BUSY (another thread is inside), GPUBUF_QUARANTINED.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_host_ptr(const gpubuf_block *block,
+                                    const void **out_pointer);
+
+/**
+ * The address for kernels, the same for the pool's life: the twin's, or that of a uva block itself. Seals the block.
+ *
+ * A sealed block is not written, copied to or released plainly before a fence is declared: gpubuf_pool_release_after,
+ * gpubuf_block_fence, or gpubuf_block_declare_unread.
+ * Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_device_address(gpubuf_block *block,
+                                          uint64_t *out_address);
+
+/**
+ * Opens bytes of the block for the CPU to write; `bytes` may be GPUBUF_ALL. Otherwise as gpubuf_buffer_begin_write.
+ *
+ * Errors: also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_begin_write(gpubuf_block *block,
+                                       uint64_t offset,
+                                       uint64_t bytes,
+                                       uint64_t timeout_ns,
+                                       void **out_data,
+                                       uint64_t *out_token);
+
+/**
+ * Ends a write access.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
+ */
+GPUBUF_API gpubuf_status gpubuf_block_end_write(gpubuf_block *block, uint64_t token);
+
+/**
+ * Opens bytes of the block for the CPU to read; `bytes` may be GPUBUF_ALL. Otherwise as gpubuf_buffer_begin_read.
+ *
+ * Errors: also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_begin_read(gpubuf_block *block,
+                                      uint64_t offset,
+                                      uint64_t bytes,
+                                      uint64_t timeout_ns,
+                                      const void **out_data,
+                                      uint64_t *out_token);
+
+/**
+ * Ends a read access.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (not the token of an open read access).
+ */
+GPUBUF_API gpubuf_status gpubuf_block_end_read(gpubuf_block *block, uint64_t token);
+
+/**
+ * Copies bytes from `source` to the block, as one write access.
+ *
+ * `source` must not overlap the block. Errors: as gpubuf_block_begin_write.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_copy_in(gpubuf_block *block,
+                                   uint64_t offset,
+                                   uint64_t bytes,
+                                   const void *source,
+                                   uint64_t timeout_ns);
+
+/**
+ * Copies bytes of the block to `destination`, as one read access.
+ *
+ * `destination` must not overlap the block. Errors: as gpubuf_block_begin_read.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_copy_out(gpubuf_block *block,
+                                    uint64_t offset,
+                                    uint64_t bytes,
+                                    void *destination,
+                                    uint64_t timeout_ns);
+
+/**
+ * Queues a copy of bytes to the block's twin. Otherwise as gpubuf_buffer_to_device.
+ *
+ * Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_to_device(gpubuf_block *block,
+                                     uint64_t offset,
+                                     uint64_t bytes,
+                                     gpubuf_stream *stream);
+
+/**
+ * Queues a copy of bytes from the block's twin. Otherwise as gpubuf_buffer_to_host.
+ *
+ * Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_block_to_host(gpubuf_block *block,
+                                   uint64_t offset,
+                                   uint64_t bytes,
+                                   gpubuf_stream *stream);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_slots_options_init(gpubuf_slots_options *options,
+                               uint32_t struct_size);
+
+/**
+ * A new set without slots: add them, then freeze it.
+ *
+ * Ownership: the caller's, until gpubuf_slots_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_create(gpubuf_device *device,
+                                  const gpubuf_slots_options *options,
+                                  gpubuf_slots **out_slots);
+
+/**
+ * Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
+ *
+ * The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven.
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_destroy(gpubuf_slots *slots);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_slot_options_init(gpubuf_slot_options *options,
+                              uint32_t struct_size);
+
+/**
+ * Adds a slot; `out_slot` gets its number, from 0 in the order of adding.
+ *
+ * Errors: GPUBUF_FROZEN (after freeze), GPUBUF_EXISTS (the name), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW,
+ * GPUBUF_VERSION_MISMATCH.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_add(gpubuf_slots *slots,
+                               const gpubuf_slot_options *options,
+                               uint32_t *out_slot);
+
+/**
+ * Fixes the layout and allocates everything: addresses never change from here on, and steps allocate nothing.
+ *
+ * Where it fails nothing is frozen, and it may be called again.
+ * Errors: GPUBUF_FROZEN (frozen already), GPUBUF_INVALID_ARGUMENT (no slots), GPUBUF_OVERFLOW, GPUBUF_OUT_OF_HOST_MEMORY,
+ * GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_freeze(gpubuf_slots *slots);
+
+/**
+ * The number of the slot of that name.
+ *
+ * Errors: GPUBUF_NOT_FOUND.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_find(const gpubuf_slots *slots,
+                                const char *name,
+                                uint32_t *out_slot);
+
+/**
+ * What a slot is, and where it lies. Set struct_size first; no more than that is written, and struct_size then says how much.
+ *
+ * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_slot_info(const gpubuf_slots *slots,
+                                     uint32_t slot,
+                                     gpubuf_slot_info *inout_info);
+
+/**
+ * Begins a step in an entry that no copy reads any more; waits for the oldest copy up to the deadline.
+ *
+ * Ownership: the step's handle is the caller's until the step is aborted, retired or destroyed.
+ * Threads: any; one at a time uses a step. Allocates nothing.
+ * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (every entry is being filled, or the try form would have to wait),
+ * GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_begin(gpubuf_slots *slots,
+                                 uint64_t timeout_ns,
+                                 gpubuf_step **out_step);
+
+/**
+ * Ends the committed step: all work that reads it is queued. Only then may the next step be committed.
+ *
+ * Stream order: the streams named (up to 8, the declared consumers and the commit stream included) are those that read it.
+ * One fence is recorded on each but the commit stream; the next commit is ordered behind them on the device. The step's
+ * handle ends with it.
+ * Errors: GPUBUF_NOT_BEGUN (another ticket, or twice), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY,
+ * GPUBUF_INVALID_ARGUMENT (too many streams), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_retire(gpubuf_slots *slots,
+                                  uint64_t ticket,
+                                  gpubuf_stream *const *streams,
+                                  size_t stream_count);
+
+/**
+ * Queues a copy of a slot's rows, as they are on the stream now, to a read-back entry, between commit and retire of `ticket`.
+ *
+ * `out_read_back` gets the number for gpubuf_slots_begin_read and gpubuf_slots_end_read. Never waits.
+ * Stream order: behind everything queued on the stream and, on the device, behind the step's copy.
+ * Errors: GPUBUF_NOT_BEGUN (retired, or another ticket), GPUBUF_BUSY (every read-back entry is in use),
+ * GPUBUF_INVALID_ARGUMENT (no such rows, or more than read_back_bytes), GPUBUF_NOT_FOUND, GPUBUF_UNSUPPORTED
+ * (read_back_depth 0), GPUBUF_COPY_FAILED (the step's copy, told once), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING,
+ * GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_read_back(gpubuf_slots *slots,
+                                     uint64_t ticket,
+                                     uint32_t slot,
+                                     uint64_t first_row,
+                                     uint64_t row_count,
+                                     gpubuf_stream *stream,
+                                     uint64_t *out_read_back);
+
+/**
+ * As gpubuf_slots_read_back, of elements of a buffer's device side (or of its uva host side): a step's results.
+ *
+ * Stream order: also behind the library's copies and declared work that write the buffer.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_read_back_buffer(gpubuf_slots *slots,
+                                            uint64_t ticket,
+                                            gpubuf_buffer *buffer,
+                                            uint64_t first,
+                                            uint64_t count,
+                                            gpubuf_stream *stream,
+                                            uint64_t *out_read_back);
+
+/**
+ * The bytes of a read-back, once they have landed: valid until gpubuf_slots_end_read.
+ *
+ * Errors: GPUBUF_BUSY (try form), GPUBUF_TIMEOUT: call it again; GPUBUF_COPY_FAILED: end it; GPUBUF_NOT_BEGUN (ended, or
+ * never begun), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_begin_read(gpubuf_slots *slots,
+                                      uint64_t read_back,
+                                      uint64_t timeout_ns,
+                                      const void **out_data,
+                                      uint64_t *out_bytes);
+
+/**
+ * Ends a read-back, read or not: its entry is free again.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (ended, or never begun), GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API gpubuf_status gpubuf_slots_end_read(gpubuf_slots *slots, uint64_t read_back);
+
+/** The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API
+gpubuf_status gpubuf_slots_stats_get(const gpubuf_slots *slots,
+                                     gpubuf_slots_stats *inout_stats);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_decode_options_init(gpubuf_decode_options *options,
+                                uint32_t struct_size);
+
+/**
+ * The slots of a decode loop, not frozen yet: more may be added.
+ *
+ * Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), one for each token; query_start_loc i32, one
+ * more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
+ * seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
+ *
+ * Ownership, errors: as gpubuf_slots_create.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_slots_create_decode(gpubuf_device *device,
+                                         const gpubuf_decode_options *options,
+                                         gpubuf_slots **out_slots);
+
+/**
+ * Copies rows into a slot. `row_count` may be GPUBUF_ALL: everything from `first_row` on.
+ *
+ * In a required slot `first_row` is at most the length written so far. Writing no rows counts as writing; `rows` may be NULL
+ * then.
+ * Threads: one at a time uses a step, here and below.
+ * Errors: GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY (a span is open on the rows, or another thread is inside),
+ * GPUBUF_INVALID_ARGUMENT, GPUBUF_NOT_FOUND (no such slot).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_step_write(gpubuf_step *step,
+                                uint32_t slot,
+                                uint64_t first_row,
+                                uint64_t row_count,
+                                const void *rows);
+
+/**
+ * Gives out rows of a slot to be filled in place until gpubuf_step_end_span with the token. They count as written.
+ *
+ * Errors: as gpubuf_step_write; GPUBUF_BUSY also with 32 spans open.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_step_begin_span(gpubuf_step *step,
+                                     uint32_t slot,
+                                     uint64_t first_row,
+                                     uint64_t row_count,
+                                     void **out_data,
+                                     uint64_t *out_token);
+
+/**
+ * Ends a span: its pointer must not be used any more.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (no such span is open, or the step was committed).
+ */
+GPUBUF_API gpubuf_status gpubuf_step_end_span(gpubuf_step *step, uint64_t token);
+
+/**
+ * Fills the rows from the written length up to `row_count` with the slot's pad value.
+ *
+ * Of a kept slot the written length is one past the last row written in this step. Errors: as gpubuf_step_write.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_step_pad(gpubuf_step *step,
+                              uint32_t slot,
+                              uint64_t row_count);
+
+/**
+ * Brings what the step wrote to the device. `out_ticket` gets the number for gpubuf_slots_retire and the read-backs.
+ *
+ * Stream order: the copy is queued on `stream`, on the device behind whoever still uses the last step; each of `consumers`
+ * (up to 8 streams that will read the slots, `stream` not among them) waits for it on the device. Never waits on the host,
+ * but after a retire that could not be recorded.
+ * Errors, with nothing changed: GPUBUF_SLOT_UNWRITTEN, GPUBUF_BUSY (a span is open), GPUBUF_NOT_RETIRED (the previous step),
+ * GPUBUF_NOT_BEGUN (committed or aborted), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING; GPUBUF_COPY_FAILED (an earlier step's
+ * copy, told once: commit again). Where only a part could be queued, the step is over: destroy it, and launch nothing on it.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_step_commit(gpubuf_step *step,
+                                 gpubuf_stream *stream,
+                                 gpubuf_stream *const *consumers,
+                                 size_t consumer_count,
+                                 uint64_t *out_ticket);
+
+/**
+ * Gives the step up: nothing is sent. The handle ends with it.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY (another thread is inside): the handle stays.
+ */
+GPUBUF_API gpubuf_status gpubuf_step_abort(gpubuf_step *step);
+
+/**
+ * Ends the handle and the step, whatever its state: aborts it while it is filled; retires it on its declared consumers when
+ * it is committed and not retired.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (ended before), GPUBUF_BUSY (another thread is inside): the handle stays.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_step_destroy(gpubuf_step *step);
+
+/**
+ * Has the stream start nothing more until it is released as often; what runs goes on. Destroying it releases it.
+ *
+ * Errors: GPUBUF_UNSUPPORTED (another backend), here and in every function of the test kit.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_host_stream_hold(gpubuf_stream *stream);
+
+/** Takes one hold back: this thread's latest, or the latest of all. Does nothing where there is none. */
+GPUBUF_API
+gpubuf_status gpubuf_host_stream_release(gpubuf_stream *stream);
+
+/** Queues a delay, as a kernel would take. */
+GPUBUF_API gpubuf_status gpubuf_host_stream_delay(gpubuf_stream *stream, uint64_t ns);
+
+/**
+ * Queues a function, in stream order.
+ *
+ * Ownership: `user_data` must stay valid until the function has run, or the device was lost or shut down.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_host_stream_call(gpubuf_stream *stream,
+                                      gpubuf_host_fn function,
+                                      void *user_data);
+
+/**
+ * Reads device or page-locked memory by its device address, as it is at this moment.
+ *
+ * Threads: only inside the function that was given the view.
+ * Errors: GPUBUF_STALE_HANDLE (not such a view), GPUBUF_INVALID_ARGUMENT (not inside one allocation).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_host_view_read(gpubuf_host_view *view,
+                                    uint64_t address,
+                                    void *destination,
+                                    uint64_t bytes);
+
+/**
+ * Writes device or page-locked memory by its device address.
+ *
+ * Threads, errors: as gpubuf_host_view_read.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_host_view_write(gpubuf_host_view *view,
+                                     uint64_t address,
+                                     const void *source,
+                                     uint64_t bytes);
+
+/**
+ * Has each operation of the device begin late: by `fixed_ns`; or, where `max_ns` is not 0, by 0 to `max_ns`, repeatably by
+ * `seed`. All 0: at once. It holds for operations that start from now on.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_host_set_delay(gpubuf_device *device,
+                                    uint64_t fixed_ns,
+                                    uint64_t seed,
+                                    uint64_t max_ns);
+
+/** Sets the time copies between host and device take: `latency_ns`, and `bytes_per_second` (0: unlimited). */
+GPUBUF_API
+gpubuf_status gpubuf_host_set_link(gpubuf_device *device,
+                                   uint64_t latency_ns,
+                                   uint64_t bytes_per_second);
+
+/** When copies read pageable memory: 1: when they run, as they read page-locked memory; 0: when they are queued. */
+GPUBUF_API
+gpubuf_status gpubuf_host_set_pageable_late(gpubuf_device *device,
+                                            uint32_t late);
+
+/**
+ * Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.
+ *
+ * `when` is GPUBUF_HOST_AT_SUBMISSION or GPUBUF_HOST_AT_EXECUTION. Each kind has at most one such fault; `nth` 0 removes it.
+ */
+GPUBUF_API
+gpubuf_status gpubuf_host_fail_operation(gpubuf_device *device,
+                                         uint32_t operation,
+                                         uint64_t nth,
+                                         uint32_t when);
+
+/** Limits the memory of GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_DEVICE to so many bytes, in whole pages, from now on. */
+GPUBUF_API
+gpubuf_status gpubuf_host_limit_memory(gpubuf_device *device,
+                                       uint32_t placement,
+                                       uint64_t bytes);
+
+/** Loses the device, for good: what is queued is dropped, and nothing runs on it again. */
+GPUBUF_API gpubuf_status gpubuf_host_lose_device(gpubuf_device *device);
+
+/** Nanoseconds that this thread has spent so far inside the emulated device, for benchmarks to subtract. */
+GPUBUF_API
+uint64_t gpubuf_host_time_inside_ns(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* GPUBUF_GPUBUF_H */

@@ -1,0 +1,230 @@
+//! Blocks of a pool. Ranges are in bytes.
+
+use super::arguments::{figures, growing, memory};
+use super::boundary::call;
+use super::entries::Entry;
+use super::types::*;
+use crate::fence::Access;
+use std::ffi::c_void;
+
+/// What a block is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_block_info {
+    /// sizeof(gpubuf_block_info), set by the caller.
+    pub struct_size: u32,
+    /// Its number in the pool, from 0.
+    pub index: u32,
+    /// Its size.
+    pub bytes: u64,
+    /// GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_UVA.
+    pub placement: u32,
+    /// 1 if it has a twin in device memory.
+    pub device_side: u32,
+}
+
+growing!(gpubuf_block_info);
+
+/// Says that work queued on the streams so far, 1 to 8, used the block, which the caller keeps. Lifts the seal.
+///
+/// Stream order: one fence is recorded on each.
+/// Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING,
+/// GPUBUF_NOT_HELD; GPUBUF_QUARANTINED if a fence could not be recorded.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_fence(
+    block: *mut gpubuf_block,
+    streams: *const *mut gpubuf_stream,
+    stream_count: usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_fence, |c| {
+        let block = c.get(block, "block")?;
+        block.fence(&c.streams(streams, stream_count, ["streams", "stream_count"])?)
+    })
+}
+
+/// The caller vouches that nothing uses the block by its device address. Lifts the seal; counted.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_declare_unread(block: *mut gpubuf_block) -> gpubuf_status {
+    call(Entry::gpubuf_block_declare_unread, |c| c.get(block, "block")?.declare_unread())
+}
+
+/// What the block is. Set struct_size first; no more than that is written, and struct_size then says how much.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_info_get(
+    block: *const gpubuf_block,
+    inout_info: *mut gpubuf_block_info,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_info_get, |c| {
+        let block = c.get(block, "block")?;
+        let out = figures(inout_info, "inout_info")?;
+        out.set(gpubuf_block_info {
+            struct_size: 0,
+            index: block.index(),
+            bytes: block.bytes(),
+            placement: block.placement() as u32,
+            device_side: block.has_device_side() as u32,
+        });
+        Ok(())
+    })
+}
+
+/// The block's host address, the same for the pool's life. It gives no access: read and write between begin and end only.
+///
+/// Errors: GPUBUF_NOT_HELD, GPUBUF_BUSY (another thread is inside), GPUBUF_QUARANTINED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_host_ptr(
+    block: *const gpubuf_block,
+    out_pointer: *mut *const c_void,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_host_ptr, |c| {
+        let block = c.get(block, "block")?;
+        let out = c.out(out_pointer, "out_pointer")?;
+        out.set(block.host_ptr()?.cast());
+        Ok(())
+    })
+}
+
+/// The address for kernels, the same for the pool's life: the twin's, or that of a uva block itself. Seals the block.
+///
+/// A sealed block is not written, copied to or released plainly before a fence is declared: gpubuf_pool_release_after,
+/// gpubuf_block_fence, or gpubuf_block_declare_unread.
+/// Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_device_address(block: *mut gpubuf_block, out_address: *mut u64) -> gpubuf_status {
+    call(Entry::gpubuf_block_device_address, |c| {
+        let block = c.get(block, "block")?;
+        let out = c.out(out_address, "out_address")?;
+        out.set(block.device_address()?);
+        Ok(())
+    })
+}
+
+/// Opens bytes of the block for the CPU to write; `bytes` may be GPUBUF_ALL. Otherwise as gpubuf_buffer_begin_write.
+///
+/// Errors: also GPUBUF_NOT_HELD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_begin_write(
+    block: *mut gpubuf_block,
+    offset: u64,
+    bytes: u64,
+    timeout_ns: u64,
+    out_data: *mut *mut c_void,
+    out_token: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_begin_write, |c| {
+        let block = c.get(block, "block")?;
+        let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
+        let got = block.begin(Access::Write, offset, bytes, block.pool().device().timeout(timeout_ns))?;
+        data.set(got.0.cast());
+        token.set(got.1);
+        Ok(())
+    })
+}
+
+/// Ends a write access.
+///
+/// Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_end_write(block: *mut gpubuf_block, token: u64) -> gpubuf_status {
+    call(Entry::gpubuf_block_end_write, |c| c.get(block, "block")?.end(Access::Write, token))
+}
+
+/// Opens bytes of the block for the CPU to read; `bytes` may be GPUBUF_ALL. Otherwise as gpubuf_buffer_begin_read.
+///
+/// Errors: also GPUBUF_NOT_HELD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_begin_read(
+    block: *mut gpubuf_block,
+    offset: u64,
+    bytes: u64,
+    timeout_ns: u64,
+    out_data: *mut *const c_void,
+    out_token: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_begin_read, |c| {
+        let block = c.get(block, "block")?;
+        let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
+        let got = block.begin(Access::Read, offset, bytes, block.pool().device().timeout(timeout_ns))?;
+        data.set(got.0.cast_const().cast());
+        token.set(got.1);
+        Ok(())
+    })
+}
+
+/// Ends a read access.
+///
+/// Errors: GPUBUF_NOT_BEGUN (not the token of an open read access).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_end_read(block: *mut gpubuf_block, token: u64) -> gpubuf_status {
+    call(Entry::gpubuf_block_end_read, |c| c.get(block, "block")?.end(Access::Read, token))
+}
+
+/// Copies bytes from `source` to the block, as one write access.
+///
+/// `source` must not overlap the block. Errors: as gpubuf_block_begin_write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_copy_in(
+    block: *mut gpubuf_block,
+    offset: u64,
+    bytes: u64,
+    source: *const c_void,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_copy_in, |c| {
+        let block = c.get(block, "block")?;
+        let source = memory(source, bytes == 0, "source")?;
+        // SAFETY: the caller's promise: `bytes` bytes can be read.
+        unsafe { block.copy_in(offset, bytes, source, block.pool().device().timeout(timeout_ns)) }
+    })
+}
+
+/// Copies bytes of the block to `destination`, as one read access.
+///
+/// `destination` must not overlap the block. Errors: as gpubuf_block_begin_read.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_copy_out(
+    block: *mut gpubuf_block,
+    offset: u64,
+    bytes: u64,
+    destination: *mut c_void,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_copy_out, |c| {
+        let block = c.get(block, "block")?;
+        let destination = memory(destination.cast_const(), bytes == 0, "destination")?;
+        // SAFETY: the caller's promise: `bytes` bytes can be written.
+        unsafe { block.copy_out(offset, bytes, destination, block.pool().device().timeout(timeout_ns)) }
+    })
+}
+
+/// Queues a copy of bytes to the block's twin. Otherwise as gpubuf_buffer_to_device.
+///
+/// Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_to_device(
+    block: *mut gpubuf_block,
+    offset: u64,
+    bytes: u64,
+    stream: *mut gpubuf_stream,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_to_device, |c| {
+        let block = c.get(block, "block")?;
+        block.copy(true, offset, bytes, c.get(stream, "stream")?)
+    })
+}
+
+/// Queues a copy of bytes from the block's twin. Otherwise as gpubuf_buffer_to_host.
+///
+/// Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_to_host(
+    block: *mut gpubuf_block,
+    offset: u64,
+    bytes: u64,
+    stream: *mut gpubuf_stream,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_to_host, |c| {
+        let block = c.get(block, "block")?;
+        block.copy(false, offset, bytes, c.get(stream, "stream")?)
+    })
+}

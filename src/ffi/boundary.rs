@@ -1,0 +1,371 @@
+//! The one way in: every exported function is a use of [`call`], or of [`plain`] where it can neither fail nor needs an object.
+
+use super::entries::{Entry, When};
+use super::fixed::Fixed;
+use super::handles::{Number, Pin};
+use super::objects::{self, Handle, Object, TABLE};
+use super::types::{gpubuf_block, gpubuf_status, gpubuf_stream};
+use super::{arguments, last_error, mutants, process};
+use crate::config::STREAMS_PER_CALL;
+use crate::config::log::{self, Level};
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::fence::Timeline;
+use crate::pool::{BLOCKS_PER_CALL, Lease};
+use crate::stats::Counter;
+use crate::sync::Arc;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The most handles of one call: a full list of blocks, a full list of streams, and a few parameters.
+const HANDLES: usize = BLOCKS_PER_CALL + STREAMS_PER_CALL + 8;
+
+/// Calls with a handle that had ended, or never was one.
+pub static STALE: Counter = Counter::new();
+
+/// One call from outside: which one, and the objects it keeps.
+pub struct Call {
+    entry: Entry,
+    pins: RefCell<Fixed<Pin<'static, Object>, HANDLES>>,
+    fault: Cell<bool>,
+}
+
+/// What the state of the process makes of a call.
+enum Admission {
+    Runs,
+    /// Whatever comes out, the answer is OK.
+    RunsQuietly,
+    Nothing,
+    Refused(Status, &'static str),
+}
+
+fn admission(when: When) -> Admission {
+    let state = process::state();
+    if state == 0 {
+        return Admission::Runs;
+    }
+    let exiting = state & process::EXITING != 0;
+    match when {
+        When::AnyTime => Admission::Runs,
+        When::Ends if state & process::FORKED != 0 => Admission::Nothing,
+        _ if state & process::FORKED != 0 => Admission::Refused(
+            Status::Forked,
+            "this process is a child after fork: the library cannot be used in it, nor any inherited object",
+        ),
+        When::InCallback => Admission::Runs,
+        When::Ends | When::ShutsDown if exiting => Admission::Nothing,
+        When::Ends => Admission::RunsQuietly,
+        When::ShutsDown => Admission::Runs,
+        When::Normally if exiting => Admission::Refused(Status::ShutDown, "the process is exiting"),
+        When::Normally => Admission::Refused(Status::ShutDown, "the library was shut down"),
+    }
+}
+
+/// Runs an entry: admits it, keeps its objects meanwhile, catches panics, and tells the outcome.
+pub fn call(entry: Entry, body: impl FnOnce(&Call) -> Result<()>) -> gpubuf_status {
+    let quietly = match admission(entry.when()) {
+        Admission::Runs => false,
+        Admission::RunsQuietly => true,
+        Admission::Nothing => return Status::Ok as i32,
+        Admission::Refused(status, why) => return refused(entry, status, why),
+    };
+    let call = Call { entry, pins: RefCell::new(Fixed::new()), fault: Cell::new(mutants::fault_is_due()) };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let result = body(&call);
+        call.fault_point();
+        call.unpin();
+        result
+    }));
+    let result = outcome.unwrap_or_else(|panic| Err(call.broke(&*panic)));
+    log::deliver();
+    match result {
+        Ok(()) => Status::Ok as i32,
+        Err(_) if quietly => Status::Ok as i32,
+        Err(error) => refused(entry, error.status(), error.message()),
+    }
+}
+
+/// Runs an entry that has no status to tell: it works at any time.
+pub fn plain<T>(entry: Entry, fallback: T, body: impl FnOnce() -> T) -> T {
+    debug_assert!(entry.when() == When::AnyTime);
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(fallback)
+}
+
+#[cold]
+fn refused(entry: Entry, status: Status, message: &str) -> gpubuf_status {
+    last_error::set(entry.name(), message);
+    status as i32
+}
+
+impl Call {
+    /// The object of a handle, kept until the call ends.
+    pub fn get<T: Handle>(&self, handle: *const T, name: &str) -> Result<&T::Object> {
+        let pin = find(handle.addr(), name, T::KIND)?;
+        if pin.is_broken() {
+            return fail!(
+                Broken,
+                "{name} {handle:p}: a fault of the library left the {} half-done, destroy it",
+                T::KIND
+            );
+        }
+        expect_kind::<T>(self.keep(pin)?, handle, name)
+    }
+
+    /// As [`Call::get`]; NULL is `None`.
+    pub fn get_if_any<T: Handle>(&self, handle: *const T, name: &str) -> Result<Option<&T::Object>> {
+        if handle.is_null() { Ok(None) } else { self.get(handle, name).map(Some) }
+    }
+
+    /// The object of a handle of any kind.
+    pub fn get_any(&self, handle: *const c_void, name: &str) -> Result<&Object> {
+        self.keep(find(handle.addr(), name, "object")?)
+    }
+
+    /// Ends a handle: it is stale for every later call. NULL, and what a panic left half-done, are `None`: nothing more is to
+    /// be done for them.
+    pub fn end<T: Handle>(&self, handle: *const T, name: &str) -> Result<Option<&T::Object>> {
+        if handle.is_null() {
+            return Ok(None);
+        }
+        let Some(own) = self.get_to_end(handle, name)? else {
+            remove(handle.addr());
+            return Ok(None);
+        };
+        if !remove(handle.addr()) {
+            return Err(self.ended_before(stale(handle.addr(), name, T::KIND)));
+        }
+        Ok(Some(own))
+    }
+
+    /// Ends an object, then its handle. An object that is busy keeps it; what else keeps the object from ending, the loss of
+    /// its device or the end of its parent, has ended it.
+    pub fn end_after<T: Handle>(
+        &self,
+        handle: *const T,
+        name: &str,
+        close: impl FnOnce(&T::Object) -> Result<()>,
+    ) -> Result<()> {
+        if handle.is_null() {
+            return Ok(());
+        }
+        if let Some(own) = self.get_to_end(handle, name)? {
+            match close(own) {
+                Err(error) if error.status() == Status::Busy => return Err(error),
+                _ => {}
+            }
+        }
+        remove(handle.addr());
+        Ok(())
+    }
+
+    /// The object of a handle that is to end; `None` if it is broken: its memory is left to the process exit.
+    fn get_to_end<T: Handle>(&self, handle: *const T, name: &str) -> Result<Option<&T::Object>> {
+        let pin = find(handle.addr(), name, T::KIND).map_err(|error| self.ended_before(error))?;
+        let broken = pin.is_broken();
+        let object = self.keep(pin)?;
+        let own = expect_kind::<T>(object, handle, name)?;
+        if broken {
+            object.count_as_leaked();
+            return Ok(None);
+        }
+        Ok(Some(own))
+    }
+
+    #[cold]
+    fn ended_before(&self, error: Error) -> Error {
+        log::write(Level::Warn, format_args!("{}: {}", self.entry.name(), error.message()));
+        error
+    }
+
+    /// Ends the handle of an object that ended in this call. Nothing, where there is none, or another thread was faster.
+    pub fn forget<T: Handle>(&self, handle: *const T) {
+        remove(handle.addr());
+    }
+
+    /// The streams of a list, each once.
+    pub fn streams(
+        &self,
+        streams: *const *mut gpubuf_stream,
+        count: usize,
+        names: [&str; 2],
+    ) -> Result<Fixed<Arc<Timeline>, STREAMS_PER_CALL>> {
+        let mut list: Fixed<Arc<Timeline>, STREAMS_PER_CALL> = Fixed::new();
+        for handle in arguments::list(streams, count, STREAMS_PER_CALL, names)? {
+            let stream = self.get(*handle, names[0])?;
+            if !list.iter().any(|known| Arc::ptr_eq(known, stream)) && list.push(stream.clone()).is_err() {
+                return Err(too_many());
+            }
+        }
+        Ok(list)
+    }
+
+    /// The blocks of a list, and their handles.
+    pub fn blocks(&self, blocks: *const *mut gpubuf_block, count: usize, names: [&str; 2]) -> Result<Blocks> {
+        let mut list = Blocks { leases: Fixed::new(), handles: Fixed::new() };
+        for handle in arguments::list(blocks, count, BLOCKS_PER_CALL, names)? {
+            let handle = *handle;
+            list.leases.push(self.get(handle, names[0])?.clone()).map_err(|_| too_many())?;
+            list.handles.push(handle).map_err(|_| too_many())?;
+        }
+        Ok(list)
+    }
+
+    /// Ends the handles of the blocks that were given back in this call.
+    pub fn forget_released(&self, blocks: &Blocks) {
+        for (handle, lease) in blocks.handles.iter().zip(&*blocks.leases) {
+            if !lease.is_held() {
+                remove(handle.addr());
+            }
+        }
+    }
+
+    /// Where a result goes.
+    pub fn out<T>(&self, pointer: *mut T, name: &str) -> Result<Out<'_, T>> {
+        if pointer.is_null() {
+            return fail!(InvalidArgument, "{name} is NULL");
+        }
+        Ok(Out { call: self, pointer })
+    }
+
+    /// Writes a result that the caller may not want.
+    pub fn set_if_any<T>(&self, pointer: *mut T, value: T) {
+        if !pointer.is_null() {
+            Out { call: self, pointer }.set(value);
+        }
+    }
+
+    /// Writes a text, as much as fits, and its full length.
+    pub fn text(&self, text: &str, buffer: *mut c_char, capacity: usize, out_length: *mut usize) -> Result<()> {
+        if buffer.is_null() && capacity > 0 {
+            return fail!(InvalidArgument, "buffer is NULL and capacity is {capacity}");
+        }
+        self.fault_point();
+        self.set_if_any(out_length, arguments::write_text(text.as_bytes(), buffer, capacity));
+        Ok(())
+    }
+
+    /// A handle for a new object.
+    pub fn insert<T: Handle>(&self, object: T::Object) -> Result<*mut T> {
+        self.fault_point();
+        let (index, generation) = TABLE.insert(T::wrap(object))?;
+        let bits = Number { kind: T::NUMBER, generation, index }.to_bits();
+        Ok(std::ptr::without_provenance_mut(bits as usize))
+    }
+
+    /// A handle for a new object, as the result.
+    pub fn give<T: Handle>(&self, out: Out<'_, *mut T>, object: T::Object) -> Result<()> {
+        out.set(self.insert(object)?);
+        Ok(())
+    }
+
+    fn keep(&self, pin: Pin<'static, Object>) -> Result<&Object> {
+        let object: *const Object = &*pin;
+        self.pins.borrow_mut().push(pin).map_err(|_| too_many())?;
+        // SAFETY: the pin keeps the object in its slot until `unpin` or `broke`, which run when no reference is left: the
+        // body they were made for has returned or unwound, and it cannot let one out.
+        Ok(unsafe { &*object })
+    }
+
+    fn unpin(&self) {
+        loop {
+            let pin = self.pins.borrow_mut().pop();
+            match pin {
+                // The last pin of an ended handle drops the object here: under no lock.
+                Some(pin) => drop(pin),
+                None => return,
+            }
+        }
+    }
+
+    #[cold]
+    fn broke(&self, panic: &(dyn Any + Send)) -> Error {
+        loop {
+            let pin = self.pins.borrow_mut().pop();
+            match pin {
+                Some(pin) => pin.mark_broken(),
+                None => break,
+            }
+        }
+        let what = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(text), _) => text,
+            (_, Some(text)) => text.as_str(),
+            _ => "no message",
+        };
+        log::write(Level::Error, format_args!("{}: a fault of the library: {what}", self.entry.name()));
+        Error::new(
+            Status::Internal,
+            format!("a fault of the library ({what}): the objects of this call are broken, destroy them"),
+        )
+    }
+
+    /// Where a test has this call panic: its handles are kept, nothing is handed out yet.
+    fn fault_point(&self) {
+        if self.fault.take() {
+            panic!("asked for by gpubuf_mutant_panic");
+        }
+    }
+}
+
+/// A list of blocks.
+pub struct Blocks {
+    /// The blocks.
+    pub leases: Fixed<Lease, BLOCKS_PER_CALL>,
+    handles: Fixed<*mut gpubuf_block, BLOCKS_PER_CALL>,
+}
+
+/// A checked output parameter.
+pub struct Out<'c, T> {
+    call: &'c Call,
+    pointer: *mut T,
+}
+
+impl<T> Out<'_, T> {
+    /// Writes the result: the last thing a call does.
+    pub fn set(self, value: T) {
+        self.call.fault_point();
+        // SAFETY: the caller's promise for a parameter that is not NULL: it can be written. Whether it is aligned is not
+        // relied on.
+        unsafe { self.pointer.write_unaligned(value) };
+    }
+}
+
+fn find(bits: usize, name: &str, kind: &str) -> Result<Pin<'static, Object>> {
+    if bits == 0 {
+        return fail!(InvalidArgument, "{name} is NULL");
+    }
+    let pin = Number::from_bits(bits as u64).and_then(|number| {
+        let pin = TABLE.pin(number.index, number.generation)?;
+        (pin.number() == number.kind).then_some(pin)
+    });
+    pin.ok_or_else(|| stale(bits, name, kind))
+}
+
+fn remove(bits: usize) -> bool {
+    Number::from_bits(bits as u64).and_then(|number| TABLE.remove(number.index, number.generation)).is_some()
+}
+
+#[cold]
+fn stale(bits: usize, name: &str, kind: &str) -> Error {
+    STALE.add(1);
+    let found = Number::from_bits(bits as u64).and_then(|number| objects::kind(number.kind));
+    let message = match found {
+        Some(found) if found == kind => format!("{name} {bits:#x} was destroyed or released"),
+        Some(found) => format!("{name} {bits:#x} was a {found}, not a {kind}, and was destroyed or released"),
+        None => format!("{name} {bits:#x} is not a handle of this library"),
+    };
+    Error::new(Status::StaleHandle, message)
+}
+
+fn expect_kind<'c, T: Handle>(object: &'c Object, handle: *const T, name: &str) -> Result<&'c T::Object> {
+    match T::of(object) {
+        Some(own) => Ok(own),
+        None => fail!(WrongKind, "{name} {handle:p} is a {}, not a {}", object.kind(), T::KIND),
+    }
+}
+
+#[cold]
+fn too_many() -> Error {
+    Error::new(Status::Internal, "more handles in one call than any call has")
+}

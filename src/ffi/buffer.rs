@@ -1,0 +1,482 @@
+//! Paired buffers. Ranges are in elements.
+
+use super::arguments::{figures, growing, init, label, memory, options, reserved};
+use super::boundary::{call, plain};
+use super::entries::Entry;
+use super::types::*;
+use crate::buffer::{Buffer, BufferOptions};
+use crate::config::Placement;
+use crate::dtype::{Dtype, MAX_RANK, Shape};
+use crate::error::Result;
+use crate::fail;
+use crate::fence::{Access, ReleaseCallback};
+use std::ffi::{c_char, c_void};
+
+/// What a buffer is to be. Set up by gpubuf_buffer_options_init; dtype, rank and shape have no default.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_buffer_options {
+    /// sizeof(gpubuf_buffer_options)
+    pub struct_size: u32,
+    /// GPUBUF_DTYPE_
+    pub dtype: u32,
+    /// Dimensions: 1 to GPUBUF_MAX_RANK.
+    pub rank: u32,
+    /// Where the host side lives: none, pageable, pinned (the default) or uva.
+    pub host_placement: u32,
+    /// Where the device side lives: none or device (the default).
+    pub device_placement: u32,
+    /// 0
+    pub reserved: u32,
+    /// Elements per dimension, outermost first; row-major.
+    pub shape: [u64; 8],
+    /// For messages; NULL: none. Copied.
+    pub label: *const c_char,
+    /// The caller's memory for the host side; NULL: the library's own, zeroed.
+    pub host_memory: *mut c_void,
+    /// The caller's memory for the device side; 0: the library's own, zeroed.
+    pub device_memory: u64,
+    /// Called once when nothing uses the caller's memory any more; not if creating fails. NULL: nobody is told.
+    pub release: gpubuf_release_fn,
+    /// Handed to release.
+    pub release_user_data: *mut c_void,
+}
+
+/// What a buffer is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_buffer_info {
+    /// sizeof(gpubuf_buffer_info), set by the caller.
+    pub struct_size: u32,
+    /// GPUBUF_DTYPE_
+    pub dtype: u32,
+    /// Dimensions.
+    pub rank: u32,
+    /// GPUBUF_PLACEMENT_ of the host side.
+    pub host_placement: u32,
+    /// GPUBUF_PLACEMENT_ of the device side.
+    pub device_placement: u32,
+    /// 1 if a part of its memory is the caller's.
+    pub borrowed: u32,
+    /// Elements per dimension; 0 from rank on.
+    pub shape: [u64; 8],
+    /// Elements in all.
+    pub count: u64,
+    /// Bytes of the host side; 0 if there is none.
+    pub host_bytes: u64,
+    /// Bytes of the device side; 0 if there is none.
+    pub device_bytes: u64,
+}
+
+growing!(gpubuf_buffer_options, gpubuf_buffer_info);
+
+/// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_options_init(options: *mut gpubuf_buffer_options, struct_size: u32) {
+    plain(Entry::gpubuf_buffer_options_init, (), || {
+        init(options, struct_size, |options| {
+            options.host_placement = GPUBUF_PLACEMENT_PINNED;
+            options.device_placement = GPUBUF_PLACEMENT_DEVICE;
+        });
+    });
+}
+
+pub(super) fn shape(rank: u32, dims: &[u64; MAX_RANK]) -> Result<Shape> {
+    match dims.get(..rank as usize) {
+        Some(dims) => Shape::new(dims),
+        None => fail!(InvalidArgument, "rank is {rank}: 1 to {MAX_RANK}"),
+    }
+}
+
+fn release(options: &gpubuf_buffer_options) -> Option<ReleaseCallback> {
+    let release = options.release?;
+    let user_data = options.release_user_data as usize;
+    // SAFETY: the caller's promise for a release callback.
+    Some(Box::new(move || unsafe { release(user_data as *mut c_void) }))
+}
+
+/// A new buffer.
+///
+/// Ownership: the caller's, until gpubuf_buffer_destroy. Borrowed memory stays the caller's, who neither frees it nor touches
+/// it outside begin and end, until release was called or gpubuf_buffer_detach succeeded.
+/// Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_EXISTS (the memory is borrowed already), GPUBUF_UNSUPPORTED,
+/// GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_create(
+    device: *mut gpubuf_device,
+    options: *const gpubuf_buffer_options,
+    out_buffer: *mut *mut gpubuf_buffer,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_create, |c| {
+        let device = c.get(device, "device")?;
+        let options = self::options(options, "options")?;
+        let out = c.out(out_buffer, "out_buffer")?;
+        reserved(options.reserved, "options.reserved")?;
+        let buffer = BufferOptions {
+            dtype: Dtype::from_code(options.dtype)?,
+            shape: shape(options.rank, &options.shape)?,
+            host: Placement::from_code(options.host_placement)?,
+            device: Placement::from_code(options.device_placement)?,
+            host_memory: options.host_memory.cast(),
+            device_memory: options.device_memory,
+            release: release(&options),
+            label: label(options.label, "options.label")?.to_owned(),
+        };
+        c.give(out, Buffer::create(device, buffer)?)
+    })
+}
+
+/// Ends the handle. Its memory is freed, or the borrowed memory's release called, when its last use is proven.
+///
+/// NULL is GPUBUF_OK. Never waits.
+/// Errors: GPUBUF_STALE_HANDLE (destroyed before).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_destroy(buffer: *mut gpubuf_buffer) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_destroy, |c| c.end(buffer, "buffer").map(drop))
+}
+
+/// What the buffer is. Set struct_size first; no more than that is written, and struct_size then says how much.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_info_get(
+    buffer: *const gpubuf_buffer,
+    inout_info: *mut gpubuf_buffer_info,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_info_get, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let out = figures(inout_info, "inout_info")?;
+        let dims = buffer.shape();
+        let dims = dims.dims();
+        let mut shape = [0; MAX_RANK];
+        shape[..dims.len()].copy_from_slice(dims);
+        let (host, device) = buffer.placements();
+        let bytes = buffer.shape().bytes(buffer.dtype())? as u64;
+        out.set(gpubuf_buffer_info {
+            struct_size: 0,
+            dtype: buffer.dtype() as u32,
+            rank: dims.len() as u32,
+            host_placement: host as u32,
+            device_placement: device as u32,
+            borrowed: buffer.is_borrowed() as u32,
+            shape,
+            count: buffer.shape().count(),
+            host_bytes: if host == Placement::None { 0 } else { bytes },
+            device_bytes: if device == Placement::None { 0 } else { bytes },
+        });
+        Ok(())
+    })
+}
+
+/// The host side's address, the same for the buffer's life. It gives no access: read and write between begin and end only.
+///
+/// Errors: GPUBUF_UNSUPPORTED (no host side), GPUBUF_NOT_HELD (detached), GPUBUF_BUSY (another thread is inside).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_host_ptr(
+    buffer: *const gpubuf_buffer,
+    out_pointer: *mut *const c_void,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_host_ptr, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let out = c.out(out_pointer, "out_pointer")?;
+        out.set(buffer.host_ptr()?.cast());
+        Ok(())
+    })
+}
+
+/// The host side's address for code that brings its own fences: nothing protects it from queued work. Counted, and the
+/// buffer is called unchecked from then on.
+///
+/// Errors: as gpubuf_buffer_host_ptr.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_host_ptr_unfenced(
+    buffer: *mut gpubuf_buffer,
+    out_pointer: *mut *mut c_void,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_host_ptr_unfenced, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let out = c.out(out_pointer, "out_pointer")?;
+        out.set(buffer.host_ptr_unfenced()?.cast());
+        Ok(())
+    })
+}
+
+/// The address for kernels, the same for the buffer's life: the device side's, or a uva host side's.
+///
+/// Stream order: the streams named may use it at any time from now on; the library fences them when other work needs it. Name
+/// all that will, up to 8, or say so later with gpubuf_buffer_used_on. With none named nobody but the caller knows who uses
+/// it: its memory is then freed by gpubuf_device_drain only.
+/// Errors: GPUBUF_UNSUPPORTED (no side that kernels can address), GPUBUF_BUSY (a write guard is open), GPUBUF_WRONG_DEVICE,
+/// GPUBUF_NOT_HELD (detached), GPUBUF_INVALID_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_device_address(
+    buffer: *mut gpubuf_buffer,
+    streams: *const *mut gpubuf_stream,
+    stream_count: usize,
+    out_address: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_device_address, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
+        let out = c.out(out_address, "out_address")?;
+        out.set(buffer.device_address(&streams)?);
+        Ok(())
+    })
+}
+
+/// Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE.
+///
+/// Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on.
+/// Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY, GPUBUF_EXHAUSTED, GPUBUF_DEVICE_LOST; GPUBUF_QUARANTINED if
+/// the fence could not be recorded.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_used_on(
+    buffer: *mut gpubuf_buffer,
+    stream: *mut gpubuf_stream,
+    access: u32,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_used_on, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let stream = c.get(stream, "stream")?;
+        let access = match access {
+            GPUBUF_ACCESS_READ => Access::Read,
+            GPUBUF_ACCESS_WRITE => Access::Write,
+            _ => return fail!(InvalidArgument, "access is {access}: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE"),
+        };
+        buffer.used_on(stream, access)
+    })
+}
+
+/// Opens a range of the host side for the CPU to write, once queued work neither reads nor writes it.
+///
+/// `out_data` gets the first element's address, valid until gpubuf_buffer_end_write with the token. `count` may be GPUBUF_ALL.
+/// Threads: the guard belongs to its token, not to a thread. Work queued meanwhile on the range is refused.
+/// Errors: GPUBUF_BUSY (a guard is open on the range, or the try form would have to wait), GPUBUF_TIMEOUT (the copy is still
+/// in flight), GPUBUF_UNFENCED (uva: unseen work may use it), GPUBUF_WOULD_DEADLOCK, GPUBUF_COPY_FAILED (an earlier copy,
+/// told once), GPUBUF_NOT_HELD, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_begin_write(
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    timeout_ns: u64,
+    out_data: *mut *mut c_void,
+    out_token: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_begin_write, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
+        let got = buffer.begin(Access::Write, first, count, buffer.device().timeout(timeout_ns))?;
+        data.set(got.0.cast());
+        token.set(got.1);
+        Ok(())
+    })
+}
+
+/// Ends a write access.
+///
+/// Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_end_write(buffer: *mut gpubuf_buffer, token: u64) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_end_write, |c| c.get(buffer, "buffer")?.end(Access::Write, token))
+}
+
+/// Opens a range of the host side for the CPU to read, once queued work no longer writes it. Reads may overlap.
+///
+/// As gpubuf_buffer_begin_write otherwise.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_begin_read(
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    timeout_ns: u64,
+    out_data: *mut *const c_void,
+    out_token: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_begin_read, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
+        let got = buffer.begin(Access::Read, first, count, buffer.device().timeout(timeout_ns))?;
+        data.set(got.0.cast_const().cast());
+        token.set(got.1);
+        Ok(())
+    })
+}
+
+/// Ends a read access.
+///
+/// Errors: GPUBUF_NOT_BEGUN (not the token of an open read access).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_end_read(buffer: *mut gpubuf_buffer, token: u64) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_end_read, |c| c.get(buffer, "buffer")?.end(Access::Read, token))
+}
+
+/// Copies elements from `source` to the host side, as one write access.
+///
+/// `source` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_copy_in(
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    source: *const c_void,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_copy_in, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let source = memory(source, count == 0, "source")?;
+        // SAFETY: the caller's promise: `count` elements can be read.
+        unsafe { buffer.copy_in(first, count, source, buffer.device().timeout(timeout_ns)) }
+    })
+}
+
+/// Copies elements of the host side to `destination`, as one read access.
+///
+/// `destination` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_copy_out(
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    destination: *mut c_void,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_copy_out, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let destination = memory(destination.cast_const(), count == 0, "destination")?;
+        // SAFETY: the caller's promise: `count` elements can be written.
+        unsafe { buffer.copy_out(first, count, destination, buffer.device().timeout(timeout_ns)) }
+    })
+}
+
+/// Queues a copy of elements from the host side to the device side.
+///
+/// Stream order: behind everything queued on the stream, and, on the device, behind what other streams do to the two ranges
+/// as far as the library knows it. The host does not wait. Writing the range again waits for the copy.
+/// Errors: GPUBUF_BUSY (a write guard is open on the range), GPUBUF_UNFENCED, GPUBUF_UNSUPPORTED (one side only),
+/// GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (an earlier copy, told once), GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_to_device(
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    stream: *mut gpubuf_stream,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_to_device, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        buffer.copy(true, first, count, c.get(stream, "stream")?, None)
+    })
+}
+
+/// As gpubuf_buffer_to_device, and returns when the bytes have landed.
+///
+/// Errors: also GPUBUF_TIMEOUT and GPUBUF_BUSY (the copy stays queued, with its uses), GPUBUF_WOULD_DEADLOCK,
+/// GPUBUF_COPY_FAILED (this copy).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_to_device_blocking(
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    stream: *mut gpubuf_stream,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_to_device_blocking, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let timeout = buffer.device().timeout(timeout_ns);
+        buffer.copy(true, first, count, c.get(stream, "stream")?, Some(timeout))
+    })
+}
+
+/// Queues a copy of elements from the device side to the host side.
+///
+/// Stream order: as gpubuf_buffer_to_device. Reading the range waits for the copy.
+/// Errors: as gpubuf_buffer_to_device; GPUBUF_BUSY also where a read guard is open on the range.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_to_host(
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    stream: *mut gpubuf_stream,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_to_host, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        buffer.copy(false, first, count, c.get(stream, "stream")?, None)
+    })
+}
+
+/// As gpubuf_buffer_to_host, and returns when the bytes have landed.
+///
+/// Errors: as gpubuf_buffer_to_device_blocking.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_to_host_blocking(
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    stream: *mut gpubuf_stream,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_to_host_blocking, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let timeout = buffer.device().timeout(timeout_ns);
+        buffer.copy(false, first, count, c.get(stream, "stream")?, Some(timeout))
+    })
+}
+
+/// Fills whole sides (GPUBUF_SIDE_) with one element.
+///
+/// `stream` is needed for the device side, which is filled in its order, and may be NULL for the host side; `timeout_ns` is
+/// for the host side, a write access. The host side goes first: where it is refused, nothing is queued.
+/// Errors: those of gpubuf_buffer_begin_write and gpubuf_buffer_to_device.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_fill(
+    buffer: *mut gpubuf_buffer,
+    sides: u32,
+    element: *const c_void,
+    stream: *mut gpubuf_stream,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_fill, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let (host, device) = self::sides(sides)?;
+        let element = memory(element, false, "element")?;
+        let stream = c.get_if_any(stream, "stream")?;
+        // SAFETY: the caller's promise: one element.
+        let element = unsafe { std::slice::from_raw_parts(element, buffer.dtype().size()) };
+        buffer.fill(host, device, element, stream, buffer.device().timeout(timeout_ns))
+    })
+}
+
+/// Fills whole sides (GPUBUF_SIDE_) with zeroes; otherwise as gpubuf_buffer_fill.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_zero(
+    buffer: *mut gpubuf_buffer,
+    sides: u32,
+    stream: *mut gpubuf_stream,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_zero, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let (host, device) = self::sides(sides)?;
+        let stream = c.get_if_any(stream, "stream")?;
+        let zero = &[0; 8][..buffer.dtype().size()];
+        buffer.fill(host, device, zero, stream, buffer.device().timeout(timeout_ns))
+    })
+}
+
+fn sides(sides: u32) -> Result<(bool, bool)> {
+    if sides == 0 || sides & !GPUBUF_SIDE_BOTH != 0 {
+        return fail!(InvalidArgument, "sides is {sides}: GPUBUF_SIDE_HOST, GPUBUF_SIDE_DEVICE or GPUBUF_SIDE_BOTH");
+    }
+    Ok((sides & GPUBUF_SIDE_HOST != 0, sides & GPUBUF_SIDE_DEVICE != 0))
+}
+
+/// Gives borrowed memory back to the caller once its uses are proven. release is not called.
+///
+/// The buffer then answers GPUBUF_NOT_HELD, and only waits to be destroyed.
+/// Errors: GPUBUF_UNSUPPORTED (nothing is borrowed), GPUBUF_BUSY (a guard is open, or the try form would have to wait),
+/// GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_detach(buffer: *mut gpubuf_buffer, timeout_ns: u64) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_detach, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        buffer.detach(buffer.device().timeout(timeout_ns))
+    })
+}

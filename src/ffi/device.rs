@@ -1,0 +1,255 @@
+//! Devices.
+
+use super::arguments::{Growing, figures, growing, init, label, options, reserved};
+use super::boundary::{STALE, call, plain};
+use super::entries::Entry;
+use super::types::*;
+use crate::backend::{self, BackendKind};
+use crate::config::DEFAULT_TIMEOUT_NS;
+use crate::error::Result;
+use crate::fail;
+use crate::fence::Device;
+use std::ffi::c_char;
+
+/// How a device is opened. Set up by gpubuf_device_options_init.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_device_options {
+    /// sizeof(gpubuf_device_options)
+    pub struct_size: u32,
+    /// GPUBUF_BACKEND_
+    pub backend: u32,
+    /// Which device of the backend, from 0.
+    pub ordinal: u32,
+    /// 0
+    pub reserved: u32,
+    /// What GPUBUF_TIMEOUT_DEFAULT means for the device and its objects, in nanoseconds. Default: 10 s.
+    pub default_timeout_ns: u64,
+    /// For messages; NULL: none. Copied.
+    pub label: *const c_char,
+}
+
+/// A device's figures. Bytes are what the library owns at this moment; the rest only grows.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_device_stats {
+    /// sizeof(gpubuf_device_stats), set by the caller.
+    pub struct_size: u32,
+    /// 0
+    pub reserved: u32,
+    /// Pageable host memory.
+    pub host_bytes: u64,
+    /// Page-locked host memory.
+    pub pinned_bytes: u64,
+    /// Device memory.
+    pub device_bytes: u64,
+    /// Memory of destroyed objects that waits for its last use.
+    pub deferred_bytes: u64,
+    /// The pieces it is in.
+    pub deferred_objects: u64,
+    /// Memory whose completion could not be proven: never touched again.
+    pub quarantined_bytes: u64,
+    /// Memory left to the process exit, at a shutdown or after a fault of the library.
+    pub leaked_bytes: u64,
+    /// Copies queued.
+    pub copies: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Fences recorded.
+    pub fences_recorded: u64,
+    /// Waits queued on one stream for another.
+    pub device_waits: u64,
+    /// Waits of host threads that did not find their work done.
+    pub host_waits: u64,
+    /// Time spent in them.
+    pub host_wait_ns: u64,
+    /// Waits that ended by their deadline, and tries that would have had to wait.
+    pub timeouts: u64,
+    /// Driver events made.
+    pub events_created: u64,
+    /// Those of them that were not made ahead, with their stream.
+    pub events_on_demand: u64,
+    /// Calls refused by the reuse contract.
+    pub refusals: u64,
+    /// Copies that failed when they ran.
+    pub copy_failures: u64,
+    /// Objects destroyed while their device address was with work the library cannot see.
+    pub sealed_at_destroy: u64,
+    /// Pointers given out by gpubuf_buffer_host_ptr_unfenced.
+    pub unfenced_pointers: u64,
+    /// Calls with a handle that had ended, or never was one: of the whole process.
+    pub stale_handles: u64,
+}
+
+growing!(gpubuf_device_options, gpubuf_device_stats);
+
+fn defaults(options: &mut gpubuf_device_options) {
+    options.default_timeout_ns = DEFAULT_TIMEOUT_NS;
+}
+
+fn backend_kind(code: u32) -> Result<Option<BackendKind>> {
+    match code {
+        GPUBUF_BACKEND_AUTO => Ok(None),
+        GPUBUF_BACKEND_CUDA => Ok(Some(BackendKind::Cuda)),
+        GPUBUF_BACKEND_HOST => Ok(Some(BackendKind::Host)),
+        _ => fail!(InvalidArgument, "backend {code} is not known: use a GPUBUF_BACKEND_ number (0 to 2)"),
+    }
+}
+
+/// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_options_init(options: *mut gpubuf_device_options, struct_size: u32) {
+    plain(Entry::gpubuf_device_options_init, (), || init(options, struct_size, defaults))
+}
+
+/// How many devices a backend has: 0 where its driver is missing.
+///
+/// Errors: GPUBUF_INVALID_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_count(backend: u32, out_count: *mut u32) -> gpubuf_status {
+    call(Entry::gpubuf_device_count, |c| {
+        let out = c.out(out_count, "out_count")?;
+        out.set(backend::device_count(backend_kind(backend)?)?);
+        Ok(())
+    })
+}
+
+/// Opens a device. `options` may be NULL: device 0 of GPUBUF_BACKEND_AUTO.
+///
+/// Ownership: the caller's, until gpubuf_device_destroy. Opening an ordinal twice makes two devices whose objects do not mix.
+/// Threads: any.
+/// Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING, GPUBUF_VERSION_MISMATCH, GPUBUF_INVALID_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_open(
+    options: *const gpubuf_device_options,
+    out_device: *mut *mut gpubuf_device,
+) -> gpubuf_status {
+    call(Entry::gpubuf_device_open, |c| {
+        let mut chosen = gpubuf_device_options::zeroed();
+        if options.is_null() {
+            defaults(&mut chosen);
+        } else {
+            chosen = self::options(options, "options")?;
+        }
+        let out = c.out(out_device, "out_device")?;
+        reserved(chosen.reserved, "options.reserved")?;
+        let kind = backend_kind(chosen.backend)?;
+        let device =
+            Device::open(kind, chosen.ordinal, chosen.default_timeout_ns, label(chosen.label, "options.label")?)?;
+        c.give(out, device)
+    })
+}
+
+/// Ends the handle. Objects made from the device go on working; the device itself is closed with the last of them.
+///
+/// NULL is GPUBUF_OK. Never waits.
+/// Errors: GPUBUF_STALE_HANDLE (destroyed before).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_destroy(device: *mut gpubuf_device) -> gpubuf_status {
+    call(Entry::gpubuf_device_destroy, |c| c.end(device, "device").map(drop))
+}
+
+/// Which backend it is: GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_backend(device: *const gpubuf_device, out_backend: *mut u32) -> gpubuf_status {
+    call(Entry::gpubuf_device_backend, |c| {
+        let device = c.get(device, "device")?;
+        c.out(out_backend, "out_backend")?.set(device.backend().kind() as u32);
+        Ok(())
+    })
+}
+
+/// Why this backend was chosen, in words. `buffer`, `capacity` and `out_length` as in gpubuf_describe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_backend_reason(
+    device: *const gpubuf_device,
+    buffer: *mut c_char,
+    capacity: usize,
+    out_length: *mut usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_device_backend_reason, |c| {
+        let device = c.get(device, "device")?;
+        c.text(device.reason(), buffer, capacity, out_length)
+    })
+}
+
+/// Frees what destroyed objects left and is out of use by now, and calls its release callbacks. Never waits.
+///
+/// `out_freed_bytes` may be NULL. Creating objects does the same; an application that does so rarely calls this now and then.
+/// Threads: any.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_maintain(
+    device: *mut gpubuf_device,
+    out_freed_bytes: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_device_maintain, |c| {
+        let freed = c.get(device, "device")?.maintain();
+        c.set_if_any(out_freed_bytes, freed);
+        Ok(())
+    })
+}
+
+/// Waits for all work on the device, then frees all that destroyed objects left, also what unseen work used.
+///
+/// Call it at rest, when nobody queues work: it is what proves that work the library cannot see is over.
+/// Threads: any; not in a function that runs on a stream.
+/// Errors: GPUBUF_COPY_FAILED (copies that failed since the last drain; all is freed nonetheless), GPUBUF_TIMEOUT and
+/// GPUBUF_BUSY (nothing is lost: call it again), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_drain(device: *mut gpubuf_device, timeout_ns: u64) -> gpubuf_status {
+    call(Entry::gpubuf_device_drain, |c| {
+        let device = c.get(device, "device")?;
+        device.drain(device.timeout(timeout_ns))
+    })
+}
+
+/// Waits for the work queued so far on every stream of the device.
+///
+/// Threads: any; not in a function that runs on a stream.
+/// Errors: GPUBUF_COPY_FAILED (copies that failed on a stream since it was last synchronized), GPUBUF_TIMEOUT, GPUBUF_BUSY,
+/// GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_synchronize(device: *mut gpubuf_device, timeout_ns: u64) -> gpubuf_status {
+    call(Entry::gpubuf_device_synchronize, |c| {
+        let device = c.get(device, "device")?;
+        device.synchronize(device.timeout(timeout_ns))
+    })
+}
+
+/// The device's figures. Set struct_size first; no more than that is written, and struct_size then says how much.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_stats_get(
+    device: *const gpubuf_device,
+    inout_stats: *mut gpubuf_device_stats,
+) -> gpubuf_status {
+    call(Entry::gpubuf_device_stats_get, |c| {
+        let counters = &c.get(device, "device")?.counters;
+        let out = figures(inout_stats, "inout_stats")?;
+        out.set(gpubuf_device_stats {
+            struct_size: 0,
+            reserved: 0,
+            host_bytes: counters.host_bytes.get(),
+            pinned_bytes: counters.pinned_bytes.get(),
+            device_bytes: counters.device_bytes.get(),
+            deferred_bytes: counters.deferred_bytes.get(),
+            deferred_objects: counters.deferred_objects.get(),
+            quarantined_bytes: counters.quarantined_bytes.get(),
+            leaked_bytes: counters.leaked_bytes.get(),
+            copies: counters.copies.get(),
+            copied_bytes: counters.copied_bytes.get(),
+            fences_recorded: counters.fences_recorded.get(),
+            device_waits: counters.device_waits.get(),
+            host_waits: counters.host.waits.get(),
+            host_wait_ns: counters.host.wait_ns.get(),
+            timeouts: counters.host.timeouts.get(),
+            events_created: counters.events_created.get(),
+            events_on_demand: counters.events_on_demand.get(),
+            refusals: counters.refusals.get(),
+            copy_failures: counters.copy_failures.get(),
+            sealed_at_destroy: counters.sealed_at_destroy.get(),
+            unfenced_pointers: counters.unfenced_pointers.get(),
+            stale_handles: STALE.get(),
+        });
+        Ok(())
+    })
+}

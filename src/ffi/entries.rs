@@ -1,0 +1,188 @@
+//! Every exported function: its number and name, and when it runs.
+
+/// When an entry runs, other than in a process that uses the library as usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Not after the shutdown, in a child after fork, or while the process exits.
+    Normally,
+    /// Ends an object: after the shutdown it says OK whatever comes out; in a child, or at exit, it does nothing.
+    Ends,
+    /// The shutdown itself.
+    ShutsDown,
+    /// Used inside functions that run on a stream, which a shutdown lets come to their end.
+    InCallback,
+    /// Needs nothing.
+    AnyTime,
+}
+
+macro_rules! entries {
+    ($($(#[$attribute:meta])* $when:ident $name:ident;)+) => {
+        /// An exported function.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(non_camel_case_types, missing_docs)]
+        #[repr(u16)]
+        pub enum Entry { $($(#[$attribute])* $name),+ }
+
+        impl Entry {
+            /// Every entry, in the order of their numbers.
+            #[cfg(test)]
+            pub const ALL: &'static [Entry] = &[$($(#[$attribute])* Entry::$name),+];
+
+            /// The function's name.
+            pub const fn name(self) -> &'static str {
+                match self { $($(#[$attribute])* Entry::$name => stringify!($name)),+ }
+            }
+
+            /// When it runs.
+            pub const fn when(self) -> When {
+                match self { $($(#[$attribute])* Entry::$name => When::$when),+ }
+            }
+        }
+    };
+}
+
+entries! {
+    AnyTime gpubuf_version_number;
+    AnyTime gpubuf_version_string;
+    AnyTime gpubuf_status_name;
+    AnyTime gpubuf_last_error_message;
+    Normally gpubuf_log_set_callback;
+    ShutsDown gpubuf_shutdown;
+    Normally gpubuf_describe;
+    Normally gpubuf_set_label;
+    AnyTime gpubuf_dtype_size;
+
+    AnyTime gpubuf_device_options_init;
+    Normally gpubuf_device_count;
+    Normally gpubuf_device_open;
+    Ends gpubuf_device_destroy;
+    Normally gpubuf_device_backend;
+    Normally gpubuf_device_backend_reason;
+    Normally gpubuf_device_maintain;
+    Normally gpubuf_device_drain;
+    Normally gpubuf_device_synchronize;
+    Normally gpubuf_device_stats_get;
+
+    Normally gpubuf_stream_create;
+    Normally gpubuf_stream_wrap_native;
+    Normally gpubuf_stream_query;
+    Normally gpubuf_stream_synchronize;
+    Normally gpubuf_stream_wait_event;
+    Ends gpubuf_stream_destroy;
+    Normally gpubuf_event_create;
+    Normally gpubuf_event_record;
+    Normally gpubuf_event_query;
+    Normally gpubuf_event_wait;
+    Ends gpubuf_event_destroy;
+
+    AnyTime gpubuf_buffer_options_init;
+    Normally gpubuf_buffer_create;
+    Ends gpubuf_buffer_destroy;
+    Normally gpubuf_buffer_info_get;
+    Normally gpubuf_buffer_host_ptr;
+    Normally gpubuf_buffer_host_ptr_unfenced;
+    Normally gpubuf_buffer_device_address;
+    Normally gpubuf_buffer_used_on;
+    Normally gpubuf_buffer_begin_write;
+    Normally gpubuf_buffer_end_write;
+    Normally gpubuf_buffer_begin_read;
+    Normally gpubuf_buffer_end_read;
+    Normally gpubuf_buffer_copy_in;
+    Normally gpubuf_buffer_copy_out;
+    Normally gpubuf_buffer_to_device;
+    Normally gpubuf_buffer_to_device_blocking;
+    Normally gpubuf_buffer_to_host;
+    Normally gpubuf_buffer_to_host_blocking;
+    Normally gpubuf_buffer_fill;
+    Normally gpubuf_buffer_zero;
+    Normally gpubuf_buffer_detach;
+
+    AnyTime gpubuf_pool_options_init;
+    Normally gpubuf_pool_create;
+    Ends gpubuf_pool_destroy;
+    Normally gpubuf_pool_acquire;
+    Normally gpubuf_pool_stats_get;
+    Normally gpubuf_pool_release;
+    Normally gpubuf_pool_release_after;
+    Normally gpubuf_pool_release_after_many;
+    Normally gpubuf_block_fence;
+    Normally gpubuf_block_declare_unread;
+    Normally gpubuf_block_info_get;
+    Normally gpubuf_block_host_ptr;
+    Normally gpubuf_block_device_address;
+    Normally gpubuf_block_begin_write;
+    Normally gpubuf_block_end_write;
+    Normally gpubuf_block_begin_read;
+    Normally gpubuf_block_end_read;
+    Normally gpubuf_block_copy_in;
+    Normally gpubuf_block_copy_out;
+    Normally gpubuf_block_to_device;
+    Normally gpubuf_block_to_host;
+
+    AnyTime gpubuf_slots_options_init;
+    Normally gpubuf_slots_create;
+    Ends gpubuf_slots_destroy;
+    AnyTime gpubuf_slot_options_init;
+    Normally gpubuf_slots_add;
+    Normally gpubuf_slots_freeze;
+    Normally gpubuf_slots_find;
+    Normally gpubuf_slots_slot_info;
+    Normally gpubuf_slots_begin;
+    Normally gpubuf_slots_retire;
+    Normally gpubuf_slots_read_back;
+    Normally gpubuf_slots_read_back_buffer;
+    Normally gpubuf_slots_begin_read;
+    Normally gpubuf_slots_end_read;
+    Normally gpubuf_slots_stats_get;
+    AnyTime gpubuf_decode_options_init;
+    Normally gpubuf_slots_create_decode;
+    Normally gpubuf_step_write;
+    Normally gpubuf_step_begin_span;
+    Normally gpubuf_step_end_span;
+    Normally gpubuf_step_pad;
+    Normally gpubuf_step_commit;
+    Normally gpubuf_step_abort;
+    Ends gpubuf_step_destroy;
+
+    Normally gpubuf_host_stream_hold;
+    Normally gpubuf_host_stream_release;
+    Normally gpubuf_host_stream_delay;
+    Normally gpubuf_host_stream_call;
+    InCallback gpubuf_host_view_read;
+    InCallback gpubuf_host_view_write;
+    Normally gpubuf_host_set_delay;
+    Normally gpubuf_host_set_link;
+    Normally gpubuf_host_set_pageable_late;
+    Normally gpubuf_host_fail_operation;
+    Normally gpubuf_host_limit_memory;
+    Normally gpubuf_host_lose_device;
+    AnyTime gpubuf_host_time_inside_ns;
+
+    #[cfg(feature = "mutants")]
+    Normally gpubuf_mutant_disable;
+    #[cfg(feature = "mutants")]
+    AnyTime gpubuf_mutant_panic;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Entry;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_entries_are_the_functions_of_the_header() {
+        let header = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/include/gpubuf/gpubuf.h"))
+            .expect("the header is there");
+        let declared: BTreeSet<&str> = header
+            .split("\nGPUBUF_API")
+            .skip(1)
+            .filter_map(|text| text.split('(').next()?.rsplit(|c: char| c.is_whitespace() || c == '*').next())
+            .collect();
+        let known: BTreeSet<&str> =
+            Entry::ALL.iter().map(|entry| entry.name()).filter(|name| !name.starts_with("gpubuf_mutant_")).collect();
+        assert_eq!(declared, known);
+        for (number, entry) in Entry::ALL.iter().enumerate() {
+            assert_eq!(*entry as usize, number);
+        }
+    }
+}

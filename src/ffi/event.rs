@@ -1,0 +1,64 @@
+//! Events.
+
+use super::boundary::call;
+use super::entries::Entry;
+use super::types::*;
+use crate::config::Timeout;
+use crate::fence::Event;
+
+/// A new event, never recorded.
+///
+/// Ownership: the caller's, until gpubuf_event_destroy.
+/// Errors: GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_event_create(
+    device: *mut gpubuf_device,
+    out_event: *mut *mut gpubuf_event,
+) -> gpubuf_status {
+    call(Entry::gpubuf_event_create, |c| {
+        let device = c.get(device, "device")?;
+        let out = c.out(out_event, "out_event")?;
+        c.give(out, Event::create(device, "")?)
+    })
+}
+
+/// Marks the work queued on the stream so far. Recording again moves the mark; who waits for the earlier one goes on with it.
+///
+/// Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_event_record(event: *mut gpubuf_event, stream: *mut gpubuf_stream) -> gpubuf_status {
+    call(Entry::gpubuf_event_record, |c| {
+        let event = c.get(event, "event")?;
+        event.record(c.get(stream, "stream")?)
+    })
+}
+
+/// GPUBUF_OK if the latest record was reached, or there is none; GPUBUF_BUSY if not. Never waits.
+///
+/// That a copy before it failed is told by the copy's object, not by events.
+/// Errors: GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_event_query(event: *mut gpubuf_event) -> gpubuf_status {
+    call(Entry::gpubuf_event_query, |c| c.get(event, "event")?.wait(Timeout::Try))
+}
+
+/// Waits for the latest record.
+///
+/// Threads: any; not in a function that runs on a stream.
+/// Errors: GPUBUF_TIMEOUT, GPUBUF_BUSY (try form), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_event_wait(event: *mut gpubuf_event, timeout_ns: u64) -> gpubuf_status {
+    call(Entry::gpubuf_event_wait, |c| {
+        let event = c.get(event, "event")?;
+        event.wait(event.device().timeout(timeout_ns))
+    })
+}
+
+/// Ends the handle. Waits queued for its records stay.
+///
+/// NULL is GPUBUF_OK. Never waits.
+/// Errors: GPUBUF_STALE_HANDLE (destroyed before).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_event_destroy(event: *mut gpubuf_event) -> gpubuf_status {
+    call(Entry::gpubuf_event_destroy, |c| c.end(event, "event").map(drop))
+}

@@ -1,0 +1,320 @@
+//! The test kit of the host backend: time, faults, and functions in the place of kernels.
+
+use super::arguments::{flag, memory};
+use super::boundary::{call, plain};
+use super::entries::Entry;
+use super::handles::Number;
+use super::types::*;
+use crate::backend::host::{HostDevice, HostStream};
+use crate::error::Result;
+use crate::fail;
+use crate::fence::{Device, Timeline};
+use crate::stats::Counter;
+use gpubuf_engine as engine;
+use std::cell::Cell;
+use std::ffi::c_void;
+
+/// What a function that runs on a stream sees of memory. Valid in that function, on its thread, only.
+pub struct gpubuf_host_view {
+    _private: [u8; 0],
+}
+
+/// A function in the place of a kernel: called once, in stream order, on the stream's thread. It must not throw, nor wait for
+/// the device: such waits answer GPUBUF_WOULD_DEADLOCK.
+pub type gpubuf_host_fn = Option<unsafe extern "C" fn(view: *mut gpubuf_host_view, user_data: *mut c_void)>;
+
+/// Any operation.
+pub const GPUBUF_HOST_ANY: u32 = 0;
+/// Copies.
+pub const GPUBUF_HOST_COPY: u32 = 1;
+/// Fills.
+pub const GPUBUF_HOST_FILL: u32 = 2;
+/// Delays.
+pub const GPUBUF_HOST_DELAY: u32 = 3;
+/// Functions.
+pub const GPUBUF_HOST_CALL: u32 = 4;
+/// Records of events.
+pub const GPUBUF_HOST_RECORD: u32 = 5;
+/// Waits for events.
+pub const GPUBUF_HOST_WAIT: u32 = 6;
+
+/// The operation is refused, nothing is queued.
+pub const GPUBUF_HOST_AT_SUBMISSION: u32 = 0;
+/// The operation is queued, and has no effect when it runs.
+pub const GPUBUF_HOST_AT_EXECUTION: u32 = 1;
+
+fn emulated(device: &Device) -> Result<&HostDevice> {
+    match device.backend().emulated() {
+        Some(device) => Ok(device),
+        None => fail!(Unsupported, "{} is not of the host backend, which alone has the test kit", device.name()),
+    }
+}
+
+fn emulated_stream(stream: &Timeline) -> Result<&HostStream> {
+    match stream.stream().emulated() {
+        Some(stream) => Ok(stream),
+        None => fail!(Unsupported, "{} is not of the host backend, which alone has the test kit", stream.name()),
+    }
+}
+
+/// Has the stream start nothing more until it is released as often; what runs goes on. Destroying it releases it.
+///
+/// Errors: GPUBUF_UNSUPPORTED (another backend), here and in every function of the test kit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_stream_hold(stream: *mut gpubuf_stream) -> gpubuf_status {
+    call(Entry::gpubuf_host_stream_hold, |c| {
+        emulated_stream(c.get(stream, "stream")?)?.engine().hold();
+        Ok(())
+    })
+}
+
+/// Takes one hold back: this thread's latest, or the latest of all. Does nothing where there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_stream_release(stream: *mut gpubuf_stream) -> gpubuf_status {
+    call(Entry::gpubuf_host_stream_release, |c| {
+        emulated_stream(c.get(stream, "stream")?)?.engine().release();
+        Ok(())
+    })
+}
+
+/// Queues a delay, as a kernel would take.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_stream_delay(stream: *mut gpubuf_stream, ns: u64) -> gpubuf_status {
+    call(Entry::gpubuf_host_stream_delay, |c| emulated_stream(c.get(stream, "stream")?)?.delay(ns))
+}
+
+/// Queues a function, in stream order.
+///
+/// Ownership: `user_data` must stay valid until the function has run, or the device was lost or shut down.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_stream_call(
+    stream: *mut gpubuf_stream,
+    function: gpubuf_host_fn,
+    user_data: *mut c_void,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_stream_call, |c| {
+        let stream = emulated_stream(c.get(stream, "stream")?)?;
+        match function {
+            Some(function) => stream.call(run, [function as usize, user_data as usize]),
+            None => fail!(InvalidArgument, "function is NULL"),
+        }
+    })
+}
+
+/// Kinds of handles end below this one, so a view is never taken for an object.
+const VIEW_KIND: u8 = 0x7f;
+
+thread_local! {
+    /// The view of the function that runs on this thread, and the number that stands for it.
+    static VIEW: Cell<(usize, *const engine::View<'static>)> = const { Cell::new((0, std::ptr::null())) };
+}
+
+/// Runs a caller's function on a stream's thread.
+fn run(view: &engine::View<'_>, [function, user_data]: [usize; 2]) {
+    static NEXT: Counter = Counter::new();
+    NEXT.add(1);
+    let number = Number { kind: VIEW_KIND, generation: NEXT.get() as u32, index: 0 }.to_bits() as usize;
+    // SAFETY: gpubuf_host_stream_call made the number from such a function.
+    let function: unsafe extern "C" fn(*mut gpubuf_host_view, *mut c_void) = unsafe { std::mem::transmute(function) };
+    VIEW.set((number, std::ptr::from_ref(view).cast()));
+    // SAFETY: the caller's promise for a function on a stream.
+    unsafe { function(std::ptr::without_provenance_mut(number), user_data as *mut c_void) };
+    VIEW.set((0, std::ptr::null()));
+}
+
+fn with_view<R>(view: *mut gpubuf_host_view, body: impl FnOnce(&engine::View<'_>) -> R) -> Result<R> {
+    let (number, current) = VIEW.get();
+    if view.is_null() {
+        return fail!(InvalidArgument, "view is NULL");
+    }
+    if number == 0 || view.addr() != number {
+        return fail!(StaleHandle, "view {view:p} is not that of a function running on this thread");
+    }
+    // SAFETY: set by `run` of this thread, which has not returned yet.
+    Ok(body(unsafe { &*current }))
+}
+
+fn not_there(address: u64, bytes: u64, fault: engine::Fault) -> crate::error::Error {
+    crate::error::Error::new(
+        crate::error::Status::InvalidArgument,
+        format!("{bytes} bytes at {address:#x}: {fault} (emulated device)"),
+    )
+}
+
+/// Reads device or page-locked memory by its device address, as it is at this moment.
+///
+/// Threads: only inside the function that was given the view.
+/// Errors: GPUBUF_STALE_HANDLE (not such a view), GPUBUF_INVALID_ARGUMENT (not inside one allocation).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_view_read(
+    view: *mut gpubuf_host_view,
+    address: u64,
+    destination: *mut c_void,
+    bytes: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_view_read, |_| {
+        let destination = memory(destination.cast_const(), bytes == 0, "destination");
+        with_view(view, |view| {
+            let destination = destination?;
+            // SAFETY: the view gives `bytes` bytes that stay mapped; the caller's promise for the destination. The two are
+            // never the same mapping, but may be changed by others meanwhile, as on a device.
+            let copy = |source: *const u8| unsafe { std::ptr::copy(source, destination, bytes as usize) };
+            if bytes == 0 {
+                return Ok(());
+            }
+            view.with_bytes(address, bytes as usize, copy).map_err(|fault| not_there(address, bytes, fault))
+        })?
+    })
+}
+
+/// Writes device or page-locked memory by its device address.
+///
+/// Threads, errors: as gpubuf_host_view_read.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_view_write(
+    view: *mut gpubuf_host_view,
+    address: u64,
+    source: *const c_void,
+    bytes: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_view_write, |_| {
+        let source = memory(source, bytes == 0, "source");
+        with_view(view, |view| {
+            let source = source?;
+            if bytes == 0 {
+                return Ok(());
+            }
+            if bytes > isize::MAX as u64 {
+                return fail!(InvalidArgument, "bytes is {bytes}: more than the address space");
+            }
+            // SAFETY: the caller's promise: `bytes` bytes.
+            let source = unsafe { std::slice::from_raw_parts(source, bytes as usize) };
+            view.write(address, source).map_err(|fault| not_there(address, bytes, fault))
+        })?
+    })
+}
+
+/// Has each operation of the device begin late: by `fixed_ns`; or, where `max_ns` is not 0, by 0 to `max_ns`, repeatably by
+/// `seed`. All 0: at once. It holds for operations that start from now on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_set_delay(
+    device: *mut gpubuf_device,
+    fixed_ns: u64,
+    seed: u64,
+    max_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_set_delay, |c| {
+        let device = emulated(c.get(device, "device")?)?;
+        device.engine().set_delay(match (fixed_ns, max_ns) {
+            (0, 0) => engine::Delay::None,
+            (ns, 0) => engine::Delay::Fixed { ns },
+            (_, max_ns) => engine::Delay::Seeded { seed, max_ns },
+        });
+        Ok(())
+    })
+}
+
+/// Sets the time copies between host and device take: `latency_ns`, and `bytes_per_second` (0: unlimited).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_set_link(
+    device: *mut gpubuf_device,
+    latency_ns: u64,
+    bytes_per_second: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_set_link, |c| {
+        emulated(c.get(device, "device")?)?.engine().set_link(latency_ns, bytes_per_second);
+        Ok(())
+    })
+}
+
+/// When copies read pageable memory: 1: when they run, as they read page-locked memory; 0: when they are queued.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_set_pageable_late(device: *mut gpubuf_device, late: u32) -> gpubuf_status {
+    call(Entry::gpubuf_host_set_pageable_late, |c| {
+        let device = emulated(c.get(device, "device")?)?;
+        let late = flag(late, "late")?;
+        device.engine().set_pageable(if late { engine::Pageable::Late } else { engine::Pageable::Staged });
+        Ok(())
+    })
+}
+
+/// Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.
+///
+/// `when` is GPUBUF_HOST_AT_SUBMISSION or GPUBUF_HOST_AT_EXECUTION. Each kind has at most one such fault; `nth` 0 removes it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_fail_operation(
+    device: *mut gpubuf_device,
+    operation: u32,
+    nth: u64,
+    when: u32,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_fail_operation, |c| {
+        let device = emulated(c.get(device, "device")?)?;
+        let kind = match operation {
+            GPUBUF_HOST_ANY => None,
+            GPUBUF_HOST_COPY => Some(engine::OpKind::Copy),
+            GPUBUF_HOST_FILL => Some(engine::OpKind::Fill),
+            GPUBUF_HOST_DELAY => Some(engine::OpKind::Delay),
+            GPUBUF_HOST_CALL => Some(engine::OpKind::Call),
+            GPUBUF_HOST_RECORD => Some(engine::OpKind::Record),
+            GPUBUF_HOST_WAIT => Some(engine::OpKind::Wait),
+            _ => {
+                return fail!(
+                    InvalidArgument,
+                    "operation is {operation}: GPUBUF_HOST_ANY to GPUBUF_HOST_WAIT (0 to 6)"
+                );
+            }
+        };
+        let when = match when {
+            GPUBUF_HOST_AT_SUBMISSION => engine::FailWhen::Submission,
+            GPUBUF_HOST_AT_EXECUTION => engine::FailWhen::Execution,
+            _ => {
+                return fail!(
+                    InvalidArgument,
+                    "when is {when}: GPUBUF_HOST_AT_SUBMISSION or GPUBUF_HOST_AT_EXECUTION (0 or 1)"
+                );
+            }
+        };
+        device.engine().fail_operation(kind, nth, when);
+        Ok(())
+    })
+}
+
+/// Limits the memory of GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_DEVICE to so many bytes, in whole pages, from now on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_limit_memory(
+    device: *mut gpubuf_device,
+    placement: u32,
+    bytes: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_limit_memory, |c| {
+        let device = emulated(c.get(device, "device")?)?;
+        let kind = match placement {
+            GPUBUF_PLACEMENT_PINNED => engine::MemoryKind::Pinned,
+            GPUBUF_PLACEMENT_DEVICE => engine::MemoryKind::Device,
+            _ => {
+                return fail!(
+                    InvalidArgument,
+                    "placement is {placement}: GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_DEVICE"
+                );
+            }
+        };
+        device.engine().set_memory_limit(kind, bytes);
+        Ok(())
+    })
+}
+
+/// Loses the device, for good: what is queued is dropped, and nothing runs on it again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_lose_device(device: *mut gpubuf_device) -> gpubuf_status {
+    call(Entry::gpubuf_host_lose_device, |c| {
+        emulated(c.get(device, "device")?)?.engine().lose();
+        Ok(())
+    })
+}
+
+/// Nanoseconds that this thread has spent so far inside the emulated device, for benchmarks to subtract.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_host_time_inside_ns() -> u64 {
+    plain(Entry::gpubuf_host_time_inside_ns, 0, engine::time_inside_ns)
+}

@@ -1,0 +1,131 @@
+//! What handles stand for.
+
+use super::handles::{Pin, Table};
+use super::types::*;
+use crate::buffer::Buffer;
+use crate::config::Placement;
+use crate::fence::{Device, Event, Name, Timeline};
+use crate::pool::{Lease, Pool};
+use crate::slots::{Slots, Step};
+use crate::sync::Arc;
+
+/// Every object that callers have a handle of.
+pub static TABLE: Table<Object> = Table::new();
+
+/// The type of a handle in C, and what it stands for.
+pub trait Handle {
+    /// The object.
+    type Object: 'static;
+    /// The kind, in words.
+    const KIND: &'static str;
+    /// The kind, in handles.
+    const NUMBER: u8;
+    /// As an entry of the table.
+    fn wrap(object: Self::Object) -> Object;
+    /// The object, if it is of this kind.
+    fn of(object: &Object) -> Option<&Self::Object>;
+}
+
+macro_rules! objects {
+    ($($variant:ident($object:ty), $handle:ident = $number:literal, $kind:literal;)+) => {
+        /// An object that callers have a handle of.
+        #[allow(missing_docs)]
+        pub enum Object { $($variant($object)),+ }
+
+        $(impl Handle for $handle {
+            type Object = $object;
+            const KIND: &'static str = $kind;
+            const NUMBER: u8 = $number;
+
+            fn wrap(object: $object) -> Object {
+                Object::$variant(object)
+            }
+
+            fn of(object: &Object) -> Option<&$object> {
+                #[allow(irrefutable_let_patterns)]
+                if let Object::$variant(object) = object { Some(object) } else { None }
+            }
+        })+
+
+        impl Object {
+            /// Its kind, in words.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Object::$variant(_) => $kind),+ }
+            }
+        }
+
+        impl Pin<'_, Object> {
+            /// The object's kind, in handles.
+            pub fn number(&self) -> u8 {
+                match **self { $(Object::$variant(_) => $number),+ }
+            }
+        }
+
+        /// A kind in words, by its number in handles.
+        pub fn kind(number: u8) -> Option<&'static str> {
+            match number { $($number => Some($kind),)+ _ => None }
+        }
+    };
+}
+
+objects! {
+    Device(Arc<Device>), gpubuf_device = 1, "device";
+    Stream(Arc<Timeline>), gpubuf_stream = 2, "stream";
+    Event(Arc<Event>), gpubuf_event = 3, "event";
+    Buffer(Arc<Buffer>), gpubuf_buffer = 4, "buffer";
+    Pool(Arc<Pool>), gpubuf_pool = 5, "pool";
+    Block(Lease), gpubuf_block = 6, "block";
+    Slots(Arc<Slots>), gpubuf_slots = 7, "set of slots";
+    Step(Step), gpubuf_step = 8, "step";
+}
+
+impl Object {
+    /// Its name; a block goes by its pool's, a step by its slots'.
+    pub fn name(&self) -> &Name {
+        match self {
+            Object::Device(device) => device.name(),
+            Object::Stream(stream) => stream.name(),
+            Object::Event(event) => event.name(),
+            Object::Buffer(buffer) => buffer.name(),
+            Object::Pool(pool) => pool.name(),
+            Object::Block(block) => block.pool().name(),
+            Object::Slots(slots) => slots.name(),
+            Object::Step(step) => step.slots().name(),
+        }
+    }
+
+    /// Its state, in words.
+    pub fn describe(&self) -> String {
+        match self {
+            Object::Device(device) => device.name().to_string(),
+            Object::Stream(stream) => stream.name().to_string(),
+            Object::Event(event) => event.describe(),
+            Object::Buffer(buffer) => buffer.describe(),
+            Object::Pool(pool) => pool.describe(),
+            Object::Block(block) => block.describe(),
+            Object::Slots(slots) => slots.describe(),
+            Object::Step(step) => step.to_string(),
+        }
+    }
+
+    /// Its memory is left to the process exit. What others own is not counted.
+    pub fn count_as_leaked(&self) {
+        let (device, bytes) = match self {
+            Object::Buffer(buffer) if !buffer.is_borrowed() => {
+                let (host, device) = buffer.placements();
+                let sides = [host, device].into_iter().filter(|side| *side != Placement::None).count();
+                (buffer.device(), buffer.shape().count() * (buffer.dtype().size() * sides) as u64)
+            }
+            Object::Pool(pool) => {
+                let sides = 1 + pool.has_device_side() as u64;
+                (pool.device(), pool.block_bytes() * pool.block_count() as u64 * sides)
+            }
+            Object::Slots(slots) => {
+                let stats = slots.stats();
+                (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
+            }
+            _ => return,
+        };
+        device.counters.leaked_bytes.add(bytes);
+    }
+}

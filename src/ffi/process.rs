@@ -1,0 +1,48 @@
+//! What the process as a whole is doing: shut down, a child after fork, or on its way out.
+
+use crate::sync::{AtomicU32, OnceLock, Ordering};
+
+/// The library's handlers are not registered yet.
+pub(super) const UNPREPARED: u32 = 1;
+/// `gpubuf_shutdown` was called.
+pub(super) const SHUT_DOWN: u32 = 2;
+/// This is a child after fork: its parent's objects are void.
+pub(super) const FORKED: u32 = 4;
+/// The process exits: what this library refers to may be gone.
+pub(super) const EXITING: u32 = 8;
+
+static STATE: AtomicU32 = AtomicU32::new(UNPREPARED);
+
+/// The state: 0 is the usual one.
+pub fn state() -> u32 {
+    let state = STATE.load(Ordering::Acquire);
+    if state & UNPREPARED != 0 { prepare() } else { state }
+}
+
+/// Adds to the state, for good.
+pub fn enter(state: u32) {
+    STATE.fetch_or(state, Ordering::AcqRel);
+}
+
+#[cold]
+fn prepare() -> u32 {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        // SAFETY: the handlers only set a bit. They are registered by the library's first use, so before any object: exit
+        // handlers run in reverse order, hence after the destructors of whatever owns one of its objects by then.
+        unsafe {
+            libc::pthread_atfork(None, None, Some(forked));
+            libc::atexit(exiting);
+        }
+        STATE.fetch_and(!UNPREPARED, Ordering::AcqRel);
+    });
+    STATE.load(Ordering::Acquire)
+}
+
+unsafe extern "C" fn forked() {
+    enter(FORKED);
+}
+
+extern "C" fn exiting() {
+    enter(EXITING);
+}

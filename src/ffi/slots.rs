@@ -1,0 +1,528 @@
+//! Input slots.
+
+use super::arguments::{figures, flag, growing, init, label, options, reserved, text};
+use super::boundary::{call, plain};
+use super::buffer::shape;
+use super::entries::Entry;
+use super::types::*;
+use crate::dtype::Dtype;
+use crate::slots::{DecodeOptions, SlotKind, SlotOptions, Slots, SlotsOptions, decode_defaults};
+use std::ffi::{c_char, c_void};
+
+/// Written in each step, from row 0 without holes.
+pub const GPUBUF_SLOT_REQUIRED: u32 = 0;
+/// Rows that a step does not write keep their last committed content.
+pub const GPUBUF_SLOT_KEPT: u32 = 1;
+
+/// How a set of slots is made. Set up by gpubuf_slots_options_init.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_slots_options {
+    /// sizeof(gpubuf_slots_options)
+    pub struct_size: u32,
+    /// Staging entries, 1 to 16. Default: 2, so that one is filled while the other is copied.
+    pub depth: u32,
+    /// Read-back entries, 0 to 64. Default: 2.
+    pub read_back_depth: u32,
+    /// 0
+    pub reserved: u32,
+    /// Bytes of each read-back entry. Default: 64 KiB.
+    pub read_back_bytes: u64,
+    /// Written rows at most this many bytes apart are brought over in one copy. Default: 64 KiB.
+    pub gap_bytes: u64,
+    /// For messages; NULL: none. Copied.
+    pub label: *const c_char,
+}
+
+/// A slot to add. Set up by gpubuf_slot_options_init; dtype, rank, shape and name have no default.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_slot_options {
+    /// sizeof(gpubuf_slot_options)
+    pub struct_size: u32,
+    /// GPUBUF_DTYPE_
+    pub dtype: u32,
+    /// Dimensions: 1 to GPUBUF_MAX_RANK.
+    pub rank: u32,
+    /// GPUBUF_SLOT_REQUIRED (the default) or GPUBUF_SLOT_KEPT.
+    pub kind: u32,
+    /// 1: a table so large, or changed so seldom, that it is copied on its own.
+    pub own_copy: u32,
+    /// 0
+    pub reserved: u32,
+    /// The most elements per dimension, outermost first; the first dimension counts the rows.
+    pub shape: [u64; 8],
+    /// One element that gpubuf_step_pad repeats, and that kept rows hold until they are written; NULL: zero. Copied.
+    pub pad_value: *const c_void,
+    /// Unique in its set. Copied.
+    pub name: *const c_char,
+}
+
+/// What a slot is, and where it lies.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_slot_info {
+    /// sizeof(gpubuf_slot_info), set by the caller.
+    pub struct_size: u32,
+    /// GPUBUF_DTYPE_
+    pub dtype: u32,
+    /// GPUBUF_SLOT_REQUIRED or GPUBUF_SLOT_KEPT.
+    pub kind: u32,
+    /// 1 if it is copied on its own.
+    pub own_copy: u32,
+    /// The most rows.
+    pub rows: u64,
+    /// Bytes of one.
+    pub row_bytes: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+    /// From the start of the device memory.
+    pub offset: u64,
+    /// The address for kernels: the same for the life of the set, in every step.
+    pub device_address: u64,
+}
+
+/// The figures of a set of slots. Bytes of copies and steps are sums over all commits.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_slots_stats {
+    /// sizeof(gpubuf_slots_stats), set by the caller.
+    pub struct_size: u32,
+    /// Staging entries.
+    pub depth: u32,
+    /// Bytes of one of them; 0 before freeze.
+    pub arena_bytes: u64,
+    /// Bytes on the device; 0 before freeze.
+    pub device_bytes: u64,
+    /// Steps begun.
+    pub steps_begun: u64,
+    /// Steps committed.
+    pub steps_committed: u64,
+    /// Steps given up.
+    pub steps_aborted: u64,
+    /// Steps retired.
+    pub steps_retired: u64,
+    /// Copies of commits.
+    pub copies: u64,
+    /// Bytes of the rows that steps wrote or padded.
+    pub used_bytes: u64,
+    /// Bytes of those copies.
+    pub copied_bytes: u64,
+    /// Copies made because the changed rows of a table lay too far apart for one.
+    pub island_copies: u64,
+    /// Fences recorded.
+    pub fences_recorded: u64,
+    /// Waits queued on streams.
+    pub device_waits: u64,
+    /// Waits of host threads.
+    pub host_waits: u64,
+    /// Time spent in them.
+    pub host_wait_ns: u64,
+    /// Waits that ended by their deadline, and tries that would have had to wait.
+    pub timeouts: u64,
+    /// Calls refused.
+    pub refusals: u64,
+    /// Commits that failed after work was queued, or whose copy failed when it ran.
+    pub torn_commits: u64,
+    /// Read-backs queued.
+    pub read_backs: u64,
+    /// Entries that a step can begin in at once.
+    pub free_entries: u32,
+    /// Entries lost for good.
+    pub quarantined_entries: u32,
+}
+
+/// The inputs of a decode loop. Set up by gpubuf_decode_options_init.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_decode_options {
+    /// sizeof(gpubuf_decode_options)
+    pub struct_size: u32,
+    /// As in gpubuf_slots_options.
+    pub depth: u32,
+    /// As in gpubuf_slots_options.
+    pub read_back_depth: u32,
+    /// 0
+    pub reserved: u32,
+    /// Requests in one step, at most. Default: 256.
+    pub max_batch: u64,
+    /// Tokens in one step, at most. Default: 8192.
+    pub max_tokens: u64,
+    /// Tokens of one request, at most. Default: 32768.
+    pub max_seq_len: u64,
+    /// Tokens of one block of the key-value cache. Default: 16.
+    pub block_size: u64,
+    /// As in gpubuf_slots_options.
+    pub read_back_bytes: u64,
+    /// As in gpubuf_slots_options.
+    pub gap_bytes: u64,
+    /// For messages; NULL: none. Copied.
+    pub label: *const c_char,
+}
+
+growing!(gpubuf_slots_options, gpubuf_slot_options, gpubuf_slot_info, gpubuf_slots_stats, gpubuf_decode_options);
+
+/// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_options_init(options: *mut gpubuf_slots_options, struct_size: u32) {
+    plain(Entry::gpubuf_slots_options_init, (), || {
+        init(options, struct_size, |options| {
+            let defaults = SlotsOptions::default();
+            options.depth = defaults.depth;
+            options.read_back_depth = defaults.read_back_depth;
+            options.read_back_bytes = defaults.read_back_bytes;
+            options.gap_bytes = defaults.gap_bytes;
+        });
+    });
+}
+
+/// A new set without slots: add them, then freeze it.
+///
+/// Ownership: the caller's, until gpubuf_slots_destroy.
+/// Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_create(
+    device: *mut gpubuf_device,
+    options: *const gpubuf_slots_options,
+    out_slots: *mut *mut gpubuf_slots,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_create, |c| {
+        let device = c.get(device, "device")?;
+        let options = self::options(options, "options")?;
+        let out = c.out(out_slots, "out_slots")?;
+        reserved(options.reserved, "options.reserved")?;
+        let ring = SlotsOptions {
+            depth: options.depth,
+            read_back_depth: options.read_back_depth,
+            read_back_bytes: options.read_back_bytes,
+            gap_bytes: options.gap_bytes,
+        };
+        c.give(out, Slots::create(device, ring, label(options.label, "options.label")?)?)
+    })
+}
+
+/// Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
+///
+/// The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven.
+/// NULL is GPUBUF_OK. Never waits.
+/// Errors: GPUBUF_STALE_HANDLE (destroyed before).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_destroy(slots: *mut gpubuf_slots) -> gpubuf_status {
+    call(Entry::gpubuf_slots_destroy, |c| {
+        if let Some(slots) = c.end(slots, "slots")? {
+            slots.destroy();
+        }
+        Ok(())
+    })
+}
+
+/// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slot_options_init(options: *mut gpubuf_slot_options, struct_size: u32) {
+    plain(Entry::gpubuf_slot_options_init, (), || init(options, struct_size, |_| ()));
+}
+
+/// Adds a slot; `out_slot` gets its number, from 0 in the order of adding.
+///
+/// Errors: GPUBUF_FROZEN (after freeze), GPUBUF_EXISTS (the name), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW,
+/// GPUBUF_VERSION_MISMATCH.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_add(
+    slots: *mut gpubuf_slots,
+    options: *const gpubuf_slot_options,
+    out_slot: *mut u32,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_add, |c| {
+        let slots = c.get(slots, "slots")?;
+        let options = self::options(options, "options")?;
+        let out = c.out(out_slot, "out_slot")?;
+        reserved(options.reserved, "options.reserved")?;
+        let dtype = Dtype::from_code(options.dtype)?;
+        let pad = options.pad_value.cast::<u8>();
+        // SAFETY: the caller's promise: one element.
+        let pad = (!pad.is_null()).then(|| unsafe { std::slice::from_raw_parts(pad, dtype.size()) });
+        out.set(slots.add(&SlotOptions {
+            name: text(options.name, "options.name")?,
+            dtype,
+            shape: shape(options.rank, &options.shape)?,
+            kind: SlotKind::from_code(options.kind)?,
+            own_copy: flag(options.own_copy, "options.own_copy")?,
+            pad,
+        })?);
+        Ok(())
+    })
+}
+
+/// Fixes the layout and allocates everything: addresses never change from here on, and steps allocate nothing.
+///
+/// Where it fails nothing is frozen, and it may be called again.
+/// Errors: GPUBUF_FROZEN (frozen already), GPUBUF_INVALID_ARGUMENT (no slots), GPUBUF_OVERFLOW, GPUBUF_OUT_OF_HOST_MEMORY,
+/// GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_freeze(slots: *mut gpubuf_slots) -> gpubuf_status {
+    call(Entry::gpubuf_slots_freeze, |c| c.get(slots, "slots")?.freeze())
+}
+
+/// The number of the slot of that name.
+///
+/// Errors: GPUBUF_NOT_FOUND.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_find(
+    slots: *const gpubuf_slots,
+    name: *const c_char,
+    out_slot: *mut u32,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_find, |c| {
+        let slots = c.get(slots, "slots")?;
+        let name = text(name, "name")?;
+        let out = c.out(out_slot, "out_slot")?;
+        out.set(slots.find(name)?);
+        Ok(())
+    })
+}
+
+/// What a slot is, and where it lies. Set struct_size first; no more than that is written, and struct_size then says how much.
+///
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_slot_info(
+    slots: *const gpubuf_slots,
+    slot: u32,
+    inout_info: *mut gpubuf_slot_info,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_slot_info, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = figures(inout_info, "inout_info")?;
+        let info = slots.slot_info(slot)?;
+        out.set(gpubuf_slot_info {
+            struct_size: 0,
+            dtype: info.dtype as u32,
+            kind: info.kind as u32,
+            own_copy: info.own_copy as u32,
+            rows: info.rows,
+            row_bytes: info.row_bytes,
+            bytes: info.bytes,
+            offset: info.offset,
+            device_address: info.device_address,
+        });
+        Ok(())
+    })
+}
+
+/// Begins a step in an entry that no copy reads any more; waits for the oldest copy up to the deadline.
+///
+/// Ownership: the step's handle is the caller's until the step is aborted, retired or destroyed.
+/// Threads: any; one at a time uses a step. Allocates nothing.
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (every entry is being filled, or the try form would have to wait),
+/// GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_begin(
+    slots: *mut gpubuf_slots,
+    timeout_ns: u64,
+    out_step: *mut *mut gpubuf_step,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_begin, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_step, "out_step")?;
+        let step = slots.begin(slots.device().timeout(timeout_ns))?;
+        let handle = c.insert::<gpubuf_step>(step.clone()).inspect_err(|_| drop(step.abort()))?;
+        // What the retire gives back, so that the handle ends with the step.
+        step.set_attachment(handle.addr() as u64)?;
+        out.set(handle);
+        Ok(())
+    })
+}
+
+/// Ends the committed step: all work that reads it is queued. Only then may the next step be committed.
+///
+/// Stream order: the streams named (up to 8, the declared consumers and the commit stream included) are those that read it.
+/// One fence is recorded on each but the commit stream; the next commit is ordered behind them on the device. The step's
+/// handle ends with it.
+/// Errors: GPUBUF_NOT_BEGUN (another ticket, or twice), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY,
+/// GPUBUF_INVALID_ARGUMENT (too many streams), GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_retire(
+    slots: *mut gpubuf_slots,
+    ticket: u64,
+    streams: *const *mut gpubuf_stream,
+    stream_count: usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_retire, |c| {
+        let slots = c.get(slots, "slots")?;
+        let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
+        let step = slots.retire(ticket, &streams)?;
+        c.forget(std::ptr::without_provenance::<gpubuf_step>(step as usize));
+        Ok(())
+    })
+}
+
+/// Queues a copy of a slot's rows, as they are on the stream now, to a read-back entry, between commit and retire of `ticket`.
+///
+/// `out_read_back` gets the number for gpubuf_slots_begin_read and gpubuf_slots_end_read. Never waits.
+/// Stream order: behind everything queued on the stream and, on the device, behind the step's copy.
+/// Errors: GPUBUF_NOT_BEGUN (retired, or another ticket), GPUBUF_BUSY (every read-back entry is in use),
+/// GPUBUF_INVALID_ARGUMENT (no such rows, or more than read_back_bytes), GPUBUF_NOT_FOUND, GPUBUF_UNSUPPORTED
+/// (read_back_depth 0), GPUBUF_COPY_FAILED (the step's copy, told once), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING,
+/// GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_read_back(
+    slots: *mut gpubuf_slots,
+    ticket: u64,
+    slot: u32,
+    first_row: u64,
+    row_count: u64,
+    stream: *mut gpubuf_stream,
+    out_read_back: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_read_back, |c| {
+        let slots = c.get(slots, "slots")?;
+        let stream = c.get(stream, "stream")?;
+        let out = c.out(out_read_back, "out_read_back")?;
+        out.set(slots.read_back(ticket, slot, first_row, row_count, stream)?);
+        Ok(())
+    })
+}
+
+/// As gpubuf_slots_read_back, of elements of a buffer's device side (or of its uva host side): a step's results.
+///
+/// Stream order: also behind the library's copies and declared work that write the buffer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_read_back_buffer(
+    slots: *mut gpubuf_slots,
+    ticket: u64,
+    buffer: *mut gpubuf_buffer,
+    first: u64,
+    count: u64,
+    stream: *mut gpubuf_stream,
+    out_read_back: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_read_back_buffer, |c| {
+        let slots = c.get(slots, "slots")?;
+        let buffer = c.get(buffer, "buffer")?;
+        let stream = c.get(stream, "stream")?;
+        let out = c.out(out_read_back, "out_read_back")?;
+        let range = buffer.elements(first, count)?;
+        out.set(slots.read_back_block(ticket, &mut *buffer.lock()?, range, stream)?);
+        Ok(())
+    })
+}
+
+/// The bytes of a read-back, once they have landed: valid until gpubuf_slots_end_read.
+///
+/// Errors: GPUBUF_BUSY (try form), GPUBUF_TIMEOUT: call it again; GPUBUF_COPY_FAILED: end it; GPUBUF_NOT_BEGUN (ended, or
+/// never begun), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_begin_read(
+    slots: *mut gpubuf_slots,
+    read_back: u64,
+    timeout_ns: u64,
+    out_data: *mut *const c_void,
+    out_bytes: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_begin_read, |c| {
+        let slots = c.get(slots, "slots")?;
+        let (data, bytes) = (c.out(out_data, "out_data")?, c.out(out_bytes, "out_bytes")?);
+        let got = slots.begin_read(read_back, slots.device().timeout(timeout_ns))?;
+        data.set(got.0.cast());
+        bytes.set(got.1);
+        Ok(())
+    })
+}
+
+/// Ends a read-back, read or not: its entry is free again.
+///
+/// Errors: GPUBUF_NOT_BEGUN (ended, or never begun), GPUBUF_BUSY (another thread is inside).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_end_read(slots: *mut gpubuf_slots, read_back: u64) -> gpubuf_status {
+    call(Entry::gpubuf_slots_end_read, |c| c.get(slots, "slots")?.end_read(read_back))
+}
+
+/// The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_stats_get(
+    slots: *const gpubuf_slots,
+    inout_stats: *mut gpubuf_slots_stats,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_stats_get, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = figures(inout_stats, "inout_stats")?;
+        let stats = slots.stats();
+        out.set(gpubuf_slots_stats {
+            struct_size: 0,
+            depth: stats.depth,
+            arena_bytes: stats.arena_bytes,
+            device_bytes: stats.device_bytes,
+            steps_begun: stats.steps_begun,
+            steps_committed: stats.steps_committed,
+            steps_aborted: stats.steps_aborted,
+            steps_retired: stats.steps_retired,
+            copies: stats.copies,
+            used_bytes: stats.used_bytes,
+            copied_bytes: stats.copied_bytes,
+            island_copies: stats.island_copies,
+            fences_recorded: stats.fences_recorded,
+            device_waits: stats.device_waits,
+            host_waits: stats.host_waits,
+            host_wait_ns: stats.host_wait_ns,
+            timeouts: stats.timeouts,
+            refusals: stats.refusals,
+            torn_commits: stats.torn_commits,
+            read_backs: stats.read_backs,
+            free_entries: stats.free_entries,
+            quarantined_entries: stats.quarantined_entries,
+        });
+        Ok(())
+    })
+}
+
+/// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_decode_options_init(options: *mut gpubuf_decode_options, struct_size: u32) {
+    plain(Entry::gpubuf_decode_options_init, (), || {
+        init(options, struct_size, |options| {
+            let defaults = DecodeOptions::default();
+            options.depth = defaults.slots.depth;
+            options.read_back_depth = defaults.slots.read_back_depth;
+            options.read_back_bytes = defaults.slots.read_back_bytes;
+            options.gap_bytes = defaults.slots.gap_bytes;
+            options.max_batch = defaults.max_batch;
+            options.max_tokens = defaults.max_tokens;
+            options.max_seq_len = defaults.max_seq_len;
+            options.block_size = defaults.block_size;
+        });
+    });
+}
+
+/// The slots of a decode loop, not frozen yet: more may be added.
+///
+/// Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), one for each token; query_start_loc i32, one
+/// more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
+/// seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
+///
+/// Ownership, errors: as gpubuf_slots_create.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_create_decode(
+    device: *mut gpubuf_device,
+    options: *const gpubuf_decode_options,
+    out_slots: *mut *mut gpubuf_slots,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_create_decode, |c| {
+        let device = c.get(device, "device")?;
+        let options = self::options(options, "options")?;
+        let out = c.out(out_slots, "out_slots")?;
+        reserved(options.reserved, "options.reserved")?;
+        let decode = DecodeOptions {
+            slots: SlotsOptions {
+                depth: options.depth,
+                read_back_depth: options.read_back_depth,
+                read_back_bytes: options.read_back_bytes,
+                gap_bytes: options.gap_bytes,
+            },
+            max_batch: options.max_batch,
+            max_tokens: options.max_tokens,
+            max_seq_len: options.max_seq_len,
+            block_size: options.block_size,
+        };
+        c.give(out, decode_defaults(device, &decode, label(options.label, "options.label")?)?)
+    })
+}

@@ -1,0 +1,242 @@
+//! Numbers and types of the C API.
+
+use std::ffi::{c_char, c_void};
+
+/// What every call that can fail answers: GPUBUF_OK, or why it did nothing. Callers must expect statuses they do not know.
+pub type gpubuf_status = i32;
+
+/// Success.
+pub const GPUBUF_OK: i32 = 0;
+/// An argument is NULL, out of range, or not one of the known numbers.
+pub const GPUBUF_INVALID_ARGUMENT: i32 = 100;
+/// A size or count does not fit.
+pub const GPUBUF_OVERFLOW: i32 = 101;
+/// The handle was destroyed or released, or never was one.
+pub const GPUBUF_STALE_HANDLE: i32 = 102;
+/// The handle is of another type.
+pub const GPUBUF_WRONG_KIND: i32 = 103;
+/// Objects of two devices were mixed.
+pub const GPUBUF_WRONG_DEVICE: i32 = 104;
+/// Header and library, or a struct's size and the library, do not agree.
+pub const GPUBUF_VERSION_MISMATCH: i32 = 105;
+/// No object of that name or number.
+pub const GPUBUF_NOT_FOUND: i32 = 106;
+/// The name, or the foreign memory, is taken.
+pub const GPUBUF_EXISTS: i32 = 107;
+/// Not after freeze; or, where the message says so, not before it.
+pub const GPUBUF_FROZEN: i32 = 108;
+/// An address was given to work the library cannot see, and no fence was declared since.
+pub const GPUBUF_UNFENCED: i32 = 200;
+/// The previous committed step was not retired.
+pub const GPUBUF_NOT_RETIRED: i32 = 201;
+/// An end without a begin, twice, or with an old token or ticket.
+pub const GPUBUF_NOT_BEGUN: i32 = 202;
+/// The block is not held by this caller, or the memory is the caller's again.
+pub const GPUBUF_NOT_HELD: i32 = 203;
+/// A required slot, or a part of it, was not written in this step.
+pub const GPUBUF_SLOT_UNWRITTEN: i32 = 204;
+/// A graph holds the address.
+pub const GPUBUF_GRAPH_HELD: i32 = 205;
+/// Every usable block or entry is quarantined, or the table of handles is full.
+pub const GPUBUF_EXHAUSTED: i32 = 206;
+/// Not now: a guard is open, another thread is inside, or the try form would have had to wait.
+pub const GPUBUF_BUSY: i32 = 300;
+/// The deadline passed; nothing changed but the caller's wait.
+pub const GPUBUF_TIMEOUT: i32 = 301;
+/// The wait could only end by an action of this same thread.
+pub const GPUBUF_WOULD_DEADLOCK: i32 = 302;
+/// Both sides of a range are newer than the other.
+pub const GPUBUF_CONFLICT: i32 = 303;
+/// Over the byte budget.
+pub const GPUBUF_BUDGET: i32 = 400;
+/// No host memory.
+pub const GPUBUF_OUT_OF_HOST_MEMORY: i32 = 401;
+/// No device memory.
+pub const GPUBUF_OUT_OF_DEVICE_MEMORY: i32 = 402;
+/// This backend, device or object cannot do it.
+pub const GPUBUF_UNSUPPORTED: i32 = 500;
+/// Not while the stream captures.
+pub const GPUBUF_CAPTURING: i32 = 501;
+/// No usable driver.
+pub const GPUBUF_DRIVER_MISSING: i32 = 502;
+/// The device is lost.
+pub const GPUBUF_DEVICE_LOST: i32 = 503;
+/// A copy failed when it ran: its target holds no promised bytes.
+pub const GPUBUF_COPY_FAILED: i32 = 504;
+/// Completion could not be proven: the memory is never touched again.
+pub const GPUBUF_QUARANTINED: i32 = 505;
+/// The library was shut down, the process exits, or the object was destroyed while the call waited.
+pub const GPUBUF_SHUT_DOWN: i32 = 900;
+/// A child after fork: inherited objects are void.
+pub const GPUBUF_FORKED: i32 = 901;
+/// A fault of the library left the object half-done: destroy it.
+pub const GPUBUF_BROKEN: i32 = 902;
+/// A fault of the library.
+pub const GPUBUF_INTERNAL: i32 = 903;
+
+/// `timeout_ns`: do not wait.
+pub const GPUBUF_TIMEOUT_TRY: u64 = 0;
+/// `timeout_ns`: the device's default, 10 s unless it was opened with another.
+pub const GPUBUF_TIMEOUT_DEFAULT: u64 = 9223372036854775806;
+/// `timeout_ns`: no deadline. Every larger value means the same.
+pub const GPUBUF_TIMEOUT_INFINITE: u64 = 9223372036854775807;
+/// `count`: everything from `first` on.
+pub const GPUBUF_ALL: u64 = 9223372036854775807;
+
+/// The backend that `GPUBUF_BACKEND` names in the environment (auto, cuda, host), else the best there is.
+pub const GPUBUF_BACKEND_AUTO: u32 = 0;
+/// The NVIDIA driver, loaded at run time.
+pub const GPUBUF_BACKEND_CUDA: u32 = 1;
+/// The emulated device: truly asynchronous, on the CPU.
+pub const GPUBUF_BACKEND_HOST: u32 = 2;
+
+/// This side does not exist.
+pub const GPUBUF_PLACEMENT_NONE: u32 = 0;
+/// Ordinary host memory.
+pub const GPUBUF_PLACEMENT_PAGEABLE: u32 = 1;
+/// Page-locked host memory: copies are asynchronous, and read it when they run.
+pub const GPUBUF_PLACEMENT_PINNED: u32 = 2;
+/// Page-locked host memory that kernels use in place, by a device-visible address.
+pub const GPUBUF_PLACEMENT_UVA: u32 = 3;
+/// Device memory.
+pub const GPUBUF_PLACEMENT_DEVICE: u32 = 4;
+/// Memory that migrates by itself: not supported yet.
+pub const GPUBUF_PLACEMENT_MANAGED: u32 = 5;
+
+/// Truth values of 1 byte.
+pub const GPUBUF_DTYPE_BOOL: u32 = 1;
+/// Signed, 8 bits.
+pub const GPUBUF_DTYPE_I8: u32 = 2;
+/// Signed, 16 bits.
+pub const GPUBUF_DTYPE_I16: u32 = 3;
+/// Signed, 32 bits.
+pub const GPUBUF_DTYPE_I32: u32 = 4;
+/// Signed, 64 bits.
+pub const GPUBUF_DTYPE_I64: u32 = 5;
+/// Unsigned, 8 bits.
+pub const GPUBUF_DTYPE_U8: u32 = 6;
+/// Unsigned, 16 bits.
+pub const GPUBUF_DTYPE_U16: u32 = 7;
+/// Unsigned, 32 bits.
+pub const GPUBUF_DTYPE_U32: u32 = 8;
+/// Unsigned, 64 bits.
+pub const GPUBUF_DTYPE_U64: u32 = 9;
+/// IEEE half.
+pub const GPUBUF_DTYPE_F16: u32 = 10;
+/// bfloat16.
+pub const GPUBUF_DTYPE_BF16: u32 = 11;
+/// IEEE single.
+pub const GPUBUF_DTYPE_F32: u32 = 12;
+/// IEEE double.
+pub const GPUBUF_DTYPE_F64: u32 = 13;
+/// 8-bit float, 4 bits of exponent.
+pub const GPUBUF_DTYPE_F8_E4M3: u32 = 14;
+/// 8-bit float, 5 bits of exponent.
+pub const GPUBUF_DTYPE_F8_E5M2: u32 = 15;
+
+/// The CPU's side.
+pub const GPUBUF_SIDE_HOST: u32 = 1;
+/// The device's side.
+pub const GPUBUF_SIDE_DEVICE: u32 = 2;
+/// Both sides.
+pub const GPUBUF_SIDE_BOTH: u32 = 3;
+
+/// The work only read.
+pub const GPUBUF_ACCESS_READ: u32 = 1;
+/// The work wrote; it may have read, too.
+pub const GPUBUF_ACCESS_WRITE: u32 = 2;
+
+/// The most dimensions of a shape.
+pub const GPUBUF_MAX_RANK: u32 = 8;
+
+/// For whoever looks for a fault.
+pub const GPUBUF_LOG_DEBUG: i32 = 0;
+/// Good to know.
+pub const GPUBUF_LOG_INFO: i32 = 1;
+/// Something was lost, late, or done twice.
+pub const GPUBUF_LOG_WARN: i32 = 2;
+/// The library or the device failed.
+pub const GPUBUF_LOG_ERROR: i32 = 3;
+
+/// A device: memory, streams and events come from it.
+pub struct gpubuf_device {
+    _private: [u8; 0],
+}
+/// A stream: work queued on it runs in order, behind the caller's back.
+pub struct gpubuf_stream {
+    _private: [u8; 0],
+}
+/// A mark in a stream.
+pub struct gpubuf_event {
+    _private: [u8; 0],
+}
+/// A host side and a device side of one shape.
+pub struct gpubuf_buffer {
+    _private: [u8; 0],
+}
+/// Equal blocks of page-locked memory.
+pub struct gpubuf_pool {
+    _private: [u8; 0],
+}
+/// The right to use one block of a pool, from acquire to release.
+pub struct gpubuf_block {
+    _private: [u8; 0],
+}
+
+/// A set of input slots: what a step of an inference loop sends to the device.
+pub struct gpubuf_slots {
+    _private: [u8; 0],
+}
+/// One step, from begin to abort, retire or destroy.
+pub struct gpubuf_step {
+    _private: [u8; 0],
+}
+
+/// Takes the library's messages (GPUBUF_LOG_DEBUG to GPUBUF_LOG_ERROR): called on any thread, on several at a time, under no
+/// lock of the library. It may call the library, and must not throw. `message` is valid during the call.
+pub type gpubuf_log_fn = Option<unsafe extern "C" fn(level: i32, message: *const c_char, user_data: *mut c_void)>;
+
+/// Told once when nothing uses borrowed memory any more: called on any thread, under no lock of the library. It may call the
+/// library, and must not throw.
+pub type gpubuf_release_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::BackendKind;
+    use crate::config::log::Level;
+    use crate::config::{self, Placement};
+    use crate::dtype::{Dtype, MAX_RANK};
+    use crate::error::Status;
+
+    /// Looks a constant up in this file's text.
+    fn constant(name: &str) -> u64 {
+        let text = include_str!("types.rs");
+        let start = text.find(&format!("pub const {name}: ")).unwrap_or_else(|| panic!("{name} is missing"));
+        let value = text[start..].split(['=', ';']).nth(1).unwrap_or_default();
+        value.trim().parse().unwrap_or_else(|_| panic!("{name} is {value}"))
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_layers_below() {
+        for status in Status::ALL {
+            assert_eq!(constant(status.name().to_str().unwrap_or_default()), *status as u64);
+        }
+        for dtype in Dtype::ALL {
+            assert_eq!(constant(&format!("GPUBUF_DTYPE_{}", dtype.name().to_uppercase())), dtype as u64);
+        }
+        for code in 0..6 {
+            let placement = Placement::from_code(code).unwrap_or(Placement::None);
+            assert_eq!(constant(&format!("GPUBUF_PLACEMENT_{}", placement.name().to_uppercase())), code as u64);
+        }
+        assert_eq!(GPUBUF_TIMEOUT_TRY, config::TIMEOUT_TRY);
+        assert_eq!(GPUBUF_TIMEOUT_DEFAULT, config::TIMEOUT_DEFAULT);
+        assert_eq!(GPUBUF_TIMEOUT_INFINITE, config::TIMEOUT_INFINITE);
+        assert_eq!(GPUBUF_ALL, config::ALL);
+        assert_eq!(GPUBUF_MAX_RANK as usize, MAX_RANK);
+        assert_eq!(GPUBUF_BACKEND_CUDA, BackendKind::Cuda as u32);
+        assert_eq!(GPUBUF_BACKEND_HOST, BackendKind::Host as u32);
+        let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error].map(|level| level as i32);
+        assert_eq!(levels, [GPUBUF_LOG_DEBUG, GPUBUF_LOG_INFO, GPUBUF_LOG_WARN, GPUBUF_LOG_ERROR]);
+    }
+}
