@@ -27,7 +27,9 @@ GpubufRunner::GpubufRunner(const ReplayOptions& options, const Shapes& shapes)
   decode.read_back_depth = static_cast<std::uint32_t>(tokens_.size());
   decode.read_back_bytes = shapes.max_batch * sizeof(std::int32_t);
   slots_ = gpubuf::slots::create_decode(device_, decode);
+  slots_.freeze();
 
+  // Slots by name, with their type checked once. Slots made with add() come with it.
   input_ids_ = slots_.find<std::int32_t>("input_ids");
   positions_ = slots_.find<std::int64_t>("positions");
   query_start_loc_ = slots_.find<std::int32_t>("query_start_loc");
@@ -38,7 +40,6 @@ GpubufRunner::GpubufRunner(const ReplayOptions& options, const Shapes& shapes)
   top_p_ = slots_.find<float>("top_p");
   seeds_ = slots_.find<std::int64_t>("seeds");
   block_table_ = slots_.find<std::int32_t>("block_table");
-  slots_.freeze();
 
   // From here on the device addresses never change: this is where a runtime captures its graphs with them.
   addresses_.inputs = {slots_.device_address(input_ids_),       slots_.device_address(positions_),
@@ -79,8 +80,8 @@ void GpubufRunner::submit(const StepData& data, Launcher& kernels) {
     step.write(block_table_, {data.block_table.data() + rows.first * columns, rows.count * columns}, rows.first);
   }
 
-  // One copy for all of that, and one more for the block table if rows of it changed. On the device the copy waits for
-  // the kernels of the step before, and compute_ waits for the copy.
+  // One copy for all of that, and one more for the block table if rows of it changed, or a few where those rows lie far
+  // apart. On the device the copies wait for the kernels of the step before, and compute_ waits for the copies.
   step.commit(copy_stream(), compute_);
 
   kernels.launch(compute_, addresses_);
