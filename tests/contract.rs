@@ -9,6 +9,8 @@ mod buffer;
 mod kit;
 #[path = "contract/pool.rs"]
 mod pool;
+#[path = "contract/slots.rs"]
+mod slots;
 
 use gpubuf::config::checks::Check;
 use kit::Case;
@@ -17,7 +19,7 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, pool::CASES].concat()
+    [buffer::CASES, pool::CASES, slots::CASES].concat()
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod buffers;
 mod kit;
 #[path = "stress/pools.rs"]
 mod pools;
+#[path = "stress/slots.rs"]
+mod slots;
 
 use kit::{Random, Rig, seed, steps};
 
@@ -37,4 +39,9 @@ fn buffers_never_show_wrong_bytes() {
 #[test]
 fn pools_never_show_wrong_bytes() {
     on_two_devices("pools", pools::run);
+}
+
+#[test]
+fn slots_never_show_wrong_bytes() {
+    on_two_devices("slots", slots::run);
 }

@@ -69,10 +69,12 @@ impl Slots {
             (step, device)
         };
         let Some(side) = &mut device.side else { return Err(self.destroyed()) };
-        let (users, mark) = self.users(&step, streams)?;
+        let users = self.users(&step, streams)?;
         let recorded = side.expect_declaration(users.all());
         if self.device.backend().is_lost() {
-            // Nothing can be fenced any more, nor will anything run.
+            // Nothing can be fenced any more. Whoever frees the memory finds that out again, and keeps it.
+            users.all().iter().for_each(|timeline| side.mark(timeline, false));
+            side.mark(&step.timeline, false);
             frozen.book.lock().unretired = None;
             self.device.expect_usable().map_err(|e| self.refused(e))?;
         }
@@ -92,9 +94,9 @@ impl Slots {
                 }
             }
         }
-        if mark {
-            side.mark(&step.timeline, false);
-        }
+        // Whatever is queued on the commit stream is covered too, named or not: it costs nothing while steps are committed
+        // there, and one fence when the next one is committed elsewhere.
+        side.mark(&step.timeline, false);
         for timeline in unfenced.into_iter().flatten() {
             device.leave_unfenced(timeline);
         }
@@ -106,18 +108,17 @@ impl Slots {
         Ok(step.attachment)
     }
 
-    /// The streams to fence, and whether work is queued on the commit stream as well: that one is fenced when the next
-    /// step is committed elsewhere, and needs no fence otherwise.
-    fn users(&self, step: &Unretired, streams: &[Arc<Timeline>]) -> Result<(Streams, bool)> {
+    /// The streams to fence now: the commit stream is not one of them.
+    fn users(&self, step: &Unretired, streams: &[Arc<Timeline>]) -> Result<Streams> {
         let mut users = Streams { places: std::array::from_fn(|_| step.timeline.clone()), count: 0 };
         let declared = || step.consumers.iter().flatten();
         let on_declared = on(Check::RetireAllConsumers) || streams.is_empty();
-        let mut mark = false;
         for timeline in streams.iter().chain(declared().filter(|_| on_declared)) {
             timeline.expect_device(&self.device).map_err(|e| self.refused(e))?;
             if same_stream(timeline, &step.timeline) {
-                mark = true;
-            } else if !users.all().iter().any(|known| same_stream(known, timeline)) {
+                continue;
+            }
+            if !users.all().iter().any(|known| same_stream(known, timeline)) {
                 // One place is the commit stream's.
                 if users.count == STREAMS_PER_CALL - 1 {
                     return Err(self.refuse(
@@ -132,9 +133,6 @@ impl Slots {
                 users.count += 1;
             }
         }
-        // A declared consumer elsewhere waited for the copy, so its fence stands behind the commit stream as well. Without
-        // one the commit stream answers for itself.
-        mark |= !declared().any(|consumer| !same_stream(consumer, &step.timeline));
-        Ok((users, mark))
+        Ok(users)
     }
 }

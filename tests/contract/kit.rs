@@ -75,10 +75,16 @@ pub struct Held {
 
 impl Held {
     pub fn new(device: &Arc<Device>) -> Held {
-        let held = Held { timeline: stream(device), shut: true };
-        let stream = emulated(&held.timeline).clone();
-        std::thread::spawn(move || stream.hold()).join().expect("holding a stream");
+        let mut held = Held { timeline: stream(device), shut: false };
+        held.shut_again();
         held
+    }
+
+    /// Shuts it again.
+    pub fn shut_again(&mut self) {
+        let stream = emulated(&self.timeline).clone();
+        std::thread::spawn(move || stream.hold()).join().expect("holding a stream");
+        self.shut = true;
     }
 
     /// Lets it run, and waits until it has.
