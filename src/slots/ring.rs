@@ -289,5 +289,6 @@ impl Slots {
                 side.quarantine(Status::DeviceLost);
             }
         }
+        self.bury_if_void(frozen);
     }
 }

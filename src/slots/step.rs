@@ -67,9 +67,11 @@ impl Step {
     pub unsafe fn write(&self, slot: u32, first: u64, count: u64, rows: *const u8) -> Result<()> {
         self.fill(|frozen, body| {
             let (range, target, bytes) = self.target(frozen, body, slot, first, count, "writing")?;
-            // SAFETY: the caller's promise for the source. The target's rows are inside the entry, whose memory no copy
-            // reads since begin, whose lock this thread holds, and no open span covers them.
-            unsafe { ops::copy(target, rows, bytes) };
+            if bytes > 0 {
+                // SAFETY: the caller's promise for the source. The target's rows are inside the entry, whose memory no
+                // copy reads since begin, whose lock this thread holds, and no open span covers them.
+                unsafe { ops::copy(target, rows, bytes) };
+            }
             body.written[slot as usize].add(range);
             Ok(())
         })
@@ -137,9 +139,9 @@ impl Step {
     }
 
     /// Ends the step whatever its state: aborts it while it is filled; retires it on its declared consumers when it is
-    /// committed and not retired. Never waits.
+    /// committed and not retired; nothing when it is over, or its slots were destroyed. Never waits.
     pub fn close(&self) -> Result<()> {
-        let frozen = self.slots.frozen()?;
+        let Ok(frozen) = self.slots.frozen() else { return Ok(()) };
         if frozen.entries[self.entry()].filling.load(Ordering::Acquire) == self.serial {
             return self.abort();
         }
