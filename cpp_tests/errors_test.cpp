@@ -285,6 +285,8 @@ TEST_F(Wrong, InputsMustBeThere) {
 #define NEEDS_INPUT(...) EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, __VA_ARGS__)
   NEEDS_INPUT(gpubuf_buffer_create(device.capi(), nullptr, &out_buffer));
   NEEDS_INPUT(gpubuf_pool_create(device.capi(), nullptr, &out_pool));
+  NEEDS_INPUT(gpubuf_slots_create(device.capi(), nullptr, &out_slots));
+  NEEDS_INPUT(gpubuf_slots_create_decode(device.capi(), nullptr, &out_slots));
   NEEDS_INPUT(gpubuf_slots_add(slots.capi(), nullptr, &slot));
   NEEDS_INPUT(gpubuf_slots_find(slots.capi(), nullptr, &slot));
   NEEDS_INPUT(gpubuf_buffer_copy_in(buffer.capi(), 0, 1, nullptr, 0));
@@ -295,9 +297,6 @@ TEST_F(Wrong, InputsMustBeThere) {
   NEEDS_INPUT(gpubuf_buffer_device_address(buffer.capi(), none, 1, &address));
   NEEDS_INPUT(gpubuf_host_stream_call(stream.capi(), nullptr, nullptr));
 #undef NEEDS_INPUT
-  // NULL options mean the defaults where everything has one.
-  EXPECT_OK(gpubuf_slots_create(device.capi(), nullptr, &out_slots));
-  EXPECT_OK(gpubuf_slots_destroy(out_slots));
 }
 
 // ---- Numbers ----------------------------------------------------------------------------------------------------
@@ -378,13 +377,20 @@ struct later_device_options {
   std::uint64_t news;
 };
 
-TEST(StructSize, OlderLayoutsThanThisOneAreRefused) {
+TEST(StructSize, MustBeSet) {
   gpubuf::device_options options;
   gpubuf_device* device = nullptr;
-  for (const std::uint32_t small : {0u, 3u, 4u}) {
-    options.struct_size = small;
-    EXPECT_STATUS(GPUBUF_VERSION_MISMATCH, gpubuf_device_open(&options, &device)) << small;
+  for (const std::uint32_t unset : {0u, 4u, UINT32_MAX}) {
+    options.struct_size = unset;
+    EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&options, &device)) << unset;
   }
+}
+
+TEST(StructSize, LayoutsOlderThanTheFirstOneAreRefused) {
+  gpubuf::device_options options;
+  gpubuf_device* device = nullptr;
+  options.struct_size -= 8;
+  EXPECT_STATUS(GPUBUF_VERSION_MISMATCH, gpubuf_device_open(&options, &device));
 }
 
 TEST(StructSize, LaterLayoutsAreFineWhileTheyAskForNothingNew) {
@@ -404,10 +410,31 @@ TEST_F(Wrong, StatsAndInfosMustSayTheirSize) {
   gpubuf_buffer_info buffer_info{};
   gpubuf_pool_stats pool_stats{};
   gpubuf_slots_stats slots_stats{};
-  EXPECT_STATUS(GPUBUF_VERSION_MISMATCH, gpubuf_device_stats_get(device.capi(), &device_stats));
-  EXPECT_STATUS(GPUBUF_VERSION_MISMATCH, gpubuf_buffer_info_get(buffer.capi(), &buffer_info));
-  EXPECT_STATUS(GPUBUF_VERSION_MISMATCH, gpubuf_pool_stats_get(pool.capi(), &pool_stats));
-  EXPECT_STATUS(GPUBUF_VERSION_MISMATCH, gpubuf_slots_stats_get(slots.capi(), &slots_stats));
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_device_stats_get(device.capi(), &device_stats));
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_buffer_info_get(buffer.capi(), &buffer_info));
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_pool_stats_get(pool.capi(), &pool_stats));
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_slots_stats_get(slots.capi(), &slots_stats));
+}
+
+TEST_F(Wrong, AndAreWrittenNoFurther) {
+  gpubuf_buffer_info info;
+  std::memset(&info, 0x5a, sizeof info);
+  info.struct_size = offsetof(gpubuf_buffer_info, rank);
+  ASSERT_OK(gpubuf_buffer_info_get(buffer.capi(), &info));
+  EXPECT_EQ(static_cast<std::uint32_t>(GPUBUF_DTYPE_F32), info.dtype);
+  EXPECT_EQ(0x5a5a5a5au, info.rank);
+
+  // A later version's struct: what this library does not know stays as it is.
+  struct {
+    gpubuf_buffer_info known;
+    std::uint64_t news;
+  } later{};
+  later.known.struct_size = sizeof later;
+  later.news = 7;
+  ASSERT_OK(gpubuf_buffer_info_get(buffer.capi(), &later.known));
+  EXPECT_EQ(16u, later.known.count);
+  EXPECT_EQ(7u, later.news);
+  EXPECT_EQ(sizeof(gpubuf_buffer_info), later.known.struct_size) << "as much as was written";
 }
 
 // ---- Labels -----------------------------------------------------------------------------------------------------
@@ -417,7 +444,8 @@ TEST_F(Wrong, MessagesNameTheObject) {
   EXPECT_NE(std::string::npos, gpubuf::describe(buffer).find("logits")) << gpubuf::describe(buffer);
   EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, buffer.to_device<no_throw>(stream, 17, 1));
   EXPECT_NE(std::string::npos, gpubuf::last_error_message().find("logits")) << gpubuf::last_error_message();
-  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_set_label(buffer.capi(), nullptr));
+  EXPECT_OK(gpubuf_set_label(buffer.capi(), nullptr));
+  EXPECT_EQ(std::string::npos, gpubuf::describe(buffer).find("logits")) << "no label any more";
 }
 
 TEST_F(Wrong, DescribeFillsWhatTheCallerHas) {

@@ -33,15 +33,16 @@ TEST_F(Slots, AreAddedByNameAndFrozen) {
   EXPECT_EQ(100u, ids.rows);
   EXPECT_EQ(1u, ids.row_elements);
   EXPECT_EQ(7u, table.row_elements);
+  EXPECT_STATUS(status::exists, slots.add<std::int32_t, no_throw>("table", {1}));
+  EXPECT_STATUS(status::frozen, slots.begin<no_throw>()) << "not before freeze";
+  EXPECT_STATUS(status::frozen, slots.device_address<no_throw>(table)) << "not final";
+  slots.freeze();
+  EXPECT_STATUS(status::frozen, slots.add<std::int32_t, no_throw>("late", {1}));
   EXPECT_EQ(table.index, slots.find("table").index);
   EXPECT_EQ(7u, slots.find<std::int32_t>("table").row_elements);
   EXPECT_EQ(28u, slots.find("table").row_elements) << "as bytes";
   EXPECT_STATUS(status::invalid_argument, slots.find<float, no_throw>("table")) << "of another type";
   EXPECT_STATUS(status::not_found, slots.find<std::int32_t, no_throw>("nobody"));
-  EXPECT_STATUS(status::exists, slots.add<std::int32_t, no_throw>("table", {1}));
-  EXPECT_STATUS(status::frozen, slots.begin<no_throw>()) << "not before freeze";
-  slots.freeze();
-  EXPECT_STATUS(status::frozen, slots.add<std::int32_t, no_throw>("late", {1}));
   EXPECT_OK(slots.begin<no_throw>());
 }
 

@@ -1315,19 +1315,25 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   /// From the options of the C API, for dtypes without a C++ type.
   template <class T = std::byte, class Form = throwing>
   outcome<Form, slot<T>> add_raw(const gpubuf_slot_options& options) noexcept(quiet<Form>) {
-    std::uint32_t index = 0;
-    const gpubuf_status code = gpubuf_slots_add(capi(), &options, &index);
-    return known<T, Form>(code, index);
+    if (!detail::matches<T>(options.dtype)) return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, slot<T>(), detail::dtype_text);
+    slot<T> made{0, options.shape[0], gpubuf_dtype_size(options.dtype) / sizeof(T)};
+    for (std::uint32_t i = 1; i < options.rank && i < GPUBUF_MAX_RANK; ++i) made.row_elements *= options.shape[i];
+    const gpubuf_status code = gpubuf_slots_add(capi(), &options, &made.index);
+    return detail::give<Form>(code, std::move(made));
   }
   /// No more slots from here on; addresses are final, and steps may begin.
   template <class Form = throwing>
   outcome<Form> freeze() noexcept(quiet<Form>) { return detail::done<Form>(gpubuf_slots_freeze(capi())); }
-  /// T must be the slot's element type (invalid_argument), or std::byte.
+  /// After freeze(). T must be the slot's element type (invalid_argument), or std::byte.
   template <class T = std::byte, class Form = throwing>
   outcome<Form, slot<T>> find(const char* name) const noexcept(quiet<Form>) {
+    auto about = detail::sized<gpubuf_slot_info>();
     std::uint32_t index = 0;
-    const gpubuf_status code = gpubuf_slots_find(capi(), name, &index);
-    return known<T, Form>(code, index);
+    gpubuf_status code = gpubuf_slots_find(capi(), name, &index);
+    if (code == GPUBUF_OK) code = gpubuf_slots_slot_info(capi(), index, &about);
+    if (code != GPUBUF_OK) return detail::give<Form>(code, slot<T>());
+    if (!detail::matches<T>(about.dtype)) return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, slot<T>(), detail::dtype_text);
+    return detail::give<Form>(GPUBUF_OK, slot<T>{index, about.rows, about.row_bytes / sizeof(T)});
   }
   template <class Form = throwing, class T>
   outcome<Form, gpubuf_slot_info> info(slot<T> of) const noexcept(quiet<Form>) {
@@ -1377,16 +1383,6 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   template <class Form = throwing>
   outcome<Form, gpubuf_slots_stats> stats() const noexcept(quiet<Form>) {
     return detail::about<Form, gpubuf_slots_stats>(gpubuf_slots_stats_get, capi());
-  }
-
- private:
-  template <class T, class Form>
-  outcome<Form, slot<T>> known(gpubuf_status code, std::uint32_t index) const noexcept(quiet<Form>) {
-    auto about = detail::sized<gpubuf_slot_info>();
-    if (code == GPUBUF_OK) code = gpubuf_slots_slot_info(capi(), index, &about);
-    if (code != GPUBUF_OK) return detail::give<Form>(code, slot<T>());
-    if (!detail::matches<T>(about.dtype)) return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, slot<T>(), detail::dtype_text);
-    return detail::give<Form>(GPUBUF_OK, slot<T>{index, about.rows, about.row_bytes / sizeof(T)});
   }
 };
 
