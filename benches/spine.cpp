@@ -141,8 +141,10 @@ unsigned char *source_like(std::vector<std::unique_ptr<unsigned char[]>> &owner,
 }
 
 void pack_a_step(gpubuf_device *device, std::size_t ahead) {
+  gpubuf_slots_options slots_options;
+  gpubuf_slots_options_init(&slots_options, sizeof slots_options);
   gpubuf_slots *slots = nullptr;
-  check(gpubuf_slots_create(device, nullptr, &slots), "slots");
+  check(gpubuf_slots_create(device, &slots_options, &slots), "slots");
   std::size_t sizes[step_arena::slots];
   for (std::size_t i = 0; i < step_arena::slots; ++i) sizes[i] = i < 8 ? 1024 : i < 12 ? 8192 : 32768;
   for (std::size_t i = 0; i < step_arena::slots; ++i) {
