@@ -531,6 +531,24 @@ TEST_F(Slots, ReadBackEntriesAreUsedUpUntilTheyEnd) {
   EXPECT_STATUS(status::not_begun, slots.read_back<no_throw>(ticket, slot, stream)) << "after retire";
 }
 
+TEST_F(Slots, ReadBacksEndReadOrNot) {
+  const auto slot = slots.add<std::int32_t>("x", {4});
+  slots.freeze();
+  auto shut = gpubuf::host::hold(stream);
+  auto step = slots.begin();
+  step.write(slot, {1, 2, 3, 4});
+  const auto ticket = step.commit(stream);
+  for (int i = 0; i < 4; ++i) EXPECT_OK(slots.read_back<no_throw>(ticket, slot, stream)) << "ended by its scope, its copy still queued";
+  auto kept = slots.read_back(ticket, slot, stream);
+  auto moved = std::move(kept);
+  EXPECT_FALSE(kept);  // NOLINT
+  step.retire();
+  shut.release();
+  EXPECT_EQ(test::ramp<std::int32_t>(4, 1), test::copy_of(moved.wait()));
+  moved.end();
+  EXPECT_STATUS(status::invalid_argument, moved.wait<no_throw>()) << "empty";
+}
+
 // ---- Failure ----------------------------------------------------------------------------------------------------
 
 TEST_F(Slots, AfterAFailedCommitTheNextStepSendsEverything) {

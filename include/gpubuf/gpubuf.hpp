@@ -717,8 +717,8 @@ class event : public detail::owner<event, gpubuf_event, gpubuf_event_destroy> {
     return detail::give<Form>(code == GPUBUF_BUSY ? GPUBUF_OK : code, code == GPUBUF_OK);
   }
   template <class Form = throwing>
-  outcome<Form> wait(timeout wait = timeout_default) const noexcept(quiet<Form>) {
-    return detail::done<Form>(gpubuf_event_wait(capi(), wait.capi()));
+  outcome<Form> wait(timeout limit = timeout_default) const noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_event_wait(capi(), limit.capi()));
   }
 };
 
@@ -1151,8 +1151,8 @@ struct slot {
   std::uint64_t row_elements = 0;  ///< Values of T in one row.
 };
 
-/// A copy of device bytes on its way to the host. Take it with wait(); end() or the destructor frees its entry. If
-/// nobody waited for it and the copy still runs, the destructor cannot free the entry: it comes back with the slots.
+/// A copy of device bytes on its way to the host. Take it with wait(); end() or the destructor frees its entry, waited
+/// for or not. Move-only; for one thread at a time.
 template <class T>
 class [[nodiscard]] readback {
  public:
@@ -1161,46 +1161,36 @@ class [[nodiscard]] readback {
   readback(readback&& other) noexcept { *this = std::move(other); }
   readback& operator=(readback&& other) noexcept {
     if (this != &other) {
-      close();
+      reset();
       of_ = std::exchange(other.of_, nullptr);
-      id_ = other.id_, elements_ = std::exchange(other.elements_, {});
+      id_ = other.id_;
     }
     return *this;
   }
-  ~readback() { close(); }
+  ~readback() { reset(); }
 
-  /// Waits for the copy; the elements are there until end().
+  /// Waits for the copy; the elements are there until end(). May be called again.
   template <class Form = throwing>
-  outcome<Form, span<const T>> wait(timeout wait = timeout_default) noexcept(quiet<Form>) {
-    if (elements_.data() != nullptr) return detail::give<Form>(GPUBUF_OK, span<const T>(elements_));
-    const gpubuf_status code = begin(wait);
-    return detail::give<Form>(code, span<const T>(elements_));
+  outcome<Form, span<const T>> wait(timeout limit = timeout_default) noexcept(quiet<Form>) {
+    const void* data = nullptr;
+    std::uint64_t bytes = 0;
+    const gpubuf_status code = gpubuf_slots_begin_read(of_, detail::number(id_), limit.capi(), &data, &bytes);
+    return detail::give<Form>(code, span<const T>(static_cast<const T*>(data), static_cast<std::size_t>(bytes / sizeof(T))));
   }
   template <class Form = throwing>
-  outcome<Form> end() noexcept(quiet<Form>) {
-    elements_ = {};
-    return detail::done<Form>(gpubuf_slots_end_read(std::exchange(of_, nullptr), detail::number(id_)));
-  }
+  outcome<Form> end() noexcept(quiet<Form>) { return detail::done<Form>(close()); }
   read_ticket capi() const noexcept { return id_; }
   explicit operator bool() const noexcept { return of_ != nullptr; }
 
  private:
-  gpubuf_status begin(timeout wait) noexcept {
-    const void* data = nullptr;
-    std::uint64_t bytes = 0;
-    const gpubuf_status code = gpubuf_slots_begin_read(of_, detail::number(id_), wait.capi(), &data, &bytes);
-    if (code == GPUBUF_OK) elements_ = {static_cast<const T*>(data), static_cast<std::size_t>(bytes / sizeof(T))};
-    return code;
+  void reset() noexcept {
+    if (of_ != nullptr) detail::ignore(close());
   }
-  void close() noexcept {
-    if (of_ == nullptr) return;
-    if (elements_.data() == nullptr) detail::ignore(begin(no_wait));
-    detail::ignore(gpubuf_slots_end_read(std::exchange(of_, nullptr), detail::number(id_)));
-    elements_ = {};
+  gpubuf_status close() noexcept {
+    return gpubuf_slots_end_read(std::exchange(of_, nullptr), detail::number(id_));
   }
   gpubuf_slots* of_ = nullptr;
   read_ticket id_{};
-  span<const T> elements_;
 };
 
 /// One step: filled, committed, and retired when the work that reads it is queued.
