@@ -339,8 +339,8 @@ TEST_F(Wrong, UnknownNumbersAreRefused) {
   gpubuf::pool_options pool_options;
   pool_options.block_bytes = 64;
   pool_options.block_count = 1;
-  for (const std::uint32_t unknown : {GPUBUF_PLACEMENT_PAGEABLE, GPUBUF_PLACEMENT_DEVICE, 99}) {
-    pool_options.placement = unknown;
+  for (const int unknown : {GPUBUF_PLACEMENT_PAGEABLE, GPUBUF_PLACEMENT_DEVICE, 99}) {
+    pool_options.placement = static_cast<std::uint32_t>(unknown);
     EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_pool_create(device.capi(), &pool_options, &out_pool)) << unknown;
   }
 

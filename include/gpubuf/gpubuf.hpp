@@ -532,7 +532,9 @@ outcome<Form> shutdown(timeout wait = timeout_default) noexcept(quiet<Form>) {
   return detail::done<Form>(gpubuf_shutdown(wait.capi()));
 }
 
-enum class log_level : std::int32_t { debug = 0, info = 1, warn = 2, error = 3 };
+enum class log_level : std::int32_t {
+  debug = GPUBUF_LOG_DEBUG, info = GPUBUF_LOG_INFO, warn = GPUBUF_LOG_WARN, error = GPUBUF_LOG_ERROR,
+};
 using log_function = std::function<void(log_level, const char* message)>;
 
 namespace detail {
@@ -1454,7 +1456,10 @@ outcome<Form> call(const stream& on, F&& f) noexcept(quiet<Form>) {
   return detail::done<Form>(code);
 }
 
-enum class operation : std::uint32_t { any = 0, copy = 1, fill = 2, delay = 3, call = 4, record = 5, wait = 6 };
+enum class operation : std::uint32_t {
+  any = GPUBUF_HOST_ANY, copy = GPUBUF_HOST_COPY, fill = GPUBUF_HOST_FILL, delay = GPUBUF_HOST_DELAY,
+  call = GPUBUF_HOST_CALL, record = GPUBUF_HOST_RECORD, wait = GPUBUF_HOST_WAIT,
+};
 enum class when : std::uint32_t { at_submission = GPUBUF_HOST_AT_SUBMISSION, at_execution = GPUBUF_HOST_AT_EXECUTION };
 
 /// Every operation takes `fixed` longer, and up to `random_max` more, drawn from the seed.
