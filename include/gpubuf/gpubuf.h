@@ -687,7 +687,7 @@ size_t gpubuf_last_error_message(char *buffer,
  * before may still run when this returns.
  * Threads: any; also from inside the callback.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_log_set_callback(gpubuf_log_fn callback,
                                       void *user_data);
 
@@ -701,7 +701,7 @@ gpubuf_status gpubuf_log_set_callback(gpubuf_log_fn callback,
  * Errors: GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST: the first device that could not be drained; the
  * library is shut down all the same.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_shutdown(uint64_t timeout_ns);
 
 /**
@@ -713,7 +713,7 @@ gpubuf_status gpubuf_shutdown(uint64_t timeout_ns);
  * Threads: any; what another thread is working on at this moment is told so.
  * Errors: GPUBUF_STALE_HANDLE. Works on broken objects.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_describe(const void *handle,
                               char *buffer,
                               size_t capacity,
@@ -725,7 +725,7 @@ gpubuf_status gpubuf_describe(const void *handle,
  * Threads: any.
  * Errors: GPUBUF_INVALID_ARGUMENT (not UTF-8), GPUBUF_STALE_HANDLE.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_set_label(const void *handle,
                                const char *label);
 
@@ -742,7 +742,7 @@ void gpubuf_device_options_init(gpubuf_device_options *options,
  *
  * Errors: GPUBUF_INVALID_ARGUMENT.
  */
-GPUBUF_API gpubuf_status gpubuf_device_count(uint32_t backend, uint32_t *out_count);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_device_count(uint32_t backend, uint32_t *out_count);
 
 /**
  * Opens a device. `options` may be NULL: device 0 of GPUBUF_BACKEND_AUTO.
@@ -751,7 +751,7 @@ GPUBUF_API gpubuf_status gpubuf_device_count(uint32_t backend, uint32_t *out_cou
  * Threads: any.
  * Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING, GPUBUF_VERSION_MISMATCH, GPUBUF_INVALID_ARGUMENT.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_open(const gpubuf_device_options *options,
                                  gpubuf_device **out_device);
 
@@ -765,12 +765,12 @@ GPUBUF_API
 gpubuf_status gpubuf_device_destroy(gpubuf_device *device);
 
 /** Which backend it is: GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_backend(const gpubuf_device *device,
                                     uint32_t *out_backend);
 
 /** Why this backend was chosen, in words. `buffer`, `capacity` and `out_length` as in gpubuf_describe. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_backend_reason(const gpubuf_device *device,
                                            char *buffer,
                                            size_t capacity,
@@ -782,7 +782,7 @@ gpubuf_status gpubuf_device_backend_reason(const gpubuf_device *device,
  * `out_freed_bytes` may be NULL. Creating objects does the same; an application that does so rarely calls this now and then.
  * Threads: any.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_maintain(gpubuf_device *device,
                                      uint64_t *out_freed_bytes);
 
@@ -794,7 +794,7 @@ gpubuf_status gpubuf_device_maintain(gpubuf_device *device,
  * Errors: GPUBUF_COPY_FAILED (copies that failed since the last drain; all is freed nonetheless), GPUBUF_TIMEOUT and
  * GPUBUF_BUSY (nothing is lost: call it again), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_drain(gpubuf_device *device,
                                   uint64_t timeout_ns);
 
@@ -805,12 +805,12 @@ gpubuf_status gpubuf_device_drain(gpubuf_device *device,
  * Errors: GPUBUF_COPY_FAILED (copies that failed on a stream since it was last synchronized), GPUBUF_TIMEOUT, GPUBUF_BUSY,
  * GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_synchronize(gpubuf_device *device,
                                         uint64_t timeout_ns);
 
 /** The device's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_stats_get(const gpubuf_device *device,
                                       gpubuf_device_stats *inout_stats);
 
@@ -820,7 +820,7 @@ gpubuf_status gpubuf_device_stats_get(const gpubuf_device *device,
  * Ownership: the caller's, until gpubuf_stream_destroy.
  * Errors: GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_stream_create(gpubuf_device *device,
                                    gpubuf_stream **out_stream);
 
@@ -829,7 +829,7 @@ gpubuf_status gpubuf_stream_create(gpubuf_device *device,
  *
  * Errors: GPUBUF_UNSUPPORTED on the host backend, which has no native streams.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_stream_wrap_native(gpubuf_device *device,
                                         void *native_stream,
                                         gpubuf_stream **out_stream);
@@ -839,7 +839,7 @@ gpubuf_status gpubuf_stream_wrap_native(gpubuf_device *device,
  *
  * Errors: GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API gpubuf_status gpubuf_stream_query(gpubuf_stream *stream);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_stream_query(gpubuf_stream *stream);
 
 /**
  * Waits for the work queued so far.
@@ -848,7 +848,7 @@ GPUBUF_API gpubuf_status gpubuf_stream_query(gpubuf_stream *stream);
  * Errors: GPUBUF_COPY_FAILED (copies that failed on it since the last call), GPUBUF_TIMEOUT, GPUBUF_BUSY (try form),
  * GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_stream_synchronize(gpubuf_stream *stream,
                                         uint64_t timeout_ns);
 
@@ -858,7 +858,7 @@ gpubuf_status gpubuf_stream_synchronize(gpubuf_stream *stream,
  * An event that was never recorded is done. A later record does not move the wait. The host does not wait.
  * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_stream_wait_event(gpubuf_stream *stream,
                                        gpubuf_event *event);
 
@@ -876,7 +876,7 @@ GPUBUF_API gpubuf_status gpubuf_stream_destroy(gpubuf_stream *stream);
  * Ownership: the caller's, until gpubuf_event_destroy.
  * Errors: GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_event_create(gpubuf_device *device,
                                   gpubuf_event **out_event);
 
@@ -885,7 +885,7 @@ gpubuf_status gpubuf_event_create(gpubuf_device *device,
  *
  * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_event_record(gpubuf_event *event,
                                   gpubuf_stream *stream);
 
@@ -895,7 +895,7 @@ gpubuf_status gpubuf_event_record(gpubuf_event *event,
  * That a copy before it failed is told by the copy's object, not by events.
  * Errors: GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API gpubuf_status gpubuf_event_query(gpubuf_event *event);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_event_query(gpubuf_event *event);
 
 /**
  * Waits for the latest record.
@@ -903,7 +903,7 @@ GPUBUF_API gpubuf_status gpubuf_event_query(gpubuf_event *event);
  * Threads: any; not in a function that runs on a stream.
  * Errors: GPUBUF_TIMEOUT, GPUBUF_BUSY (try form), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API gpubuf_status gpubuf_event_wait(gpubuf_event *event, uint64_t timeout_ns);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_event_wait(gpubuf_event *event, uint64_t timeout_ns);
 
 /**
  * Ends the handle. Waits queued for its records stay.
@@ -926,7 +926,7 @@ void gpubuf_buffer_options_init(gpubuf_buffer_options *options,
  * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_EXISTS (the memory is borrowed already), GPUBUF_UNSUPPORTED,
  * GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_create(gpubuf_device *device,
                                    const gpubuf_buffer_options *options,
                                    gpubuf_buffer **out_buffer);
@@ -941,7 +941,7 @@ GPUBUF_API
 gpubuf_status gpubuf_buffer_destroy(gpubuf_buffer *buffer);
 
 /** What the buffer is. Set struct_size first; no more than that is written, and struct_size then says how much. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_info_get(const gpubuf_buffer *buffer,
                                      gpubuf_buffer_info *inout_info);
 
@@ -950,7 +950,7 @@ gpubuf_status gpubuf_buffer_info_get(const gpubuf_buffer *buffer,
  *
  * Errors: GPUBUF_UNSUPPORTED (no host side), GPUBUF_NOT_HELD (detached), GPUBUF_BUSY (another thread is inside).
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_host_ptr(const gpubuf_buffer *buffer,
                                      const void **out_pointer);
 
@@ -960,7 +960,7 @@ gpubuf_status gpubuf_buffer_host_ptr(const gpubuf_buffer *buffer,
  *
  * Errors: as gpubuf_buffer_host_ptr.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_host_ptr_unfenced(gpubuf_buffer *buffer,
                                               void **out_pointer);
 
@@ -973,7 +973,7 @@ gpubuf_status gpubuf_buffer_host_ptr_unfenced(gpubuf_buffer *buffer,
  * Errors: GPUBUF_UNSUPPORTED (no side that kernels can address), GPUBUF_BUSY (a write guard is open), GPUBUF_WRONG_DEVICE,
  * GPUBUF_NOT_HELD (detached), GPUBUF_INVALID_ARGUMENT.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
                                            gpubuf_stream *const *streams,
                                            size_t stream_count,
@@ -986,7 +986,7 @@ gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
  * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY, GPUBUF_EXHAUSTED, GPUBUF_DEVICE_LOST; GPUBUF_QUARANTINED if
  * the fence could not be recorded.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_used_on(gpubuf_buffer *buffer,
                                     gpubuf_stream *stream,
                                     uint32_t access);
@@ -1000,7 +1000,7 @@ gpubuf_status gpubuf_buffer_used_on(gpubuf_buffer *buffer,
  * in flight), GPUBUF_UNFENCED (uva: unseen work may use it), GPUBUF_WOULD_DEADLOCK, GPUBUF_COPY_FAILED (an earlier copy,
  * told once), GPUBUF_NOT_HELD, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_begin_write(gpubuf_buffer *buffer,
                                         uint64_t first,
                                         uint64_t count,
@@ -1013,14 +1013,14 @@ gpubuf_status gpubuf_buffer_begin_write(gpubuf_buffer *buffer,
  *
  * Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
  */
-GPUBUF_API gpubuf_status gpubuf_buffer_end_write(gpubuf_buffer *buffer, uint64_t token);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_buffer_end_write(gpubuf_buffer *buffer, uint64_t token);
 
 /**
  * Opens a range of the host side for the CPU to read, once queued work no longer writes it. Reads may overlap.
  *
  * As gpubuf_buffer_begin_write otherwise.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_begin_read(gpubuf_buffer *buffer,
                                        uint64_t first,
                                        uint64_t count,
@@ -1033,14 +1033,14 @@ gpubuf_status gpubuf_buffer_begin_read(gpubuf_buffer *buffer,
  *
  * Errors: GPUBUF_NOT_BEGUN (not the token of an open read access).
  */
-GPUBUF_API gpubuf_status gpubuf_buffer_end_read(gpubuf_buffer *buffer, uint64_t token);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_buffer_end_read(gpubuf_buffer *buffer, uint64_t token);
 
 /**
  * Copies elements from `source` to the host side, as one write access.
  *
  * `source` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_copy_in(gpubuf_buffer *buffer,
                                     uint64_t first,
                                     uint64_t count,
@@ -1052,7 +1052,7 @@ gpubuf_status gpubuf_buffer_copy_in(gpubuf_buffer *buffer,
  *
  * `destination` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_copy_out(gpubuf_buffer *buffer,
                                      uint64_t first,
                                      uint64_t count,
@@ -1067,7 +1067,7 @@ gpubuf_status gpubuf_buffer_copy_out(gpubuf_buffer *buffer,
  * Errors: GPUBUF_BUSY (a write guard is open on the range), GPUBUF_UNFENCED, GPUBUF_UNSUPPORTED (one side only),
  * GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (an earlier copy, told once), GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_to_device(gpubuf_buffer *buffer,
                                       uint64_t first,
                                       uint64_t count,
@@ -1079,7 +1079,7 @@ gpubuf_status gpubuf_buffer_to_device(gpubuf_buffer *buffer,
  * Errors: also GPUBUF_TIMEOUT and GPUBUF_BUSY (the copy stays queued, with its uses), GPUBUF_WOULD_DEADLOCK,
  * GPUBUF_COPY_FAILED (this copy).
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_to_device_blocking(gpubuf_buffer *buffer,
                                                uint64_t first,
                                                uint64_t count,
@@ -1092,7 +1092,7 @@ gpubuf_status gpubuf_buffer_to_device_blocking(gpubuf_buffer *buffer,
  * Stream order: as gpubuf_buffer_to_device. Reading the range waits for the copy.
  * Errors: as gpubuf_buffer_to_device; GPUBUF_BUSY also where a read guard is open on the range.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_to_host(gpubuf_buffer *buffer,
                                     uint64_t first,
                                     uint64_t count,
@@ -1103,7 +1103,7 @@ gpubuf_status gpubuf_buffer_to_host(gpubuf_buffer *buffer,
  *
  * Errors: as gpubuf_buffer_to_device_blocking.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_to_host_blocking(gpubuf_buffer *buffer,
                                              uint64_t first,
                                              uint64_t count,
@@ -1117,7 +1117,7 @@ gpubuf_status gpubuf_buffer_to_host_blocking(gpubuf_buffer *buffer,
  * for the host side, a write access. The host side goes first: where it is refused, nothing is queued.
  * Errors: those of gpubuf_buffer_begin_write and gpubuf_buffer_to_device.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_fill(gpubuf_buffer *buffer,
                                  uint32_t sides,
                                  const void *element,
@@ -1125,7 +1125,7 @@ gpubuf_status gpubuf_buffer_fill(gpubuf_buffer *buffer,
                                  uint64_t timeout_ns);
 
 /** Fills whole sides (GPUBUF_SIDE_) with zeroes; otherwise as gpubuf_buffer_fill. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_zero(gpubuf_buffer *buffer,
                                  uint32_t sides,
                                  gpubuf_stream *stream,
@@ -1138,7 +1138,7 @@ gpubuf_status gpubuf_buffer_zero(gpubuf_buffer *buffer,
  * Errors: GPUBUF_UNSUPPORTED (nothing is borrowed), GPUBUF_BUSY (a guard is open, or the try form would have to wait),
  * GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_detach(gpubuf_buffer *buffer,
                                    uint64_t timeout_ns);
 
@@ -1154,7 +1154,7 @@ void gpubuf_pool_options_init(gpubuf_pool_options *options,
  * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY,
  * GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_create(gpubuf_device *device,
                                  const gpubuf_pool_options *options,
                                  gpubuf_pool **out_pool);
@@ -1177,14 +1177,14 @@ gpubuf_status gpubuf_pool_destroy(gpubuf_pool *pool);
  * Errors: GPUBUF_BUSY (try form), GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED (every block is quarantined), GPUBUF_SHUT_DOWN (the pool
  * was destroyed meanwhile), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_acquire(gpubuf_pool *pool,
                                   int32_t priority,
                                   uint64_t timeout_ns,
                                   gpubuf_block **out_block);
 
 /** The pool's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_stats_get(const gpubuf_pool *pool,
                                     gpubuf_pool_stats *inout_stats);
 
@@ -1195,7 +1195,7 @@ gpubuf_status gpubuf_pool_stats_get(const gpubuf_pool *pool,
  * Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_pool_release_after),
  * GPUBUF_BUSY (a guard is open); the block stays the caller's.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_release(gpubuf_block *block);
 
 /**
@@ -1205,7 +1205,7 @@ gpubuf_status gpubuf_pool_release(gpubuf_block *block);
  * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING: the
  * block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_release_after(gpubuf_block *block,
                                         gpubuf_stream *const *streams,
                                         size_t stream_count);
@@ -1215,7 +1215,7 @@ gpubuf_status gpubuf_pool_release_after(gpubuf_block *block,
  *
  * Refusals release none. No block is a valid list.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_release_after_many(gpubuf_block *const *blocks,
                                              size_t block_count,
                                              gpubuf_stream *const *streams,
@@ -1228,16 +1228,16 @@ gpubuf_status gpubuf_pool_release_after_many(gpubuf_block *const *blocks,
  * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING,
  * GPUBUF_NOT_HELD; GPUBUF_QUARANTINED if a fence could not be recorded.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_fence(gpubuf_block *block,
                                  gpubuf_stream *const *streams,
                                  size_t stream_count);
 
 /** The caller vouches that nothing uses the block by its device address. Lifts the seal; counted. */
-GPUBUF_API gpubuf_status gpubuf_block_declare_unread(gpubuf_block *block);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_block_declare_unread(gpubuf_block *block);
 
 /** What the block is. Set struct_size first; no more than that is written, and struct_size then says how much. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_info_get(const gpubuf_block *block,
                                     gpubuf_block_info *inout_info);
 
@@ -1246,7 +1246,7 @@ gpubuf_status gpubuf_block_info_get(const gpubuf_block *block,
  *
  * Errors: GPUBUF_NOT_HELD, GPUBUF_BUSY (another thread is inside), GPUBUF_QUARANTINED.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_host_ptr(const gpubuf_block *block,
                                     const void **out_pointer);
 
@@ -1257,7 +1257,7 @@ gpubuf_status gpubuf_block_host_ptr(const gpubuf_block *block,
  * gpubuf_block_fence, or gpubuf_block_declare_unread.
  * Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_device_address(gpubuf_block *block,
                                           uint64_t *out_address);
 
@@ -1266,7 +1266,7 @@ gpubuf_status gpubuf_block_device_address(gpubuf_block *block,
  *
  * Errors: also GPUBUF_NOT_HELD.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_begin_write(gpubuf_block *block,
                                        uint64_t offset,
                                        uint64_t bytes,
@@ -1279,14 +1279,14 @@ gpubuf_status gpubuf_block_begin_write(gpubuf_block *block,
  *
  * Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
  */
-GPUBUF_API gpubuf_status gpubuf_block_end_write(gpubuf_block *block, uint64_t token);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_block_end_write(gpubuf_block *block, uint64_t token);
 
 /**
  * Opens bytes of the block for the CPU to read; `bytes` may be GPUBUF_ALL. Otherwise as gpubuf_buffer_begin_read.
  *
  * Errors: also GPUBUF_NOT_HELD.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_begin_read(gpubuf_block *block,
                                       uint64_t offset,
                                       uint64_t bytes,
@@ -1299,14 +1299,14 @@ gpubuf_status gpubuf_block_begin_read(gpubuf_block *block,
  *
  * Errors: GPUBUF_NOT_BEGUN (not the token of an open read access).
  */
-GPUBUF_API gpubuf_status gpubuf_block_end_read(gpubuf_block *block, uint64_t token);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_block_end_read(gpubuf_block *block, uint64_t token);
 
 /**
  * Copies bytes from `source` to the block, as one write access.
  *
  * `source` must not overlap the block. Errors: as gpubuf_block_begin_write.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_copy_in(gpubuf_block *block,
                                    uint64_t offset,
                                    uint64_t bytes,
@@ -1318,7 +1318,7 @@ gpubuf_status gpubuf_block_copy_in(gpubuf_block *block,
  *
  * `destination` must not overlap the block. Errors: as gpubuf_block_begin_read.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_copy_out(gpubuf_block *block,
                                     uint64_t offset,
                                     uint64_t bytes,
@@ -1330,7 +1330,7 @@ gpubuf_status gpubuf_block_copy_out(gpubuf_block *block,
  *
  * Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_to_device(gpubuf_block *block,
                                      uint64_t offset,
                                      uint64_t bytes,
@@ -1341,7 +1341,7 @@ gpubuf_status gpubuf_block_to_device(gpubuf_block *block,
  *
  * Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_to_host(gpubuf_block *block,
                                    uint64_t offset,
                                    uint64_t bytes,
@@ -1358,7 +1358,7 @@ void gpubuf_slots_options_init(gpubuf_slots_options *options,
  * Ownership: the caller's, until gpubuf_slots_destroy.
  * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_create(gpubuf_device *device,
                                   const gpubuf_slots_options *options,
                                   gpubuf_slots **out_slots);
@@ -1384,7 +1384,7 @@ void gpubuf_slot_options_init(gpubuf_slot_options *options,
  * Errors: GPUBUF_FROZEN (after freeze), GPUBUF_EXISTS (the name), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW,
  * GPUBUF_VERSION_MISMATCH.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_add(gpubuf_slots *slots,
                                const gpubuf_slot_options *options,
                                uint32_t *out_slot);
@@ -1396,7 +1396,7 @@ gpubuf_status gpubuf_slots_add(gpubuf_slots *slots,
  * Errors: GPUBUF_FROZEN (frozen already), GPUBUF_INVALID_ARGUMENT (no slots), GPUBUF_OVERFLOW, GPUBUF_OUT_OF_HOST_MEMORY,
  * GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_freeze(gpubuf_slots *slots);
 
 /**
@@ -1404,7 +1404,7 @@ gpubuf_status gpubuf_slots_freeze(gpubuf_slots *slots);
  *
  * Errors: GPUBUF_NOT_FOUND.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_find(const gpubuf_slots *slots,
                                 const char *name,
                                 uint32_t *out_slot);
@@ -1414,7 +1414,7 @@ gpubuf_status gpubuf_slots_find(const gpubuf_slots *slots,
  *
  * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_slot_info(const gpubuf_slots *slots,
                                      uint32_t slot,
                                      gpubuf_slot_info *inout_info);
@@ -1427,7 +1427,7 @@ gpubuf_status gpubuf_slots_slot_info(const gpubuf_slots *slots,
  * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (every entry is being filled, or the try form would have to wait),
  * GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_begin(gpubuf_slots *slots,
                                  uint64_t timeout_ns,
                                  gpubuf_step **out_step);
@@ -1441,7 +1441,7 @@ gpubuf_status gpubuf_slots_begin(gpubuf_slots *slots,
  * Errors: GPUBUF_NOT_BEGUN (another ticket, or twice), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY,
  * GPUBUF_INVALID_ARGUMENT (too many streams), GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_retire(gpubuf_slots *slots,
                                   uint64_t ticket,
                                   gpubuf_stream *const *streams,
@@ -1457,7 +1457,7 @@ gpubuf_status gpubuf_slots_retire(gpubuf_slots *slots,
  * (read_back_depth 0), GPUBUF_COPY_FAILED (the step's copy, told once), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING,
  * GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_read_back(gpubuf_slots *slots,
                                      uint64_t ticket,
                                      uint32_t slot,
@@ -1471,7 +1471,7 @@ gpubuf_status gpubuf_slots_read_back(gpubuf_slots *slots,
  *
  * Stream order: also behind the library's copies and declared work that write the buffer.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_read_back_buffer(gpubuf_slots *slots,
                                             uint64_t ticket,
                                             gpubuf_buffer *buffer,
@@ -1486,7 +1486,7 @@ gpubuf_status gpubuf_slots_read_back_buffer(gpubuf_slots *slots,
  * Errors: GPUBUF_BUSY (try form), GPUBUF_TIMEOUT: call it again; GPUBUF_COPY_FAILED: end it; GPUBUF_NOT_BEGUN (ended, or
  * never begun), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_begin_read(gpubuf_slots *slots,
                                       uint64_t read_back,
                                       uint64_t timeout_ns,
@@ -1498,10 +1498,10 @@ gpubuf_status gpubuf_slots_begin_read(gpubuf_slots *slots,
  *
  * Errors: GPUBUF_NOT_BEGUN (ended, or never begun), GPUBUF_BUSY (another thread is inside).
  */
-GPUBUF_API gpubuf_status gpubuf_slots_end_read(gpubuf_slots *slots, uint64_t read_back);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_slots_end_read(gpubuf_slots *slots, uint64_t read_back);
 
 /** The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_stats_get(const gpubuf_slots *slots,
                                      gpubuf_slots_stats *inout_stats);
 
@@ -1519,7 +1519,7 @@ void gpubuf_decode_options_init(gpubuf_decode_options *options,
  *
  * Ownership, errors: as gpubuf_slots_create.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_create_decode(gpubuf_device *device,
                                          const gpubuf_decode_options *options,
                                          gpubuf_slots **out_slots);
@@ -1533,7 +1533,7 @@ gpubuf_status gpubuf_slots_create_decode(gpubuf_device *device,
  * Errors: GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY (a span is open on the rows, or another thread is inside),
  * GPUBUF_INVALID_ARGUMENT, GPUBUF_NOT_FOUND (no such slot).
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_step_write(gpubuf_step *step,
                                 uint32_t slot,
                                 uint64_t first_row,
@@ -1545,7 +1545,7 @@ gpubuf_status gpubuf_step_write(gpubuf_step *step,
  *
  * Errors: as gpubuf_step_write; GPUBUF_BUSY also with 32 spans open.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_step_begin_span(gpubuf_step *step,
                                      uint32_t slot,
                                      uint64_t first_row,
@@ -1558,14 +1558,14 @@ gpubuf_status gpubuf_step_begin_span(gpubuf_step *step,
  *
  * Errors: GPUBUF_NOT_BEGUN (no such span is open, or the step was committed).
  */
-GPUBUF_API gpubuf_status gpubuf_step_end_span(gpubuf_step *step, uint64_t token);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_step_end_span(gpubuf_step *step, uint64_t token);
 
 /**
  * Fills the rows from the written length up to `row_count` with the slot's pad value.
  *
  * Of a kept slot the written length is one past the last row written in this step. Errors: as gpubuf_step_write.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_step_pad(gpubuf_step *step,
                               uint32_t slot,
                               uint64_t row_count);
@@ -1580,7 +1580,7 @@ gpubuf_status gpubuf_step_pad(gpubuf_step *step,
  * GPUBUF_NOT_BEGUN (committed or aborted), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING; GPUBUF_COPY_FAILED (an earlier step's
  * copy, told once: commit again). Where only a part could be queued, the step is over: destroy it, and launch nothing on it.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_step_commit(gpubuf_step *step,
                                  gpubuf_stream *stream,
                                  gpubuf_stream *const *consumers,
@@ -1592,7 +1592,7 @@ gpubuf_status gpubuf_step_commit(gpubuf_step *step,
  *
  * Errors: GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY (another thread is inside): the handle stays.
  */
-GPUBUF_API gpubuf_status gpubuf_step_abort(gpubuf_step *step);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_step_abort(gpubuf_step *step);
 
 /**
  * Ends the handle and the step, whatever its state: aborts it while it is filled; retires it on its declared consumers when
@@ -1609,22 +1609,22 @@ gpubuf_status gpubuf_step_destroy(gpubuf_step *step);
  *
  * Errors: GPUBUF_UNSUPPORTED (another backend), here and in every function of the test kit.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_stream_hold(gpubuf_stream *stream);
 
 /** Takes one hold back: this thread's latest, or the latest of all. Does nothing where there is none. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_stream_release(gpubuf_stream *stream);
 
 /** Queues a delay, as a kernel would take. */
-GPUBUF_API gpubuf_status gpubuf_host_stream_delay(gpubuf_stream *stream, uint64_t ns);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_host_stream_delay(gpubuf_stream *stream, uint64_t ns);
 
 /**
  * Queues a function, in stream order.
  *
  * Ownership: `user_data` must stay valid until the function has run, or the device was lost or shut down.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_stream_call(gpubuf_stream *stream,
                                       gpubuf_host_fn function,
                                       void *user_data);
@@ -1635,7 +1635,7 @@ gpubuf_status gpubuf_host_stream_call(gpubuf_stream *stream,
  * Threads: only inside the function that was given the view.
  * Errors: GPUBUF_STALE_HANDLE (not such a view), GPUBUF_INVALID_ARGUMENT (not inside one allocation).
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_view_read(gpubuf_host_view *view,
                                     uint64_t address,
                                     void *destination,
@@ -1646,7 +1646,7 @@ gpubuf_status gpubuf_host_view_read(gpubuf_host_view *view,
  *
  * Threads, errors: as gpubuf_host_view_read.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_view_write(gpubuf_host_view *view,
                                      uint64_t address,
                                      const void *source,
@@ -1656,20 +1656,20 @@ gpubuf_status gpubuf_host_view_write(gpubuf_host_view *view,
  * Has each operation of the device begin late: by `fixed_ns`; or, where `max_ns` is not 0, by 0 to `max_ns`, repeatably by
  * `seed`. All 0: at once. It holds for operations that start from now on.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_set_delay(gpubuf_device *device,
                                     uint64_t fixed_ns,
                                     uint64_t seed,
                                     uint64_t max_ns);
 
 /** Sets the time copies between host and device take: `latency_ns`, and `bytes_per_second` (0: unlimited). */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_set_link(gpubuf_device *device,
                                    uint64_t latency_ns,
                                    uint64_t bytes_per_second);
 
 /** When copies read pageable memory: 1: when they run, as they read page-locked memory; 0: when they are queued. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_set_pageable_late(gpubuf_device *device,
                                             uint32_t late);
 
@@ -1678,20 +1678,20 @@ gpubuf_status gpubuf_host_set_pageable_late(gpubuf_device *device,
  *
  * `when` is GPUBUF_HOST_AT_SUBMISSION or GPUBUF_HOST_AT_EXECUTION. Each kind has at most one such fault; `nth` 0 removes it.
  */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_fail_operation(gpubuf_device *device,
                                          uint32_t operation,
                                          uint64_t nth,
                                          uint32_t when);
 
 /** Limits the memory of GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_DEVICE to so many bytes, in whole pages, from now on. */
-GPUBUF_API
+GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_limit_memory(gpubuf_device *device,
                                        uint32_t placement,
                                        uint64_t bytes);
 
 /** Loses the device, for good: what is queued is dropped, and nothing runs on it again. */
-GPUBUF_API gpubuf_status gpubuf_host_lose_device(gpubuf_device *device);
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_host_lose_device(gpubuf_device *device);
 
 /** Nanoseconds that this thread has spent so far inside the emulated device, for benchmarks to subtract. */
 GPUBUF_API

@@ -35,7 +35,7 @@ pub fn generate() -> Result<String, String> {
     let mut text = Vec::new();
     builder.generate().map_err(|error| format!("cbindgen: {error}"))?.write(&mut text);
     let text = String::from_utf8(text).map_err(|error| format!("cbindgen: {error}"))?;
-    Ok(for_c_readers(&without_test_only(&text)))
+    Ok(statuses_must_be_used(&for_c_readers(&without_test_only(&text))))
 }
 
 /// The version of the workspace as macros: a header cannot name another version than the library.
@@ -105,6 +105,26 @@ fn for_c_readers(text: &str) -> String {
     text
 }
 
+/// Marks every function that returns a status, except the ends of objects: code that cleans up may drop theirs.
+fn statuses_must_be_used(text: &str) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for index in 0..lines.len() {
+        let declaration = lines[index].strip_prefix("GPUBUF_API ").unwrap_or(&lines[index]);
+        let Some(name) = declaration.strip_prefix("gpubuf_status ").and_then(|rest| rest.split('(').next()) else {
+            continue;
+        };
+        if name.ends_with("_destroy") {
+            continue;
+        }
+        if lines[index].starts_with("GPUBUF_API ") {
+            lines[index].insert_str("GPUBUF_API".len(), " GPUBUF_MUST_USE");
+        } else if index > 0 && lines[index - 1] == "GPUBUF_API" {
+            lines[index - 1].push_str(" GPUBUF_MUST_USE");
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +140,15 @@ mod tests {
         let text = "/**\n * One line, see [`gpubuf_x`].\n */\n\n\nint a(struct gpubuf_b);\n/**\n * Two\n *\n * # Safety\n * lines\n */\nint b;\n";
         let wanted = "/** One line, see `gpubuf_x`. */\n\nint a(gpubuf_b);\n/**\n * Two\n *\n * @par Safety\n * lines\n */\nint b;\n";
         assert_eq!(for_c_readers(text), wanted);
+    }
+
+    #[test]
+    fn only_ends_may_drop_their_status() {
+        let text = "GPUBUF_API gpubuf_status gpubuf_a(void);\nGPUBUF_API\ngpubuf_status gpubuf_b(int x,\n  int y);\n\
+                    GPUBUF_API gpubuf_status gpubuf_c_destroy(int x);\nGPUBUF_API int gpubuf_d(void);\n";
+        let wanted = "GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_a(void);\n\
+                      GPUBUF_API GPUBUF_MUST_USE\ngpubuf_status gpubuf_b(int x,\n  int y);\n\
+                      GPUBUF_API gpubuf_status gpubuf_c_destroy(int x);\nGPUBUF_API int gpubuf_d(void);\n";
+        assert_eq!(statuses_must_be_used(text), wanted);
     }
 }
