@@ -16,7 +16,7 @@ failed=0
 
 # section NAME COMMAND...: runs it, adds up the results of cargo test and ctest in its output.
 section() {
-  local name="$1" log rc counts section_failed
+  local name="$1" log rc counts section_passed section_failed section_skipped skipped=''
   shift
   log="$logs/${name// /-}.log"
   echo
@@ -25,16 +25,19 @@ section() {
   rc=${PIPESTATUS[0]}
   counts="$(awk '
     /^test result: / { for (i = 2; i < NF; i++) { if ($(i + 1) == "passed;") p += $i; if ($(i + 1) == "failed;") f += $i } }
+    /^ *[0-9]+\/[0-9]+ Test .*\*\*\*(Skipped|Not Run)/ { s++; not_run++ }
+    /^test .* \.\.\. ignored/ { s++ }
     /tests passed, [0-9]+ tests failed out of [0-9]+/ {
-      sub(/^.*tests passed, /, ""); f += $1; p += $NF - $1
+      sub(/^.*tests passed, /, ""); f += $1; p += $NF - $1 - not_run; not_run = 0
     }
-    END { print p + 0, f + 0 }' "$log")"
-  section_failed="${counts#* }"
+    END { print p + 0, f + 0, s + 0 }' "$log")"
+  read -r section_passed section_failed section_skipped <<<"$counts"
   # A failure that no test reported (a build, a script) counts as one.
   if [ "$rc" -ne 0 ] && [ "$section_failed" -eq 0 ]; then section_failed=1; fi
-  passed=$((passed + ${counts% *}))
+  if [ "$section_skipped" -ne 0 ]; then skipped=", $section_skipped skipped"; fi
+  passed=$((passed + section_passed))
   failed=$((failed + section_failed))
-  if [ "$rc" -eq 0 ]; then ran+=("$name: ok"); else ran+=("$name: FAILED ($log)"); fi
+  if [ "$rc" -eq 0 ]; then ran+=("$name: ok$skipped"); else ran+=("$name: FAILED$skipped ($log)"); fi
 }
 
 cpp_tests() {
