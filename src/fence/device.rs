@@ -5,6 +5,7 @@ use super::storage::Storage;
 use super::timeline::{Fence, Proof, Timeline};
 use crate::backend::{BackendKind, DeviceBackend, Opened};
 use crate::config::checks::{Check, on};
+use crate::config::log::{self, Level};
 use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
@@ -64,6 +65,7 @@ impl Device {
         let mut devices = DEVICES.lock();
         devices.retain(|known| known.strong_count() > 0);
         devices.push(Arc::downgrade(&device));
+        log::write(Level::Info, format_args!("{}: {}; {}", device.name, device.backend.name(), device.reason));
         Ok(device)
     }
 
@@ -100,6 +102,7 @@ impl Device {
 
     pub(super) fn copy_failed(&self) {
         self.counters.copy_failures.add(1);
+        log::write(Level::Warn, format_args!("a copy failed when it ran on {}", self.name));
         self.failures_unreported.add(1);
     }
 

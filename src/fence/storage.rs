@@ -2,6 +2,7 @@
 
 use super::device::Device;
 use crate::backend::RawMemory;
+use crate::config::log::{self, Level};
 use crate::config::{ALIGNMENT, Placement};
 use crate::error::Result;
 use crate::fail;
@@ -116,16 +117,18 @@ impl Storage {
     /// Completion cannot be proven: the bytes stay counted and are never touched, freed or handed back.
     pub fn quarantine(mut self) {
         self.device.counters.quarantined_bytes.add(self.bytes() as u64);
-        self.abandon();
+        self.abandon("are quarantined: work on them could not be proven done");
     }
 
     /// Left to the process exit.
     pub fn leak(mut self) {
         self.device.counters.leaked_bytes.add(self.bytes() as u64);
-        self.abandon();
+        self.abandon("are left to the process exit");
     }
 
-    fn abandon(&mut self) {
+    fn abandon(&mut self, what: &str) {
+        let (bytes, placement) = (self.bytes(), self.memory.placement.name());
+        log::write(Level::Warn, format_args!("{bytes} {placement} bytes of {} {what}", self.device.name()));
         if let Origin::Borrowed(owner) = &mut self.origin {
             // The owner is not told: the memory may still be read or written.
             std::mem::forget(owner.take());

@@ -264,6 +264,6 @@ mod tests {
         assert_eq!(buffer.map(|c| c as u8), *b"abc\0");
         assert_eq!(write_text(b"abcdef", std::ptr::null_mut(), 4), 6);
         assert_eq!(text(c"ok".as_ptr(), "t").unwrap(), "ok");
-        assert_eq!(text(b"\xff\0".as_ptr().cast(), "t").unwrap_err().status(), Status::InvalidArgument);
+        assert_eq!(text(c"\xff".as_ptr(), "t").unwrap_err().status(), Status::InvalidArgument);
     }
 }

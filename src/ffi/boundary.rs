@@ -79,6 +79,12 @@ pub fn call(entry: Entry, body: impl FnOnce(&Call) -> Result<()>) -> gpubuf_stat
         result
     }));
     let result = outcome.unwrap_or_else(|panic| Err(call.broke(&*panic)));
+    if let Err(error) = &result {
+        if error.status() == Status::Timeout {
+            log::write(Level::Warn, format_args!("{}: {}", entry.name(), error.message()));
+        }
+    }
+    // Before the message is set: what the sink calls may leave messages of its own.
     log::deliver();
     match result {
         Ok(()) => Status::Ok as i32,
@@ -352,7 +358,7 @@ fn stale(bits: usize, name: &str, kind: &str) -> Error {
     let found = Number::from_bits(bits as u64).and_then(|number| objects::kind(number.kind));
     let message = match found {
         Some(found) if found == kind => format!("{name} {bits:#x} was destroyed or released"),
-        Some(found) => format!("{name} {bits:#x} was a {found}, not a {kind}, and was destroyed or released"),
+        Some(found) => format!("{name} {bits:#x} was of kind {found}, not {kind}, and was destroyed or released"),
         None => format!("{name} {bits:#x} is not a handle of this library"),
     };
     Error::new(Status::StaleHandle, message)
@@ -361,7 +367,7 @@ fn stale(bits: usize, name: &str, kind: &str) -> Error {
 fn expect_kind<'c, T: Handle>(object: &'c Object, handle: *const T, name: &str) -> Result<&'c T::Object> {
     match T::of(object) {
         Some(own) => Ok(own),
-        None => fail!(WrongKind, "{name} {handle:p} is a {}, not a {}", object.kind(), T::KIND),
+        None => fail!(WrongKind, "{name} {handle:p} is of kind {}, not {}", object.kind(), T::KIND),
     }
 }
 

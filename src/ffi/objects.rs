@@ -75,7 +75,7 @@ objects! {
     Buffer(Arc<Buffer>), gpubuf_buffer = 4, "buffer";
     Pool(Arc<Pool>), gpubuf_pool = 5, "pool";
     Block(Lease), gpubuf_block = 6, "block";
-    Slots(Arc<Slots>), gpubuf_slots = 7, "set of slots";
+    Slots(Arc<Slots>), gpubuf_slots = 7, "slots";
     Step(Step), gpubuf_step = 8, "step";
 }
 

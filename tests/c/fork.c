@@ -1,0 +1,52 @@
+/* A child after fork: the library says so, and touches nothing of its parent's. */
+#include "kit.h"
+#include <sys/wait.h>
+#include <unistd.h>
+
+static gpubuf_device *device;
+static struct kit kit;
+
+static void child(void) {
+  gpubuf_device *other = NULL;
+  gpubuf_stream *stream = NULL;
+  EXPECT(GPUBUF_FORKED, gpubuf_device_open(NULL, &other));
+  EXPECT(GPUBUF_FORKED, gpubuf_stream_create(device, &stream));
+  EXPECT(GPUBUF_FORKED, gpubuf_stream_synchronize(kit.stream, GPUBUF_TIMEOUT_INFINITE));
+  EXPECT(GPUBUF_FORKED, gpubuf_describe(kit.buffer, NULL, 0, NULL));
+  EXPECT(GPUBUF_FORKED, gpubuf_shutdown(GPUBUF_TIMEOUT_INFINITE));
+  CHECK(kit_message_has("gpubuf_shutdown: ") && kit_message_has("fork"));
+  CHECK(other == NULL && stream == NULL);
+  CHECK(gpubuf_version_number() == GPUBUF_VERSION_NUMBER && gpubuf_dtype_size(GPUBUF_DTYPE_I8) == 1);
+  gpubuf_buffer_options options;
+  gpubuf_buffer_options_init(&options, sizeof options);
+  CHECK(options.struct_size == sizeof options);
+  OK(gpubuf_step_destroy(kit.step));
+  OK(gpubuf_buffer_destroy(kit.buffer));
+  OK(gpubuf_buffer_destroy(kit.buffer));
+  OK(gpubuf_device_destroy(device));
+  exit(0); /* Exit handlers run, and find nothing to wait for. */
+}
+
+int main(void) {
+  /* A child of a process that never called the library uses it as usual. */
+  int status;
+  pid_t pid = fork();
+  if (pid == 0) {
+    OK(gpubuf_device_open(NULL, &device));
+    exit(0);
+  }
+  CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  OK(gpubuf_device_open(NULL, &device));
+  kit = kit_make(device);
+  OK(gpubuf_host_stream_hold(kit.stream));
+  OK(gpubuf_buffer_to_device(kit.buffer, 0, GPUBUF_ALL, kit.stream));
+  pid = fork();
+  if (pid == 0) child();
+  CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  /* The parent goes on. */
+  OK(gpubuf_host_stream_release(kit.stream));
+  OK(gpubuf_stream_synchronize(kit.stream, GPUBUF_TIMEOUT_DEFAULT));
+  kit_end(&kit);
+  OK(gpubuf_device_drain(device, GPUBUF_TIMEOUT_DEFAULT));
+  return 0;
+}
