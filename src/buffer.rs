@@ -9,7 +9,7 @@ use crate::fence::{
     Access, Block, Borrow, Device, HostWait, Name, Range, ReleaseCallback, Side, Storage, Timeline, Which,
 };
 use crate::stats::WaitCounters;
-use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicBool, MutexGuard, OneThread, Ordering};
 
 /// What a buffer is to be.
 pub struct BufferOptions {
@@ -42,7 +42,7 @@ pub struct Buffer {
     /// Somebody has a writable pointer that no fence guards.
     unchecked: AtomicBool,
     waits: WaitCounters,
-    block: Mutex<Block>,
+    block: OneThread<Block>,
 }
 
 impl Buffer {
@@ -99,7 +99,7 @@ impl Buffer {
             owner.tell(release);
         }
         Ok(Arc::new(Buffer {
-            block: Mutex::new(Block::new(&name, bytes, host_side, device_side)),
+            block: OneThread::new(Block::new(&name, bytes, host_side, device_side)),
             name,
             device: device.clone(),
             dtype,
@@ -148,7 +148,7 @@ impl Buffer {
 
     /// The block, for this thread alone; another thread inside is `busy`.
     pub fn lock(&self) -> Result<MutexGuard<'_, Block>> {
-        match self.block.try_lock() {
+        match self.block.enter() {
             Some(block) => Ok(block),
             None => fail!(Busy, "{} is in use by another thread: one at a time", self.name),
         }
@@ -316,10 +316,7 @@ impl Buffer {
     /// Its state, in words.
     pub fn describe(&self) -> String {
         let dims = self.shape.dims();
-        let state = match self.block.try_lock() {
-            Some(block) => block.describe(),
-            None => "in use by another thread".into(),
-        };
+        let state = self.block.look(Block::describe).unwrap_or_else(|| "in use by another thread".into());
         let unchecked = if self.unchecked.load(Ordering::Relaxed) { ", unchecked" } else { "" };
         format!(
             "{}: {} {dims:?}{unchecked}; {state}; waits: {} ({} ns)",

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::{Access, Block, Device, Fences, HostWait, Name, Range, Side, Storage, Timeline, Which};
 use crate::stats::{Counter, WaitCounters};
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, OneThread, Ordering};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -48,7 +48,7 @@ pub struct Pool {
 
 /// One block of the pool.
 struct Cell {
-    block: Mutex<Block>,
+    block: OneThread<Block>,
     /// Odd while held; each acquire and each release adds one. An old lease is known by its serial.
     serial: AtomicU64,
 }
@@ -147,7 +147,7 @@ impl Pool {
             let host = side(Which::Host, placement)?;
             let twin = if device_side { Some(side(Which::Device, Placement::Device)?) } else { None };
             blocks.push(Cell {
-                block: Mutex::new(Block::new(&name, bytes, Some(host), twin)),
+                block: OneThread::new(Block::new(&name, bytes, Some(host), twin)),
                 serial: AtomicU64::new(0),
             });
             free.push_back(index);
@@ -226,7 +226,7 @@ impl Pool {
             };
             let cell = &self.blocks[index as usize];
             // Taken out of the lists, the block is this thread's: the lock is free but for a describe passing by.
-            let mut block = cell.block.lock();
+            let mut block = cell.block.enter_own();
             let proven = block.recycle(&wait, Check::AcquireWaits);
             drop(block);
             match proven {
@@ -239,7 +239,7 @@ impl Pool {
                     Status::DeviceLost | Status::Quarantined => self.quarantined(index),
                     _ => {
                         if !on(Check::TimeoutKeepsUses) {
-                            cell.block.lock().sides_mut().for_each(Side::forget_uses);
+                            cell.block.enter_own().sides_mut().for_each(Side::forget_uses);
                         }
                         self.put_back(index, true);
                         return Err(error.context(format_args!("acquiring from {}", self.name)));
@@ -274,8 +274,7 @@ impl Pool {
         if !on(Check::AcquirePrefersProven) {
             return None;
         }
-        let known =
-            |index: &u32| self.blocks[*index as usize].block.try_lock().is_some_and(|block| block.is_known_idle());
+        let known = |index: &u32| self.blocks[*index as usize].block.look(Block::is_known_idle).unwrap_or(false);
         lists.free.iter().position(known)
     }
 
@@ -284,14 +283,15 @@ impl Pool {
         let mut streams = [const { None }; STREAMS_PER_CALL];
         let mut count = 0;
         for index in &lists.free {
-            let Some(block) = self.blocks[*index as usize].block.try_lock() else { continue };
-            for fence in block.sides().flat_map(Side::fences).filter(|fence| !fence.is_known()) {
-                let seen = streams.iter().flatten().any(|known| Arc::ptr_eq(known, fence.timeline()));
-                if !seen && count < streams.len() {
-                    streams[count] = Some(fence.timeline().clone());
-                    count += 1;
+            self.blocks[*index as usize].block.look(|block| {
+                for fence in block.sides().flat_map(Side::fences).filter(|fence| !fence.is_known()) {
+                    let seen = streams.iter().flatten().any(|known| Arc::ptr_eq(known, fence.timeline()));
+                    if !seen && count < streams.len() {
+                        streams[count] = Some(fence.timeline().clone());
+                        count += 1;
+                    }
                 }
-            }
+            });
         }
         streams
     }
@@ -383,7 +383,7 @@ impl Pool {
         lists.held -= 1;
         if lists.shut_down {
             drop(lists);
-            self.blocks[index as usize].block.lock().retire_storage();
+            self.blocks[index as usize].block.enter_own().retire_storage();
             return;
         }
         let Some(place) = lists.queue.pop_front() else {
@@ -397,7 +397,7 @@ impl Pool {
         lists.held += 1;
         if !on(Check::HandOver) {
             // What a hand-over without its uses would be.
-            self.blocks[index as usize].block.lock().sides_mut().for_each(Side::forget_uses);
+            self.blocks[index as usize].block.enter_own().sides_mut().for_each(Side::forget_uses);
         }
         let wake = lists.tell(place, Waiting::Given(index));
         drop(lists);
@@ -407,7 +407,7 @@ impl Pool {
 
     /// A block is out of use for good. With the last one every waiter is told.
     fn quarantined(&self, index: u32) {
-        let mut block = self.blocks[index as usize].block.lock();
+        let mut block = self.blocks[index as usize].block.enter_own();
         block.quarantine(Status::Quarantined);
         drop(block);
         let mut lists = self.lists.lock();
@@ -441,7 +441,7 @@ impl Pool {
             drop(lists);
         }
         for index in free {
-            self.blocks[index as usize].block.lock().retire_storage();
+            self.blocks[index as usize].block.enter_own().retire_storage();
         }
     }
 
@@ -523,7 +523,7 @@ impl Lease {
 
     /// The block, for this thread alone, while the lease is the current one.
     fn lock(&self) -> Result<MutexGuard<'_, Block>> {
-        let Some(block) = self.cell().block.try_lock() else {
+        let Some(block) = self.cell().block.enter() else {
             return fail!(
                 Busy,
                 "block {} of {} is in use by another thread: one at a time",
@@ -699,9 +699,11 @@ impl Lease {
 
     /// Its state, in words.
     pub fn describe(&self) -> String {
-        let state = match self.lock() {
-            Ok(block) => block.describe(),
-            Err(error) => error.message().to_string(),
+        let current = self.cell().serial.load(Ordering::Acquire) == self.serial;
+        let state = match self.cell().block.look(Block::describe) {
+            _ if !current => "released".into(),
+            Some(state) => state,
+            None => "in use by another thread".into(),
         };
         format!("block {} of {}: {state}", self.index, self.pool.name)
     }

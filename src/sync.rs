@@ -3,3 +3,69 @@
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub use std::sync::{Arc, OnceLock, Weak};
+
+/// For one thread at a time: a second one is told, not made to wait. Those who only look never make a user be told so.
+pub struct OneThread<T> {
+    value: Mutex<T>,
+    looking: AtomicU32,
+}
+
+impl<T> OneThread<T> {
+    /// Around a value.
+    pub const fn new(value: T) -> OneThread<T> {
+        OneThread { value: Mutex::new(value), looking: AtomicU32::new(0) }
+    }
+
+    /// The value, unless another thread uses it.
+    pub fn enter(&self) -> Option<MutexGuard<'_, T>> {
+        loop {
+            if let Some(guard) = self.value.try_lock() {
+                return Some(guard);
+            }
+            if self.looking.load(Ordering::Acquire) == 0 {
+                // Whoever looked may have left between the two lines above.
+                return self.value.try_lock();
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// The value, for the thread that it belongs to at this moment: at most somebody who looks is waited for.
+    pub fn enter_own(&self) -> MutexGuard<'_, T> {
+        self.value.lock()
+    }
+
+    /// A short look, unless a thread uses the value.
+    pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.looking.fetch_add(1, Ordering::AcqRel);
+        let seen = self.value.try_lock().map(|value| look(&value));
+        self.looking.fetch_sub(1, Ordering::AcqRel);
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_user_is_told_and_a_look_disturbs_nobody() {
+        let one = Arc::new(OneThread::new(7));
+        let inside = one.enter();
+        assert!(inside.is_some() && one.enter().is_none() && one.look(|value| *value).is_none());
+        drop(inside);
+        let stop = Arc::new(AtomicBool::new(false));
+        let looker = std::thread::spawn({
+            let (one, stop) = (one.clone(), stop.clone());
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    one.look(|value| assert_eq!(*value, 7));
+                }
+            }
+        });
+        let told = (0..100_000).filter(|_| one.enter().is_none()).count();
+        stop.store(true, Ordering::Relaxed);
+        looker.join().unwrap();
+        assert_eq!(told, 0, "somebody who looked made a user be told");
+    }
+}
