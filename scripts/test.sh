@@ -25,7 +25,7 @@ section() {
   rc=${PIPESTATUS[0]}
   counts="$(awk '
     /^test result: / { for (i = 2; i < NF; i++) { if ($(i + 1) == "passed;") p += $i; if ($(i + 1) == "failed;") f += $i } }
-    /^ *[0-9]+\/[0-9]+ Test .*\*\*\*(Skipped|Not Run)/ { s++; not_run++ }
+    /^ *[0-9]+\/[0-9]+ Test .*\*\*\*Skipped/ { s++; not_run++ }
     /^test .* \.\.\. ignored/ { s++ }
     /tests passed, [0-9]+ tests failed out of [0-9]+/ {
       sub(/^.*tests passed, /, ""); f += $1; p += $NF - $1 - not_run; not_run = 0
