@@ -1,0 +1,100 @@
+//! The calls of a loop allocate nothing: acquire and release of a block, a step, an event, and the checks of their handles.
+
+use gpubuf::ffi::block::*;
+use gpubuf::ffi::device::*;
+use gpubuf::ffi::event::*;
+use gpubuf::ffi::pool::*;
+use gpubuf::ffi::slots::*;
+use gpubuf::ffi::step::*;
+use gpubuf::ffi::stream::*;
+use gpubuf::ffi::types::*;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ptr::{null, null_mut};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: the system's allocator does the work; the count is a plain cell without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Allocations of this thread in 200 rounds, after 600 that fill what is made ahead.
+fn allocations(mut round: impl FnMut()) -> u64 {
+    (0..600).for_each(|_| round());
+    let before = ALLOCATIONS.get();
+    (0..200).for_each(|_| round());
+    ALLOCATIONS.get() - before
+}
+
+fn ok(status: gpubuf_status) {
+    assert_eq!(status, GPUBUF_OK);
+}
+
+#[test]
+fn a_loop_allocates_nothing() {
+    // SAFETY: every pointer is to a local of the right type, and every handle one that the library gave out.
+    unsafe {
+        let (mut device, mut stream, mut event) = (null_mut(), null_mut(), null_mut());
+        ok(gpubuf_device_open(null(), &mut device));
+        ok(gpubuf_stream_create(device, &mut stream));
+        ok(gpubuf_event_create(device, &mut event));
+
+        let mut options: gpubuf_pool_options = std::mem::zeroed();
+        gpubuf_pool_options_init(&mut options, size_of::<gpubuf_pool_options>() as u32);
+        options.block_bytes = 256;
+        options.block_count = 4;
+        options.device_side = 1;
+        let mut pool = null_mut();
+        ok(gpubuf_pool_create(device, &options, &mut pool));
+        let blocks = allocations(|| {
+            let mut block = null_mut();
+            let bytes = [1u8; 64];
+            ok(gpubuf_pool_acquire(pool, 0, GPUBUF_TIMEOUT_DEFAULT, &mut block));
+            ok(gpubuf_block_copy_in(block, 0, 64, bytes.as_ptr().cast(), GPUBUF_TIMEOUT_DEFAULT));
+            ok(gpubuf_block_to_device(block, 0, GPUBUF_ALL, stream));
+            ok(gpubuf_pool_release_after(block, &stream, 1));
+            ok(gpubuf_event_record(event, stream));
+            ok(gpubuf_event_wait(event, GPUBUF_TIMEOUT_DEFAULT));
+        });
+        assert_eq!(blocks, 0, "acquire, copy_in, to_device, release_after, record, wait");
+
+        let mut options: gpubuf_slots_options = std::mem::zeroed();
+        gpubuf_slots_options_init(&mut options, size_of::<gpubuf_slots_options>() as u32);
+        let (mut slots, mut slot, mut step) = (null_mut(), 0, null_mut());
+        ok(gpubuf_slots_create(device, &options, &mut slots));
+        let mut of_slot: gpubuf_slot_options = std::mem::zeroed();
+        gpubuf_slot_options_init(&mut of_slot, size_of::<gpubuf_slot_options>() as u32);
+        of_slot.dtype = GPUBUF_DTYPE_I32;
+        of_slot.rank = 1;
+        of_slot.shape[0] = 64;
+        of_slot.name = c"ids".as_ptr();
+        ok(gpubuf_slots_add(slots, &of_slot, &mut slot));
+        ok(gpubuf_slots_freeze(slots));
+        let steps = allocations(|| {
+            let mut ticket = 0;
+            let rows = [1i32; 64];
+            ok(gpubuf_slots_begin(slots, GPUBUF_TIMEOUT_DEFAULT, &mut step));
+            ok(gpubuf_step_write(step, slot, 0, 64, rows.as_ptr().cast()));
+            ok(gpubuf_step_commit(step, stream, null(), 0, &mut ticket));
+            ok(gpubuf_slots_retire(slots, ticket, &stream, 1));
+        });
+        assert_eq!(steps, 0, "begin, write, commit, retire");
+    }
+}
