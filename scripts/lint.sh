@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting and lints, with nothing let through.
+# Formatting and lints, with nothing let through. Every finding is shown before it fails.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 gpubuf_setup build
@@ -11,9 +11,11 @@ for component in fmt clippy; do
     exit 1
   fi
 done
-cargo fmt --all --check
-cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+failed=0
+cargo fmt --all --check || failed=1
+cargo clippy --locked --workspace --all-targets --all-features -- -D warnings || failed=1
 for script in scripts/*.sh cpp_tests/*.sh .ci/run; do
-  if [ -e "$script" ]; then bash -n "$script"; fi
+  bash -n "$script" || failed=1
 done
-echo "lint: clean"
+if [ "$failed" -eq 0 ]; then echo "lint: clean"; fi
+exit "$failed"
