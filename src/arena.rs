@@ -299,7 +299,7 @@ impl Plan {
                 self.used_bytes += rows.count() * place.row_bytes;
                 if everything && place.kept {
                     let mut end = 0;
-                    for run in rows.runs().chain([place.rows..place.rows]) {
+                    for run in rows.runs().chain(std::iter::once(place.rows..place.rows)) {
                         if end < run.start {
                             refill(place.span(end..run.start));
                         }
@@ -359,6 +359,7 @@ impl Plan {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what is compared")]
 mod tests {
     use super::*;
     use crate::error::Status;
