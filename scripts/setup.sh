@@ -61,14 +61,14 @@ gpubuf_setup() {
     export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
   fi
   if ! gpubuf_has cargo; then
-    echo "setup: Rust 1.85 or newer is missing. Get it with" >&2
+    echo "setup: Rust 1.95 or newer is missing. Get it with" >&2
     echo "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
     return 1
   fi
   local rust
   rust="$(rustc --version | cut -d' ' -f2)"
-  if [ "$(printf '%s\n' 1.85.0 "$rust" | sort -V | head -n 1)" != 1.85.0 ]; then
-    echo "setup: Rust is $rust, gpubuf needs 1.85 or newer. Get it with: rustup update stable" >&2
+  if [ "$(printf '%s\n' 1.95.0 "$rust" | sort -V | head -n 1)" != 1.95.0 ]; then
+    echo "setup: Rust is $rust, gpubuf needs 1.95 or newer. Get it with: rustup update stable" >&2
     return 1
   fi
 

@@ -537,7 +537,6 @@ impl<'a> HostWait<'a> {
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
-
 }
 
 /// Work being put on a stream, and then fenced.

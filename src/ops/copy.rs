@@ -71,7 +71,10 @@ mod tests {
                 // SAFETY: both ranges end before 20,000.
                 unsafe { copy(target.as_mut_ptr().add(to), source.as_ptr().add(from), bytes) };
                 assert_eq!(target[to..to + bytes], source[from..from + bytes], "{bytes} bytes, {ahead} ahead");
-                assert!(target[..to].iter().chain(&target[to + bytes..]).all(|b| *b == 0xEE), "nothing else is touched");
+                assert!(
+                    target[..to].iter().chain(&target[to + bytes..]).all(|b| *b == 0xEE),
+                    "nothing else is touched"
+                );
             }
         }
     }

@@ -146,11 +146,11 @@ impl Task {
             Op::Copy { dst, src, bytes } => {
                 let dst = Place::resolve(user, dst, bytes)?;
                 let mut src = Place::resolve(user, src, bytes)?;
-                if let Place::Pageable(address) = src {
-                    if stage {
-                        // SAFETY: the caller answers for the validity of a pageable source.
-                        src = Place::Staged(unsafe { read_now(address, bytes)? });
-                    }
+                if let Place::Pageable(address) = src
+                    && stage
+                {
+                    // SAFETY: the caller answers for the validity of a pageable source.
+                    src = Place::Staged(unsafe { read_now(address, bytes)? });
                 }
                 Ok(Task::Copy { dst, src, bytes })
             }
