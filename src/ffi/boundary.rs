@@ -37,40 +37,45 @@ enum Admission {
     Runs,
     /// Whatever comes out, the answer is OK.
     RunsQuietly,
-    Nothing,
-    Refused(Status, &'static str),
+    /// It is answered without running.
+    Over(gpubuf_status),
 }
 
-fn admission(when: When) -> Admission {
-    let state = process::state();
-    if state == 0 {
-        return Admission::Runs;
-    }
+/// In any state but the usual one.
+#[cold]
+fn admission(entry: Entry, state: u32) -> Admission {
+    let refusal = |status: Status, why: &str| {
+        last_error::set(entry.name(), why);
+        Admission::Over(status as i32)
+    };
     let exiting = state & process::EXITING != 0;
-    match when {
+    match entry.when() {
         When::AnyTime => Admission::Runs,
-        When::Ends if state & process::FORKED != 0 => Admission::Nothing,
-        _ if state & process::FORKED != 0 => Admission::Refused(
+        When::Ends if state & process::FORKED != 0 => Admission::Over(Status::Ok as i32),
+        _ if state & process::FORKED != 0 => refusal(
             Status::Forked,
             "this process is a child after fork: the library cannot be used in it, nor any inherited object",
         ),
         When::InCallback => Admission::Runs,
-        When::Ends | When::ShutsDown if exiting => Admission::Nothing,
+        When::Ends | When::ShutsDown if exiting => Admission::Over(Status::Ok as i32),
         When::Ends => Admission::RunsQuietly,
         When::ShutsDown => Admission::Runs,
-        When::Normally if exiting => Admission::Refused(Status::ShutDown, "the process is exiting"),
-        When::Normally => Admission::Refused(Status::ShutDown, "the library was shut down"),
+        When::Normally if exiting => refusal(Status::ShutDown, "the process is exiting"),
+        When::Normally => refusal(Status::ShutDown, "the library was shut down"),
     }
 }
 
 /// Runs an entry: admits it, keeps its objects meanwhile, catches panics, and tells the outcome.
 pub fn call(entry: Entry, body: impl FnOnce(&Call) -> Result<()>) -> gpubuf_status {
-    let quietly = match admission(entry.when()) {
-        Admission::Runs => false,
-        Admission::RunsQuietly => true,
-        Admission::Nothing => return Status::Ok as i32,
-        Admission::Refused(status, why) => return refused(entry, status, why),
-    };
+    let mut quietly = false;
+    let state = process::state();
+    if state != 0 {
+        match admission(entry, state) {
+            Admission::Runs => {}
+            Admission::RunsQuietly => quietly = true,
+            Admission::Over(status) => return status,
+        }
+    }
     let call = Call { entry, pins: RefCell::new(Fixed::new()), fault: Cell::new(mutants::fault_is_due()) };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let result = body(&call);
@@ -78,31 +83,13 @@ pub fn call(entry: Entry, body: impl FnOnce(&Call) -> Result<()>) -> gpubuf_stat
         call.unpin();
         result
     }));
-    let result = outcome.unwrap_or_else(|panic| Err(call.broke(&*panic)));
-    if let Err(error) = &result {
-        if error.status() == Status::Timeout {
-            log::write(Level::Warn, format_args!("{}: {}", entry.name(), error.message()));
-        }
-    }
-    // Before the message is set: what the sink calls may leave messages of its own.
-    log::deliver();
-    match result {
-        Ok(()) => Status::Ok as i32,
-        Err(_) if quietly => Status::Ok as i32,
-        Err(error) => refused(entry, error.status(), error.message()),
-    }
+    call.conclude(outcome, quietly)
 }
 
 /// Runs an entry that has no status to tell: it works at any time.
 pub fn plain<T>(entry: Entry, fallback: T, body: impl FnOnce() -> T) -> T {
     debug_assert!(entry.when() == When::AnyTime);
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(fallback)
-}
-
-#[cold]
-fn refused(entry: Entry, status: Status, message: &str) -> gpubuf_status {
-    last_error::set(entry.name(), message);
-    status as i32
 }
 
 impl Call {
@@ -136,10 +123,10 @@ impl Call {
             return Ok(None);
         }
         let Some(own) = self.get_to_end(handle, name)? else {
-            remove(handle.addr());
+            self.end_kept(handle.addr());
             return Ok(None);
         };
-        if !remove(handle.addr()) {
+        if !self.end_kept(handle.addr()) {
             return Err(self.ended_before(stale(handle.addr(), name, T::KIND)));
         }
         Ok(Some(own))
@@ -162,7 +149,7 @@ impl Call {
                 _ => {}
             }
         }
-        remove(handle.addr());
+        self.end_kept(handle.addr());
         Ok(())
     }
 
@@ -185,9 +172,22 @@ impl Call {
         error
     }
 
-    /// Ends the handle of an object that ended in this call. Nothing, where there is none, or another thread was faster.
-    pub fn forget<T: Handle>(&self, handle: *const T) {
-        remove(handle.addr());
+    /// Ends a handle that this call keeps. False if another thread was faster.
+    fn end_kept(&self, bits: usize) -> bool {
+        let index = Number::from_bits(bits as u64).map(|number| number.index);
+        self.pins.borrow().iter().find(|pin| index.is_some_and(|index| pin.is_on(index))).is_some_and(Pin::remove)
+    }
+
+    /// Ends the handle of an object of this call, once the object has ended.
+    pub fn forget<T: Handle>(&self, handle: *const T, ended: bool) {
+        if ended {
+            self.end_kept(handle.addr());
+        }
+    }
+
+    /// Ends the handle with these bits, if there is such a one.
+    pub fn forget_bits(&self, bits: u64) {
+        drop(Number::from_bits(bits).and_then(|number| TABLE.remove(number.index, number.generation)));
     }
 
     /// The streams of a list, each once.
@@ -221,9 +221,7 @@ impl Call {
     /// Ends the handles of the blocks that were given back in this call.
     pub fn forget_released(&self, blocks: &Blocks) {
         for (handle, lease) in blocks.handles.iter().zip(&*blocks.leases) {
-            if !lease.is_held() {
-                remove(handle.addr());
-            }
+            self.forget(*handle, !lease.is_held());
         }
     }
 
@@ -274,6 +272,27 @@ impl Call {
         Ok(unsafe { &*object })
     }
 
+    /// Says what happened.
+    #[inline(never)]
+    fn conclude(&self, outcome: std::thread::Result<Result<()>>, quietly: bool) -> gpubuf_status {
+        let result = outcome.unwrap_or_else(|panic| Err(self.broke(&*panic)));
+        if let Err(error) = &result
+            && error.status() == Status::Timeout
+        {
+            log::write(Level::Warn, format_args!("{}: {}", self.entry.name(), error.message()));
+        }
+        // Before the message is set: what the sink calls may leave messages of its own.
+        log::deliver();
+        match result {
+            Err(error) if !quietly => {
+                last_error::set(self.entry.name(), error.message());
+                error.status() as i32
+            }
+            _ => Status::Ok as i32,
+        }
+    }
+
+    #[inline(never)]
     fn unpin(&self) {
         loop {
             let pin = self.pins.borrow_mut().pop();
@@ -346,10 +365,6 @@ fn find(bits: usize, name: &str, kind: &str) -> Result<Pin<'static, Object>> {
         (pin.number() == number.kind).then_some(pin)
     });
     pin.ok_or_else(|| stale(bits, name, kind))
-}
-
-fn remove(bits: usize) -> bool {
-    Number::from_bits(bits as u64).and_then(|number| TABLE.remove(number.index, number.generation)).is_some()
 }
 
 #[cold]

@@ -10,7 +10,7 @@
 //! | state | object | may become | by |
 //! |---|---|---|---|
 //! | free | none | live | [`Table::insert`], which took the slot from the free list and put the object in first |
-//! | live | there | dying | [`Table::remove`], once: the second one finds it dying |
+//! | live | there | dying | [`Pin::remove`], once: the second one finds it dying |
 //! | dying | there | free, generation + 1 | whoever brings the pins to 0: takes the object out, drops it under no lock, then gives the slot to the free list |
 //! | retired | none | | the generation is used up: the slot is never used again |
 //!
@@ -153,13 +153,9 @@ impl<T> Table<T> {
         (word & STATE == LIVE && (word >> 32) as u32 == generation).then_some(pin)
     }
 
-    /// Ends the handle: no new pins. The object goes with the last pin, which may be the one returned.
+    /// Ends a handle. Its object goes with the last pin, which may be the one returned.
     pub fn remove(&self, index: u32, generation: u32) -> Option<Pin<'_, T>> {
-        let pin = self.pin(index, generation)?;
-        let slot = self.slot(index)?;
-        let dying = |word: u64| (word & STATE == LIVE).then_some(word - LIVE + DYING);
-        slot.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, dying).ok()?;
-        Some(pin)
+        self.pin(index, generation).filter(Pin::remove)
     }
 
     fn unpin(&self, index: u32) {
@@ -199,6 +195,18 @@ fn full() -> Error {
 }
 
 impl<T> Pin<'_, T> {
+    /// Ends the handle: no new pins. False if it had ended.
+    pub fn remove(&self) -> bool {
+        let dying = |word: u64| (word & STATE == LIVE).then_some(word - LIVE + DYING);
+        let slot = self.table.slot(self.index);
+        slot.is_some_and(|slot| slot.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, dying).is_ok())
+    }
+
+    /// Whether it is on this slot.
+    pub fn is_on(&self, index: u32) -> bool {
+        self.index == index
+    }
+
     /// Whether the object was marked broken before this pin.
     pub fn is_broken(&self) -> bool {
         self.broken

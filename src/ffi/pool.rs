@@ -173,9 +173,9 @@ pub unsafe extern "C" fn gpubuf_pool_stats_get(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pool_release(block: *mut gpubuf_block) -> gpubuf_status {
     call(Entry::gpubuf_pool_release, |c| {
-        let blocks = c.blocks(&raw const block, 1, ["block", "block"])?;
-        let released = blocks.leases[0].release();
-        c.forget_released(&blocks);
+        let lease = c.get(block, "block")?;
+        let released = lease.release();
+        c.forget(block, !lease.is_held());
         released
     })
 }
@@ -192,10 +192,10 @@ pub unsafe extern "C" fn gpubuf_pool_release_after(
     stream_count: usize,
 ) -> gpubuf_status {
     call(Entry::gpubuf_pool_release_after, |c| {
-        let blocks = c.blocks(&raw const block, 1, ["block", "block"])?;
+        let lease = c.get(block, "block")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
-        let released = Lease::release_after_many(&blocks.leases, &streams);
-        c.forget_released(&blocks);
+        let released = lease.release_after(&streams);
+        c.forget(block, !lease.is_held());
         released
     })
 }

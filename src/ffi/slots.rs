@@ -351,7 +351,7 @@ pub unsafe extern "C" fn gpubuf_slots_retire(
         let slots = c.get(slots, "slots")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         let step = slots.retire(ticket, &streams)?;
-        c.forget(std::ptr::without_provenance::<gpubuf_step>(step as usize));
+        c.forget_bits(step);
         Ok(())
     })
 }

@@ -100,7 +100,7 @@ pub unsafe extern "C" fn gpubuf_step_commit(
 pub unsafe extern "C" fn gpubuf_step_abort(step: *mut gpubuf_step) -> gpubuf_status {
     call(Entry::gpubuf_step_abort, |c| {
         c.get(step, "step")?.abort()?;
-        c.forget(step);
+        c.forget(step, true);
         Ok(())
     })
 }
