@@ -9,7 +9,7 @@ use crate::config::checks::{Check, on};
 use crate::config::{Placement, STREAMS_PER_CALL, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::fence::{Access, Block, Device, Fences, HostWait, Name, Range, Side, Storage, Timeline, Which};
+use crate::fence::{Access, Block, Device, HostWait, Name, Range, Side, Storage, Timeline, Which, record_all};
 use crate::stats::{Counter, WaitCounters};
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, OneThread, Ordering};
 use std::collections::VecDeque;
@@ -661,7 +661,7 @@ impl Lease {
             *place = Some(block);
         }
         let blocks = blocks.into_iter().flatten().zip(leases);
-        match Fences::record(streams) {
+        match record_all(streams) {
             Ok(fences) => {
                 for (mut block, lease) in blocks {
                     block.declare(&fences, true);

@@ -2,7 +2,7 @@
 
 use super::name::Name;
 use super::side::{Access, Side, Which};
-use super::timeline::{Fences, HostWait, Timeline};
+use super::timeline::{Fences, HostWait, Timeline, record_all};
 use super::transfer::{self, Piece};
 use super::uses::{Range, Role};
 use crate::backend::RawMemory;
@@ -216,7 +216,7 @@ impl Block {
         for side in self.kernel_sides() {
             side.expect_declaration(streams)?;
         }
-        match Fences::record(streams) {
+        match record_all(streams) {
             Ok(fences) => {
                 self.declare(&fences, write);
                 Ok(())

@@ -14,6 +14,7 @@ use crate::config::{GUARDS_PER_BLOCK, Placement, STREAMS_PER_CALL, TIMEOUT_DEFAU
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::{Arc, AtomicU64, Ordering};
+use arrayvec::ArrayVec;
 
 static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
 
@@ -57,8 +58,8 @@ pub struct Side {
     /// `None` once deferred, detached or quarantined.
     storage: Option<Storage>,
     uses: Uses,
-    guards: [Option<Guard>; GUARDS_PER_BLOCK],
-    declared: [Option<Declared>; STREAMS_PER_CALL],
+    guards: ArrayVec<Guard, GUARDS_PER_BLOCK>,
+    declared: ArrayVec<Declared, STREAMS_PER_CALL>,
     /// The address was given to work that the library cannot see, and no fence was declared since.
     sealed: bool,
     /// The address was given out with no stream named: only a drain proves that its users are done.
@@ -86,8 +87,8 @@ impl Side {
             name: name.clone(),
             storage: Some(storage),
             uses: Uses::default(),
-            guards: [None; GUARDS_PER_BLOCK],
-            declared: [const { None }; STREAMS_PER_CALL],
+            guards: ArrayVec::new(),
+            declared: ArrayVec::new(),
             sealed: false,
             unknown_users: false,
             quarantined: None,
@@ -124,7 +125,7 @@ impl Side {
 
     /// Whether a guard is open.
     pub fn has_guard(&self) -> bool {
-        self.guards.iter().any(Option::is_some)
+        !self.guards.is_empty()
     }
 
     /// What it took so far to put work on this side in order.
@@ -185,7 +186,7 @@ impl Side {
 
     /// Whether every use is known to be done, without asking the driver.
     pub fn is_known_idle(&self) -> bool {
-        self.uses.iter().all(|u| u.fence.is_known()) && self.declared.iter().all(Option::is_none)
+        self.uses.iter().all(|u| u.fence.is_known()) && self.declared.is_empty()
     }
 
     /// The newest fences on it.
@@ -248,7 +249,7 @@ impl Side {
 
     /// Forgets every use: their proof was waited for, and what they left is nobody's concern any more.
     pub fn forget_uses(&mut self) {
-        self.uses = Uses::default();
+        self.uses.clear();
         self.failed = None;
     }
 
@@ -286,12 +287,12 @@ impl Side {
         if self.sealed && on(seal_check) {
             return Err(self.unfenced(verb));
         }
-        let Some(place) = self.guards.iter().position(Option::is_none) else {
+        if self.guards.is_full() {
             return Err(self.refuse(
                 Status::Busy,
                 format!("{verb} the {}: {GUARDS_PER_BLOCK} guards are open, which is the limit; end one", self.place()),
             ));
-        };
+        }
         let wanted = |u: &Use| match (access, u.write) {
             (Access::Write, false) => on(Check::WriteWaitsReads),
             (Access::Write, true) => on(Check::WriteWaitsWrites),
@@ -302,17 +303,17 @@ impl Side {
         // A copy that the wait found failed is told now, before its bytes are taken for good.
         self.settle()?;
         let token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
-        self.guards[place] = Some(Guard { token, access, range });
+        self.guards.push(Guard { token, access, range });
         // SAFETY: callers check that the range lies inside the side.
         Ok((unsafe { base.add(range.start) }, token))
     }
 
     /// Ends a guard.
     pub fn end(&mut self, access: Access, token: u64) -> Result<()> {
-        let place = self.guards.iter().position(|g| g.is_some_and(|g| g.token == token && g.access == access));
+        let place = self.guards.iter().position(|g| g.token == token && g.access == access);
         match place {
             Some(place) => {
-                self.guards[place] = None;
+                self.guards.swap_remove(place);
                 Ok(())
             }
             None if on(Check::EndToken) => Err(self.refuse(
@@ -327,7 +328,7 @@ impl Side {
     }
 
     fn refuse_guards(&self, range: Range, blocking: impl Fn(&Guard) -> bool, doing: &str) -> Result<()> {
-        match self.guards.iter().flatten().find(|g| g.range.overlaps(range) && blocking(g)) {
+        match self.guards.iter().find(|g| g.range.overlaps(range) && blocking(g)) {
             None => Ok(()),
             Some(guard) => Err(self.refuse(
                 Status::Busy,
@@ -379,9 +380,9 @@ impl Side {
         for timeline in streams {
             timeline.expect_device(&device)?;
         }
-        let known = |t: &Arc<Timeline>| self.declared.iter().flatten().any(|d| d.stays && Arc::ptr_eq(&d.timeline, t));
+        let known = |t: &Arc<Timeline>| self.declared.iter().any(|d| d.stays && Arc::ptr_eq(&d.timeline, t));
         let new = streams.iter().filter(|t| !known(t)).count();
-        if new > self.declared.iter().filter(|d| d.is_none()).count() {
+        if new > self.declared.remaining_capacity() {
             return Err(self.refuse(
                 Status::Busy,
                 format!(
@@ -413,24 +414,19 @@ impl Side {
 
     /// Work that uses this side is queued on the stream, with no fence of its own yet.
     pub fn mark(&mut self, timeline: &Arc<Timeline>, stays: bool) {
-        for declared in self.declared.iter_mut().flatten() {
+        for declared in &mut self.declared {
             if Arc::ptr_eq(&declared.timeline, timeline) {
                 declared.stays |= stays;
                 return;
             }
         }
-        if let Some(place) = self.declared.iter_mut().find(|d| d.is_none()) {
-            *place = Some(Declared { timeline: timeline.clone(), stays });
-        }
+        // The caller saw that there is room.
+        let _ = self.declared.try_push(Declared { timeline: timeline.clone(), stays });
     }
 
     /// Notes a use that is fenced. Room was made by [`Side::reserve`].
     pub fn add_use(&mut self, fence: Fence, write: bool, range: Range, role: Role) {
-        self.declared.iter_mut().for_each(|place| {
-            if place.as_ref().is_some_and(|d| !d.stays && Arc::ptr_eq(&d.timeline, fence.timeline())) {
-                *place = None;
-            }
-        });
+        self.declared.retain(|d| d.stays || !Arc::ptr_eq(&d.timeline, fence.timeline()));
         self.uses.add(Use { fence, write, range, role });
     }
 
@@ -517,8 +513,9 @@ impl Side {
     /// Work on declared streams other than `user` gets its fence now: it covers everything queued there.
     fn fence_declared(&mut self, user: Option<&Arc<Timeline>>) -> Result<()> {
         let all = Range { start: 0, end: self.bytes() };
-        for place in 0..self.declared.len() {
-            let Some(declared) = &self.declared[place] else { continue };
+        // A fence takes the mark of its stream out of the list: from the end, each is met once.
+        for place in (0..self.declared.len()).rev() {
+            let declared = &self.declared[place];
             let check = if declared.stays { Check::DeclaredStreams } else { Check::CommitWaitsMarked };
             if user.is_some_and(|user| Arc::ptr_eq(&declared.timeline, user)) || !on(check) {
                 continue;
@@ -562,7 +559,7 @@ impl Side {
             return;
         }
         let mut uses: Vec<Fence> = self.fences().cloned().collect();
-        for declared in self.declared.iter_mut().filter_map(Option::take) {
+        for declared in std::mem::take(&mut self.declared) {
             match declared.timeline.record() {
                 Ok(fence) => uses.push(fence),
                 Err(_) => {
@@ -585,7 +582,7 @@ impl Side {
             "quarantined"
         } else if self.storage.is_none() {
             "detached"
-        } else if self.guards.iter().flatten().any(|g| g.access == Access::Write) {
+        } else if self.guards.iter().any(|g| g.access == Access::Write) {
             "filling"
         } else if self.has_guard() {
             "reading"

@@ -15,6 +15,7 @@ use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::{Counter, WaitCounters};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use arrayvec::ArrayVec;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -484,26 +485,15 @@ impl Fence {
     }
 }
 
-/// Fences of one call, in place: at most one for each stream it named.
-#[derive(Default)]
-pub struct Fences {
-    fences: [Option<Fence>; STREAMS_PER_CALL],
-}
+/// Fences of one call: at most one for each stream it named.
+pub type Fences = ArrayVec<Fence, STREAMS_PER_CALL>;
 
-impl Fences {
-    /// Records one fence on each stream. After an error some streams may have theirs, others not.
-    pub fn record(streams: &[Arc<Timeline>]) -> Result<Fences> {
-        let mut fences = Fences::default();
-        for (place, timeline) in fences.fences.iter_mut().zip(streams) {
-            *place = Some(timeline.record()?);
-        }
-        Ok(fences)
+/// Records one fence on each stream. After an error some streams may have theirs, others not.
+pub fn record_all(streams: &[Arc<Timeline>]) -> Result<Fences> {
+    if streams.len() > STREAMS_PER_CALL {
+        return fail!(InvalidArgument, "{} streams in one call: at most {STREAMS_PER_CALL}", streams.len());
     }
-
-    /// The fences.
-    pub fn iter(&self) -> impl Iterator<Item = &Fence> {
-        self.fences.iter().flatten()
-    }
+    streams.iter().map(Timeline::record).collect()
 }
 
 /// How long a call may wait on the host, and where that is counted.

@@ -3,6 +3,7 @@
 use super::timeline::{Fence, Proof, Timeline};
 use crate::config::USES_PER_SIDE;
 use crate::sync::Arc;
+use arrayvec::ArrayVec;
 use std::fmt;
 
 /// A range of bytes inside a side.
@@ -55,33 +56,35 @@ pub struct Use {
 /// Up to [`USES_PER_SIDE`] uses, in place. Neighbours merge when it gets tight: a merged use waits for more, never for less.
 #[derive(Default)]
 pub struct Uses {
-    entries: [Option<Use>; USES_PER_SIDE],
+    entries: ArrayVec<Use, USES_PER_SIDE>,
 }
 
 impl Uses {
     /// Every use.
     pub fn iter(&self) -> impl Iterator<Item = &Use> {
-        self.entries.iter().flatten()
+        self.entries.iter()
     }
 
     /// Drops what is known to be done. Returns the fence of a write that failed.
     pub fn drop_known(&mut self) -> Option<Fence> {
         let mut failed = None;
-        for entry in &mut self.entries {
-            let Some(u) = entry else { continue };
-            match u.fence.look_up() {
-                Some(Proof::Failed) => {
-                    // The source of a failed copy is merely free again.
-                    if u.write {
-                        failed = Some(u.fence.clone());
-                    }
-                    *entry = None;
+        self.entries.retain(|u| match u.fence.look_up() {
+            Some(Proof::Failed) => {
+                // The source of a failed copy is merely free again.
+                if u.write {
+                    failed = Some(u.fence.clone());
                 }
-                Some(Proof::Complete) => *entry = None,
-                _ => {}
+                false
             }
-        }
+            Some(Proof::Complete) => false,
+            _ => true,
+        });
         failed
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.entries.clear();
     }
 
     /// Asks the driver about every use.
@@ -105,40 +108,31 @@ impl Uses {
 
     /// Adds a use for which there is room.
     pub fn add(&mut self, new: Use) {
-        let repeats = |u: &Use| {
-            Arc::ptr_eq(u.fence.timeline(), new.fence.timeline()) && u.write == new.write && u.range == new.range
-        };
-        let place = match self.entries.iter().position(|entry| entry.as_ref().is_some_and(repeats)) {
-            Some(place) => Some(place),
-            None => self
-                .free_place()
-                .or_else(|| self.entries.iter().position(|e| e.as_ref().is_some_and(|u| new.is_of_stream_of(u)))),
-        };
-        // Without a place there was no room, which was asked before the work was queued.
-        let Some(place) = place else { return };
-        self.entries[place] = Some(match self.entries[place].take() {
-            None => new,
-            Some(old) => old.merged(new),
-        });
-    }
-
-    fn free_place(&mut self) -> Option<usize> {
-        if let Some(place) = self.entries.iter().position(Option::is_none) {
-            return Some(place);
+        let repeats = |u: &Use| u.is_of_stream_of(&new) && u.write == new.write && u.range == new.range;
+        if let Some(same) = self.entries.iter_mut().find(|u| repeats(u)) {
+            same.merge(new);
+            return;
         }
-        let (kept, freed) = self.pair_to_merge()?;
-        let old = self.entries[freed].take()?;
-        let merged = self.entries[kept].take()?.merged(old);
-        self.entries[kept] = Some(merged);
-        Some(freed)
+        if self.entries.is_full()
+            && let Some((kept, freed)) = self.pair_to_merge()
+        {
+            let old = self.entries.swap_remove(freed);
+            self.entries[kept].merge(old);
+        }
+        if let Err(full) = self.entries.try_push(new) {
+            // Of eight streams one each: this one's is among them, or there was no room, which was asked before.
+            let new = full.element();
+            if let Some(other) = self.entries.iter_mut().find(|u| u.is_of_stream_of(&new)) {
+                other.merge(new);
+            }
+        }
     }
 
     /// Two uses of one stream: of one kind if there are such, so that readers need not wait for readers.
     fn pair_to_merge(&self) -> Option<(usize, usize)> {
         let mut mixed = None;
-        for (first, a) in self.entries.iter().enumerate() {
-            for (second, b) in self.entries.iter().enumerate().skip(first + 1) {
-                let (Some(a), Some(b)) = (a, b) else { continue };
+        for (second, b) in self.entries.iter().enumerate() {
+            for (first, a) in self.entries[..second].iter().enumerate() {
                 if a.is_of_stream_of(b) {
                     if a.write == b.write {
                         return Some((first, second));
@@ -156,12 +150,14 @@ impl Use {
         Arc::ptr_eq(self.fence.timeline(), other.fence.timeline())
     }
 
-    /// One use that stands for two of one stream: it waits for more, never for less. A read never replaces a write.
-    fn merged(self, other: Use) -> Use {
-        let (later, range, write) =
-            (other.fence.covers(&self.fence), self.range.hull(other.range), self.write || other.write);
-        let Use { fence, role, .. } = if later { other } else { self };
-        Use { fence, write, range, role }
+    /// Stands for another use of the same stream as well: it waits for more, never for less. A read never replaces a write.
+    fn merge(&mut self, other: Use) {
+        self.range = self.range.hull(other.range);
+        self.write |= other.write;
+        if other.fence.covers(&self.fence) {
+            self.fence = other.fence;
+            self.role = other.role;
+        }
     }
 }
 
