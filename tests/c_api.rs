@@ -43,3 +43,8 @@ fn a_child_after_fork() {
 fn the_end_of_the_library_and_of_the_process() {
     run("shutdown");
 }
+
+#[test]
+fn a_library_that_is_let_go_of() {
+    run("unload");
+}

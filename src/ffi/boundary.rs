@@ -1,7 +1,6 @@
 //! The one way in: every exported function is a use of [`call`], or of [`plain`] where it can neither fail nor needs an object.
 
 use super::entries::{Entry, When};
-use super::fixed::Fixed;
 use super::handles::{Number, Pin};
 use super::objects::{self, Handle, Object, TABLE};
 use super::types::{gpubuf_block, gpubuf_status, gpubuf_stream};
@@ -14,6 +13,7 @@ use crate::fence::Timeline;
 use crate::pool::{BLOCKS_PER_CALL, Lease};
 use crate::stats::Counter;
 use crate::sync::Arc;
+use arrayvec::ArrayVec;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_void};
@@ -28,7 +28,7 @@ pub static STALE: Counter = Counter::new();
 /// One call from outside: which one, and the objects it keeps.
 pub struct Call {
     entry: Entry,
-    pins: RefCell<Fixed<Pin<'static, Object>, HANDLES>>,
+    pins: RefCell<ArrayVec<Pin<'static, Object>, HANDLES>>,
     fault: Cell<bool>,
 }
 
@@ -76,7 +76,7 @@ pub fn call(entry: Entry, body: impl FnOnce(&Call) -> Result<()>) -> gpubuf_stat
             Admission::Over(status) => return status,
         }
     }
-    let call = Call { entry, pins: RefCell::new(Fixed::new()), fault: Cell::new(mutants::fault_is_due()) };
+    let call = Call { entry, pins: RefCell::new(ArrayVec::new()), fault: Cell::new(mutants::fault_is_due()) };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let result = body(&call);
         call.fault_point();
@@ -196,11 +196,11 @@ impl Call {
         streams: *const *mut gpubuf_stream,
         count: usize,
         names: [&str; 2],
-    ) -> Result<Fixed<Arc<Timeline>, STREAMS_PER_CALL>> {
-        let mut list: Fixed<Arc<Timeline>, STREAMS_PER_CALL> = Fixed::new();
+    ) -> Result<ArrayVec<Arc<Timeline>, STREAMS_PER_CALL>> {
+        let mut list: ArrayVec<Arc<Timeline>, STREAMS_PER_CALL> = ArrayVec::new();
         for handle in arguments::list(streams, count, STREAMS_PER_CALL, names)? {
             let stream = self.get(*handle, names[0])?;
-            if !list.iter().any(|known| Arc::ptr_eq(known, stream)) && list.push(stream.clone()).is_err() {
+            if !list.iter().any(|known| Arc::ptr_eq(known, stream)) && list.try_push(stream.clone()).is_err() {
                 return Err(too_many());
             }
         }
@@ -209,18 +209,18 @@ impl Call {
 
     /// The blocks of a list, and their handles.
     pub fn blocks(&self, blocks: *const *mut gpubuf_block, count: usize, names: [&str; 2]) -> Result<Blocks> {
-        let mut list = Blocks { leases: Fixed::new(), handles: Fixed::new() };
+        let mut list = Blocks { leases: ArrayVec::new(), handles: ArrayVec::new() };
         for handle in arguments::list(blocks, count, BLOCKS_PER_CALL, names)? {
             let handle = *handle;
-            list.leases.push(self.get(handle, names[0])?.clone()).map_err(|_| too_many())?;
-            list.handles.push(handle).map_err(|_| too_many())?;
+            list.leases.try_push(self.get(handle, names[0])?.clone()).map_err(|_| too_many())?;
+            list.handles.try_push(handle).map_err(|_| too_many())?;
         }
         Ok(list)
     }
 
     /// Ends the handles of the blocks that were given back in this call.
     pub fn forget_released(&self, blocks: &Blocks) {
-        for (handle, lease) in blocks.handles.iter().zip(&*blocks.leases) {
+        for (handle, lease) in blocks.handles.iter().zip(&blocks.leases) {
             self.forget(*handle, !lease.is_held());
         }
     }
@@ -266,7 +266,7 @@ impl Call {
 
     fn keep(&self, pin: Pin<'static, Object>) -> Result<&Object> {
         let object: *const Object = &*pin;
-        self.pins.borrow_mut().push(pin).map_err(|_| too_many())?;
+        self.pins.borrow_mut().try_push(pin).map_err(|_| too_many())?;
         // SAFETY: the pin keeps the object in its slot until `unpin` or `broke`, which run when no reference is left: the
         // body they were made for has returned or unwound, and it cannot let one out.
         Ok(unsafe { &*object })
@@ -336,8 +336,8 @@ impl Call {
 /// A list of blocks.
 pub struct Blocks {
     /// The blocks.
-    pub leases: Fixed<Lease, BLOCKS_PER_CALL>,
-    handles: Fixed<*mut gpubuf_block, BLOCKS_PER_CALL>,
+    pub leases: ArrayVec<Lease, BLOCKS_PER_CALL>,
+    handles: ArrayVec<*mut gpubuf_block, BLOCKS_PER_CALL>,
 }
 
 /// A checked output parameter.

@@ -34,7 +34,6 @@ pub mod mutants;
 mod arguments;
 mod boundary;
 mod entries;
-mod fixed;
 mod handles;
 mod last_error;
 mod objects;
