@@ -55,7 +55,7 @@ struct Cell {
 
 struct Lists {
     /// Free blocks, the longest free first.
-    free: VecDeque<u32>,
+    free: VecDeque<Free>,
     /// Waiters by number; a place is used again.
     waiters: Vec<Waiter>,
     /// Places of waiters that are waiting, the next to be served first.
@@ -66,6 +66,13 @@ struct Lists {
     shut_down: bool,
     /// Why blocks were quarantined last.
     lost: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Free {
+    index: u32,
+    /// It came back without uses: nothing is to be proven.
+    clean: bool,
 }
 
 struct Waiter {
@@ -150,7 +157,7 @@ impl Pool {
                 block: OneThread::new(Block::new(&name, bytes, Some(host), twin)),
                 serial: AtomicU64::new(0),
             });
-            free.push_back(index);
+            free.push_back(Free { index, clean: true });
         }
         Ok(Arc::new(Pool {
             name,
@@ -220,28 +227,27 @@ impl Pool {
         let wait = HostWait::new(timeout, &self.counters.fence_waits);
         loop {
             self.device.expect_usable()?;
-            let index = match self.take_free()? {
-                Some(index) => index,
-                None => self.wait_for_block(priority, &wait)?,
+            let Free { index, clean } = match self.take_free()? {
+                Some(free) => free,
+                None => Free { index: self.wait_for_block(priority, &wait)?, clean: false },
             };
             let cell = &self.blocks[index as usize];
+            if clean {
+                return Ok(self.lease(index));
+            }
             // Taken out of the lists, the block is this thread's: the lock is free but for a describe passing by.
             let mut block = cell.block.enter_own();
             let proven = block.recycle(&wait, Check::AcquireWaits);
             drop(block);
             match proven {
-                Ok(()) => {
-                    let serial = cell.serial.fetch_add(1, Ordering::AcqRel) + 1;
-                    self.counters.acquires.add(1);
-                    return Ok(Lease { pool: self.clone(), index, serial });
-                }
+                Ok(()) => return Ok(self.lease(index)),
                 Err(error) => match error.status() {
-                    Status::DeviceLost | Status::Quarantined => self.quarantined(index),
+                    Status::DeviceLost | Status::Quarantined => self.quarantined(index, true),
                     _ => {
                         if !on(Check::TimeoutKeepsUses) {
                             cell.block.enter_own().sides_mut().for_each(Side::forget_uses);
                         }
-                        self.put_back(index, true);
+                        self.put_back(index, true, false);
                         return Err(error.context(format_args!("acquiring from {}", self.name)));
                     }
                 },
@@ -249,8 +255,15 @@ impl Pool {
         }
     }
 
+    fn lease(self: &Arc<Pool>, index: u32) -> Lease {
+        // Nobody else changes the serial of a block that was taken out of the lists.
+        let serial = self.blocks[index as usize].serial.load(Ordering::Relaxed) + 1;
+        self.blocks[index as usize].serial.store(serial, Ordering::Release);
+        Lease { pool: self.clone(), index, serial }
+    }
+
     /// Takes a free block out of the lists, preferring a proven one.
-    fn take_free(&self) -> Result<Option<u32>> {
+    fn take_free(&self) -> Result<Option<Free>> {
         let mut lists = self.expect_usable(self.lists.lock())?;
         if lists.free.is_empty() {
             return Ok(None);
@@ -260,30 +273,35 @@ impl Pool {
             // Ask the streams outside the lock, then look again.
             let streams = self.streams_in_use(&lists);
             drop(lists);
-            streams.iter().flatten().for_each(|timeline| timeline.poll());
+            streams.into_iter().flatten().for_each(|timeline| timeline.poll());
             lists = self.expect_usable(self.lists.lock())?;
             place = self.proven_place(&lists);
         }
         // The first of the list was released first: its fence is the oldest.
-        let index = lists.free.remove(place.unwrap_or(0));
-        lists.held += index.is_some() as u32;
-        Ok(index)
+        Ok(self.take(&mut lists, place.unwrap_or(0)))
+    }
+
+    fn take(&self, lists: &mut Lists, place: usize) -> Option<Free> {
+        let free = lists.free.remove(place)?;
+        lists.held += 1;
+        self.counters.acquires.add_locked(1);
+        Some(free)
     }
 
     fn proven_place(&self, lists: &Lists) -> Option<usize> {
         if !on(Check::AcquirePrefersProven) {
             return None;
         }
-        let known = |index: &u32| self.blocks[*index as usize].block.look(Block::is_known_idle).unwrap_or(false);
-        lists.free.iter().position(known)
+        let known = |index: u32| self.blocks[index as usize].block.look(Block::is_known_idle).unwrap_or(false);
+        lists.free.iter().position(|free| free.clean || known(free.index))
     }
 
     /// Some of the streams that free blocks still wait for.
     fn streams_in_use(&self, lists: &Lists) -> [Option<Arc<Timeline>>; STREAMS_PER_CALL] {
         let mut streams = [const { None }; STREAMS_PER_CALL];
         let mut count = 0;
-        for index in &lists.free {
-            self.blocks[*index as usize].block.look(|block| {
+        for free in &lists.free {
+            self.blocks[free.index as usize].block.look(|block| {
                 for fence in block.sides().flat_map(Side::fences).filter(|fence| !fence.is_known()) {
                     let seen = streams.iter().flatten().any(|known| Arc::ptr_eq(known, fence.timeline()));
                     if !seen && count < streams.len() {
@@ -330,9 +348,8 @@ impl Pool {
         self.device.refuse_deadlock_in_callback()?;
         let start = Instant::now();
         let mut lists = self.expect_usable(self.lists.lock())?;
-        if let Some(index) = lists.free.pop_front() {
-            lists.held += 1;
-            return Ok(index);
+        if let Some(free) = self.take(&mut lists, 0) {
+            return Ok(free.index);
         }
         let place = lists.enqueue(priority);
         let wake = lists.waiters[place as usize].wake.clone();
@@ -378,23 +395,26 @@ impl Pool {
     }
 
     /// A block, with its uses, goes to the first waiter, or to the free list: to the `front` where it came from there.
-    fn put_back(&self, index: u32, front: bool) {
+    fn put_back(&self, index: u32, front: bool, clean: bool) {
         let mut lists = self.lists.lock();
         lists.held -= 1;
+        self.count_return(front);
         if lists.shut_down {
             drop(lists);
             self.blocks[index as usize].block.enter_own().retire_storage();
             return;
         }
         let Some(place) = lists.queue.pop_front() else {
+            let free = Free { index, clean };
             if front {
-                lists.free.push_front(index);
+                lists.free.push_front(free);
             } else {
-                lists.free.push_back(index);
+                lists.free.push_back(free);
             }
             return;
         };
         lists.held += 1;
+        self.counters.acquires.add_locked(1);
         if !on(Check::HandOver) {
             // What a hand-over without its uses would be.
             self.blocks[index as usize].block.enter_own().sides_mut().for_each(Side::forget_uses);
@@ -406,12 +426,13 @@ impl Pool {
     }
 
     /// A block is out of use for good. With the last one every waiter is told.
-    fn quarantined(&self, index: u32) {
+    fn quarantined(&self, index: u32, unproven: bool) {
         let mut block = self.blocks[index as usize].block.enter_own();
         block.quarantine(Status::Quarantined);
         drop(block);
         let mut lists = self.lists.lock();
         lists.held -= 1;
+        self.count_return(unproven);
         lists.usable -= 1;
         lists.lost |= self.device.backend().is_lost();
         if lists.usable > 0 || !on(Check::Exhausted) {
@@ -419,6 +440,15 @@ impl Pool {
         }
         let status = if lists.lost { Status::DeviceLost } else { Status::Exhausted };
         self.refuse_waiters(lists, status);
+    }
+
+    /// Under the lists' lock: a block came back from its holder, or from an acquire that did not get it proven.
+    fn count_return(&self, unproven: bool) {
+        if unproven {
+            self.counters.acquires.sub_locked(1);
+        } else {
+            self.counters.releases.add_locked(1);
+        }
     }
 
     fn refuse_waiters(&self, mut lists: MutexGuard<'_, Lists>, status: Status) {
@@ -440,7 +470,7 @@ impl Pool {
         } else {
             drop(lists);
         }
-        for index in free {
+        for Free { index, .. } in free {
             self.blocks[index as usize].block.enter_own().retire_storage();
         }
     }
@@ -685,15 +715,15 @@ impl Lease {
 
     /// Ends the lease. Whoever waits gets the block with its uses.
     fn give_back(&self, mut block: MutexGuard<'_, Block>) {
-        self.cell().serial.fetch_add(1, Ordering::AcqRel);
+        self.cell().serial.store(self.serial + 1, Ordering::Release);
         block.unseal();
         let quarantined = block.is_quarantined();
+        let clean = block.is_unused();
         drop(block);
-        self.pool.counters.releases.add(1);
         if quarantined {
-            self.pool.quarantined(self.index);
+            self.pool.quarantined(self.index, false);
         } else {
-            self.pool.put_back(self.index, false);
+            self.pool.put_back(self.index, false, clean);
         }
     }
 

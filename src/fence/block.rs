@@ -255,6 +255,11 @@ impl Block {
         self.device_address(&[], true)
     }
 
+    /// Whether there is nothing to be proven, nor told.
+    pub fn is_unused(&self) -> bool {
+        self.sides().all(Side::is_unused)
+    }
+
     /// Whether every use is known to be done, without asking the driver.
     pub fn is_known_idle(&self) -> bool {
         self.sides().all(Side::is_known_idle)

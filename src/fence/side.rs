@@ -184,6 +184,11 @@ impl Side {
         self.failed = self.failed.take().or(dropped).filter(|failed| !fence.covers(failed));
     }
 
+    /// Whether there is nothing to be proven, nor told.
+    pub fn is_unused(&self) -> bool {
+        self.uses.iter().next().is_none() && self.declared.is_empty() && self.failed.is_none()
+    }
+
     /// Whether every use is known to be done, without asking the driver.
     pub fn is_known_idle(&self) -> bool {
         self.uses.iter().all(|u| u.fence.is_known()) && self.declared.is_empty()

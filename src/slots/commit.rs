@@ -195,7 +195,7 @@ impl Step {
         consumers: &[Arc<Timeline>],
     ) -> Result<()> {
         let slots = &**self.slots();
-        if let Some(span) = body.spans.iter().flatten().next().filter(|_| on(Check::CommitSpan)) {
+        if let Some(span) = body.spans.first().filter(|_| on(Check::CommitSpan)) {
             let name = &frozen.slots[span.slot() as usize].name;
             return Err(slots.refuse(
                 Status::Busy,

@@ -8,6 +8,7 @@ use crate::config::{STREAMS_PER_CALL, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fence::{Fence, HostWait, Proof, Side, Timeline};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use arrayvec::ArrayVec;
 
 /// One staging entry.
 pub(super) struct Entry {
@@ -22,12 +23,12 @@ pub(super) struct Body {
     pub side: Option<Side>,
     /// What this step wrote, by slot.
     pub written: Vec<Rows>,
-    pub spans: [Option<Span>; SPANS_PER_STEP],
+    pub spans: ArrayVec<Span, SPANS_PER_STEP>,
 }
 
 impl Entry {
     pub fn new(side: Side, written: Vec<Rows>) -> Entry {
-        let body = Body { side: Some(side), written, spans: [const { None }; SPANS_PER_STEP] };
+        let body = Body { side: Some(side), written, spans: ArrayVec::new() };
         Entry { filling: AtomicU64::new(0), body: Mutex::new(body) }
     }
 }
@@ -191,7 +192,7 @@ impl Slots {
             }
         }
         body.written.iter_mut().for_each(Rows::clear);
-        body.spans = [const { None }; SPANS_PER_STEP];
+        body.spans.clear();
         let mut book = frozen.book.lock();
         let copied = book.seats[index].copied.take();
         // Its bytes are free again; that they never arrived is for the next commit to say.

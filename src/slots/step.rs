@@ -82,32 +82,30 @@ impl Step {
     pub fn begin_span(&self, slot: u32, first: u64, count: u64) -> Result<(*mut u8, u64)> {
         self.fill(|frozen, body| {
             let (rows, target, _) = self.target(frozen, body, slot, first, count, "a span")?;
-            let Some(place) = body.spans.iter().position(Option::is_none) else {
+            if body.spans.is_full() {
                 return Err(self.slots.refuse(
                     Status::Busy,
                     format!("{SPANS_PER_STEP} spans are open in {self}, which is the limit: end one"),
                 ));
-            };
+            }
             let token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
             body.written[slot as usize].add(rows.clone());
-            body.spans[place] = Some(Span { token, slot, rows });
+            body.spans.push(Span { token, slot, rows });
             Ok((target, token))
         })
     }
 
     /// Ends a span: its pointer must not be used any more.
     pub fn end_span(&self, token: u64) -> Result<()> {
-        self.fill(|_, body| {
-            match body.spans.iter_mut().find(|span| span.as_ref().is_some_and(|span| span.token == token)) {
-                Some(span) => {
-                    *span = None;
-                    Ok(())
-                }
-                None => Err(self.slots.refuse(
-                    Status::NotBegun,
-                    format!("no span with token {token} is open in {self}: it was ended, or never begun"),
-                )),
+        self.fill(|_, body| match body.spans.iter().position(|span| span.token == token) {
+            Some(place) => {
+                body.spans.swap_remove(place);
+                Ok(())
             }
+            None => Err(self.slots.refuse(
+                Status::NotBegun,
+                format!("no span with token {token} is open in {self}: it was ended, or never begun"),
+            )),
         })
     }
 
@@ -206,7 +204,7 @@ impl Step {
             );
         }
         let covers = |span: &&Span| span.slot == slot && span.rows.start < rows.end && rows.start < span.rows.end;
-        if let Some(span) = body.spans.iter().flatten().find(covers) {
+        if let Some(span) = body.spans.iter().find(covers) {
             return Err(self.slots.refuse(
                 Status::Busy,
                 format!(
