@@ -270,7 +270,10 @@ mod tests {
         assert!(table.pin(index, generation + 1).is_none());
         assert!(table.pin(CHUNK as u32, 1).is_none(), "no such chunk");
         let held = table.pin(index, generation).unwrap();
+        let late = table.pin(index, generation).unwrap();
         drop(table.remove(index, generation).unwrap());
+        assert!(!late.remove(), "ended by another");
+        drop(late);
         assert!(table.remove(index, generation).is_none());
         assert!(table.pin(index, generation).is_none());
         assert_eq!(*held, 7, "kept by its pin");
@@ -311,7 +314,6 @@ mod tests {
 
     /// Tells its death, and whether it was seen after it.
     struct Mortal {
-        number: u64,
         dead: AtomicBool,
         deaths: Arc<AtomicUsize>,
     }
@@ -331,22 +333,22 @@ mod tests {
         let table = table::<Mortal>();
         let deaths = Arc::new(AtomicUsize::new(0));
         let births = Arc::new(AtomicUsize::new(0));
-        let new = |number| Mortal { number, dead: AtomicBool::new(false), deaths: deaths.clone() };
-        // Places hold (index, generation) in one word; the object's number is its handle's, so a mix-up shows.
+        let new = || Mortal { dead: AtomicBool::new(false), deaths: deaths.clone() };
+        // Places hold (generation, index) in one word.
         let shared: Arc<[AtomicU64; SHARED]> = Arc::new([const { AtomicU64::new(0) }; SHARED]);
         thread::scope(|scope| {
             for thread in 0..THREADS {
                 let (shared, births, new) = (shared.clone(), births.clone(), &new);
                 scope.spawn(move || {
                     let mut random = thread * 7919 + 1;
-                    for round in 0..rounds {
+                    for _ in 0..rounds {
                         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                         let place = &shared[(random >> 40) as usize % SHARED];
                         let seen = place.load(Ordering::SeqCst);
                         let (index, generation) = (seen as u32, (seen >> 32) as u32);
                         match (random >> 33) % 4 {
                             0 => {
-                                let (index, generation) = table.insert(new(thread << 32 | round)).unwrap();
+                                let (index, generation) = table.insert(new()).unwrap();
                                 births.fetch_add(1, Ordering::SeqCst);
                                 let old = place.swap((generation as u64) << 32 | index as u64, Ordering::SeqCst);
                                 if old != 0 {
@@ -362,10 +364,8 @@ mod tests {
                             }
                             _ if seen != 0 => {
                                 if let Some(pin) = table.pin(index, generation) {
-                                    let number = pin.number;
                                     std::hint::spin_loop();
                                     assert!(!pin.dead.load(Ordering::SeqCst));
-                                    assert_eq!(pin.number, number);
                                 }
                                 // An old generation of a slot in use.
                                 assert!(table.pin(index, generation.wrapping_sub(1)).is_none());

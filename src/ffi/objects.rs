@@ -97,8 +97,18 @@ impl Object {
     /// Its state, in words.
     pub fn describe(&self) -> String {
         match self {
-            Object::Device(device) => device.name().to_string(),
-            Object::Stream(stream) => stream.name().to_string(),
+            Object::Device(device) => {
+                let (objects, bytes) = device.deferred();
+                format!(
+                    "{}: {}; {bytes} bytes in {objects} pieces wait for their last use",
+                    device.name(),
+                    device.reason()
+                )
+            }
+            Object::Stream(stream) => {
+                let (given, known) = stream.progress();
+                format!("{}: {given} fences, known done up to {known}", stream.name())
+            }
             Object::Event(event) => event.describe(),
             Object::Buffer(buffer) => buffer.describe(),
             Object::Pool(pool) => pool.describe(),

@@ -66,7 +66,16 @@ static void pools(gpubuf_device *device, gpubuf_stream *stream) {
   uint64_t address;
   OK(gpubuf_block_device_address(blocks[0], &address));
   EXPECT(GPUBUF_UNFENCED, gpubuf_pool_release(blocks[0]));
-  gpubuf_stream *twice[2] = {stream, stream};
+  /* A stream named twice is one. */
+  gpubuf_stream *twice[9] = {stream, stream, stream, stream, stream, stream, stream, stream, stream};
+  gpubuf_device_stats before, after;
+  before.struct_size = after.struct_size = sizeof after;
+  OK(gpubuf_device_stats_get(device, &before));
+  OK(gpubuf_block_fence(blocks[0], twice, 8));
+  OK(gpubuf_device_stats_get(device, &after));
+  CHECK(after.fences_recorded == before.fences_recorded + 1);
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_pool_release_after(blocks[0], twice, 9));
+  CHECK(kit_message_has("stream_count is 9"));
   OK(gpubuf_pool_release_after(blocks[0], twice, 2));
   EXPECT(GPUBUF_STALE_HANDLE, gpubuf_pool_release(blocks[0]));
   gpubuf_block *bad[2] = {blocks[1], blocks[0]};
