@@ -9,9 +9,11 @@ use crate::config::checks::{Check, on};
 use crate::config::{Placement, STREAMS_PER_CALL, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::fence::{Access, Block, Device, HostWait, Name, Range, Side, Storage, Timeline, Which, record_all};
+use crate::fence::{
+    Access, Block, Device, HostWait, Name, Range, Side, Storage, Timeline, WaitedIn, Which, record_all,
+};
 use crate::stats::{Counter, WaitCounters};
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, OneThread, Ordering};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, OneThread, Ordering, Weak};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -159,7 +161,7 @@ impl Pool {
             });
             free.push_back(Free { index, clean: true });
         }
-        Ok(Arc::new(Pool {
+        let pool = Arc::new(Pool {
             name,
             device: device.clone(),
             placement,
@@ -177,7 +179,10 @@ impl Pool {
             }),
             blocks,
             counters: Counters::default(),
-        }))
+        });
+        let waited_in: Weak<Pool> = Arc::downgrade(&pool);
+        device.send_away_with(waited_in);
+        Ok(pool)
     }
 
     /// Its name.
@@ -486,6 +491,12 @@ impl Pool {
             self.block_bytes,
             self.placement.name(),
         )
+    }
+}
+
+impl WaitedIn for Pool {
+    fn send_away(&self) {
+        self.destroy();
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Device {
     /// What it counts.
     pub counters: DeviceCounters,
     timelines: Mutex<Vec<Weak<Timeline>>>,
+    /// Objects in which threads may wait for something else than a fence.
+    waited_in: Mutex<Vec<Weak<dyn WaitedIn>>>,
     deferred: Mutex<Vec<Deferred>>,
     /// Foreign ranges in use: (first address, bytes).
     foreign: Mutex<Vec<(u64, u64)>>,
@@ -32,6 +34,12 @@ pub struct Device {
     drains: AtomicU64,
     failures_unreported: Counter,
     closed: AtomicBool,
+}
+
+/// An object in which threads wait for one another.
+pub trait WaitedIn: Send + Sync {
+    /// Sends every waiting thread away: the device is shut down.
+    fn send_away(&self);
 }
 
 /// Memory of a destroyed object, with the uses it still has.
@@ -55,6 +63,7 @@ impl Device {
             default_timeout_ns,
             counters: DeviceCounters::default(),
             timelines: Mutex::new(Vec::new()),
+            waited_in: Mutex::new(Vec::new()),
             deferred: Mutex::new(Vec::new()),
             foreign: Mutex::new(Vec::new()),
             tags: AtomicU64::new(1),
@@ -98,6 +107,13 @@ impl Device {
         let mut timelines = self.timelines.lock();
         timelines.retain(|known| known.strong_count() > 0);
         timelines.push(Arc::downgrade(timeline));
+    }
+
+    /// Has an object send its waiting threads away when the device is shut down.
+    pub fn send_away_with(&self, object: Weak<dyn WaitedIn>) {
+        let mut objects = self.waited_in.lock();
+        objects.retain(|known| known.strong_count() > 0);
+        objects.push(object);
     }
 
     pub(super) fn copy_failed(&self) {
@@ -270,6 +286,8 @@ impl Device {
     }
 
     fn shut_down(&self, timeout: Timeout) -> Result<()> {
+        let objects: Vec<_> = self.waited_in.lock().iter().filter_map(Weak::upgrade).collect();
+        objects.iter().for_each(|object| object.send_away());
         let drained = match self.drain(timeout) {
             // Failed copies were counted and logged long before; they do not keep the device from closing.
             Err(error) if error.status() == Status::CopyFailed => Ok(()),

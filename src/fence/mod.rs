@@ -15,7 +15,7 @@ mod transfer;
 mod uses;
 
 pub use block::Block;
-pub use device::{Device, shut_down_all};
+pub use device::{Device, WaitedIn, shut_down_all};
 pub use event::Event;
 pub use name::Name;
 pub use side::{Access, OrderCount, Side, Which};

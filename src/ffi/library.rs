@@ -84,7 +84,8 @@ pub unsafe extern "C" fn gpubuf_log_set_callback(callback: gpubuf_log_fn, user_d
 /// Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
 /// repeated. What is still in use at the deadline is left to the process exit. Not needed before the process exits.
 ///
-/// Threads: any. A call that waits on another thread goes on waiting, up to its own deadline.
+/// Threads: any. Threads that wait for a pool's block get GPUBUF_SHUT_DOWN; waits for the device end with it or
+/// at their own deadline.
 /// Errors: GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST: the first device that could not be drained; the
 /// library is shut down all the same.
 #[unsafe(no_mangle)]
