@@ -305,7 +305,7 @@ impl Buffer {
         }
         // Whoever got an address with no stream named is only proven done when everything is.
         if block.sides().any(Side::has_unseen_users) {
-            self.device.wait_idle(timeout)?;
+            self.device.wait_idle(&wait)?;
         }
         let storages: Vec<Storage> = block.sides_mut().filter_map(Side::take_storage).collect();
         drop(block);

@@ -147,10 +147,11 @@ impl Pool {
         if blocks.try_reserve_exact(count).is_err() || free.try_reserve_exact(count).is_err() {
             return fail!(OutOfHostMemory, "no host memory for the lists of {block_count} blocks: ask for fewer");
         }
+        device.maintain();
         for index in 0..block_count {
             let name = Arc::new(Name::part("block", index as u64, &name));
             let side = |which, placement| -> Result<Side> {
-                let storage = Storage::allocate(device, placement, bytes).map_err(|e| e.context(&name))?;
+                let storage = Storage::allocate_only(device, placement, bytes).map_err(|e| e.context(&name))?;
                 Ok(Side::new(which, &name, storage))
             };
             let host = side(Which::Host, placement)?;

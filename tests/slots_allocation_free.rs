@@ -47,7 +47,7 @@ fn step(slots: &Arc<Slots>, streams: &[Arc<Timeline>; 3], number: usize, data: &
         // SAFETY: the data is longer than a row.
         unsafe { step.write(9, row, 1, data.as_ptr()) }.unwrap();
     }
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         step.abort().unwrap();
         return;
     }

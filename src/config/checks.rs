@@ -116,6 +116,7 @@ checks! {
     NotHeld = 55, Refusal, "not-held", "any access by a lease that was released (not held)";
     UsesFull = 56, Refusal, "uses-full", "work on a side whose uses in flight can no longer be told apart (busy)";
     StagingWaits = 57, HostWait, "staging-waits", "to_device from pageable memory waits for a download that still writes it: the driver may read it at the call";
+    NamedStreams = 58, HostWait, "named-streams", "CPU access to memory that kernels use in place fences the streams named with its address, and waits for them";
 }
 
 /// Whether the check is in force.

@@ -182,10 +182,11 @@ impl Block {
         self.host.as_ref().is_some_and(|h| h.storage().is_ok_and(|s| s.memory().placement == Placement::Uva))
     }
 
-    /// The sides that kernels use: the device's, and the host's where they use it in place.
+    /// The sides that the caller's work on a stream uses: the device's, and the host's where kernels use it in place or
+    /// where there is no other.
     fn kernel_sides(&mut self) -> impl Iterator<Item = &mut Side> {
-        let in_place = self.is_in_place();
-        self.host.iter_mut().filter(move |_| in_place).chain(self.device.iter_mut())
+        let host_too = self.is_in_place() || self.device.is_none();
+        self.host.iter_mut().filter(move |_| host_too).chain(self.device.iter_mut())
     }
 
     /// The address for kernels: the device side's, else the host side's where kernels use it in place.
@@ -211,8 +212,8 @@ impl Block {
     }
 
     /// Work queued on these streams up to now used the block. One fence is recorded on each; seals are lifted.
+    /// A copy that failed is left to the next access to tell: the work that is declared here is out there all the same.
     pub fn used_on(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
-        self.settle()?;
         for side in self.kernel_sides() {
             side.expect_declaration(streams)?;
         }

@@ -1,8 +1,9 @@
 //! A device as the fences see it: its timelines, the memory that waits for its last use, and what is counted.
 
+use super::deferred::DeferredList;
 use super::name::Name;
 use super::storage::Storage;
-use super::timeline::{Fence, Proof, Timeline};
+use super::timeline::{Fence, HostWait, Proof, Timeline};
 use crate::backend::{BackendKind, DeviceBackend, Opened};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
@@ -27,28 +28,18 @@ pub struct Device {
     timelines: Mutex<Vec<Weak<Timeline>>>,
     /// Objects in which threads may wait for something else than a fence.
     waited_in: Mutex<Vec<Weak<dyn WaitedIn>>>,
-    deferred: Mutex<Vec<Deferred>>,
-    /// Foreign ranges in use: (first address, bytes).
-    foreign: Mutex<Vec<(u64, u64)>>,
+    deferred: DeferredList,
     tags: AtomicU64,
-    drains: AtomicU64,
     failures_unreported: Counter,
     closed: AtomicBool,
+    /// Its owner is gone: whatever else is destroyed cleans up at once, since nobody will call maintain.
+    orphaned: AtomicBool,
 }
 
 /// An object in which threads wait for one another.
 pub trait WaitedIn: Send + Sync {
     /// Sends every waiting thread away: the device is shut down.
     fn send_away(&self);
-}
-
-/// Memory of a destroyed object, with the uses it still has.
-struct Deferred {
-    storage: Storage,
-    uses: Vec<Fence>,
-    /// Somebody the library cannot see may still use it: only a drain of the whole device that begins later proves that
-    /// it is over. The number of drains begun so far.
-    sealed: Option<u64>,
 }
 
 impl Device {
@@ -64,16 +55,21 @@ impl Device {
             counters: DeviceCounters::default(),
             timelines: Mutex::new(Vec::new()),
             waited_in: Mutex::new(Vec::new()),
-            deferred: Mutex::new(Vec::new()),
-            foreign: Mutex::new(Vec::new()),
+            deferred: DeferredList::default(),
             tags: AtomicU64::new(1),
-            drains: AtomicU64::new(0),
             failures_unreported: Counter::default(),
             closed: AtomicBool::new(false),
+            orphaned: AtomicBool::new(false),
         });
-        let mut devices = DEVICES.lock();
-        devices.retain(|known| known.strong_count() > 0);
-        devices.push(Arc::downgrade(&device));
+        let others: Vec<_> = {
+            let mut devices = DEVICES.lock();
+            devices.retain(|known| known.strong_count() > 0);
+            let others = devices.iter().filter_map(Weak::upgrade).collect();
+            devices.push(Arc::downgrade(&device));
+            others
+        };
+        // Work that was pending when an owner left may be done by now.
+        others.iter().for_each(|other| other.tidy_if_orphaned());
         log::write(Level::Info, format_args!("{}: {}; {}", device.name, device.backend.name(), device.reason));
         Ok(device)
     }
@@ -146,91 +142,82 @@ impl Device {
         Ok(())
     }
 
-    /// Takes a range of foreign memory, unless a part of it is taken.
-    pub(super) fn take_foreign(&self, address: u64, bytes: u64) -> Result<()> {
-        let mut foreign = self.foreign.lock();
-        let end = address.saturating_add(bytes);
-        if on(Check::BorrowOverlap)
-            && let Some((at, size)) = foreign.iter().find(|(at, size)| *at < end && address < *at + *size)
-        {
-            return fail!(
-                Exists,
-                "{bytes} bytes at {address:#x} overlap {size} bytes at {at:#x} that another buffer borrows: one wrapper for each piece of memory, or their fences cannot know of each other"
-            );
-        }
-        foreign.push((address, bytes));
-        Ok(())
-    }
-
-    pub(super) fn give_back_foreign(&self, address: u64, bytes: u64) {
-        let mut foreign = self.foreign.lock();
-        if let Some(place) = foreign.iter().position(|range| *range == (address, bytes)) {
-            foreign.swap_remove(place);
-        }
-    }
-
     /// Keeps storage until its uses are proven. Never waits.
     pub(super) fn defer(&self, storage: Storage, uses: Vec<Fence>, sealed: bool) {
         if sealed {
             self.counters.sealed_at_destroy.add(1);
         }
-        self.counters.deferred_objects.add(1);
-        self.counters.deferred_bytes.add(storage.bytes() as u64);
-        let sealed = sealed.then(|| self.drains.load(Ordering::Acquire));
-        self.deferred.lock().push(Deferred { storage, uses, sealed });
+        let bytes = storage.bytes() as u64;
+        match self.deferred.add(storage, uses, sealed) {
+            Ok(()) => {
+                self.counters.deferred_objects.add(1);
+                self.counters.deferred_bytes.add(bytes);
+                self.tidy_if_orphaned();
+            }
+            Err(storage) => storage.leak(),
+        }
     }
 
     /// Frees what is proven to be out of use and calls its release callbacks. Returns the bytes freed. Never waits.
     pub fn maintain(&self) -> u64 {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return 0;
         }
         for timeline in self.live_timelines() {
             timeline.poll();
         }
-        // Taken out whole: driver calls and callbacks run under no lock.
-        let list = std::mem::take(&mut *self.deferred.lock());
-        let mut kept = Vec::new();
         let mut freed = 0;
-        for item in list {
-            match item.proof() {
-                Proof::Pending => kept.push(item),
-                Proof::Lost => self.drop_deferred(item, |storage| storage.quarantine()),
-                Proof::Complete | Proof::Failed => {
-                    freed += item.storage.bytes() as u64;
-                    self.drop_deferred(item, drop);
-                }
+        self.deferred.sweep(self.backend.is_lost(), |storage, proof| {
+            self.counters.deferred_objects.sub(1);
+            self.counters.deferred_bytes.sub(storage.bytes() as u64);
+            if proof == Proof::Lost {
+                storage.quarantine();
+            } else {
+                freed += storage.bytes() as u64;
+                drop(storage);
             }
-        }
-        if !kept.is_empty() {
-            self.deferred.lock().append(&mut kept);
-        }
+        });
         freed
     }
 
-    fn drop_deferred(&self, item: Deferred, how: impl FnOnce(Storage)) {
-        self.counters.deferred_objects.sub(1);
-        self.counters.deferred_bytes.sub(item.storage.bytes() as u64);
-        how(item.storage);
+    /// The owner's handle is gone. What the device still keeps goes with the last object that is destroyed, with the next
+    /// device that is opened, or at the shutdown.
+    pub fn orphan(&self) {
+        self.orphaned.store(true, Ordering::Release);
+        self.maintain();
+    }
+
+    /// Cleans up behind an object that was destroyed, where nobody else will.
+    pub fn tidy_if_orphaned(&self) {
+        if self.orphaned.load(Ordering::Acquire) {
+            self.maintain();
+        }
     }
 
     /// Waits for all work of all streams, then frees everything that destroyed objects left, sealed memory included.
     /// Copies that failed since the last drain are reported. On `timeout` nothing is lost: call it again.
     pub fn drain(&self, timeout: Timeout) -> Result<()> {
-        let drain = self.drains.fetch_add(1, Ordering::AcqRel);
-        let waited = self.wait_idle(timeout);
+        let drain = self.deferred.drain_begins();
+        let waited = self.wait_idle(&HostWait::of_device(timeout));
         let lost = matches!(&waited, Err(error) if error.status() == Status::DeviceLost);
         if waited.is_ok() {
-            for item in self.deferred.lock().iter_mut() {
-                // Not what was given up during the wait.
-                item.sealed = item.sealed.filter(|begun| *begun > drain);
-            }
+            self.deferred.drain_ended(drain);
         }
         if waited.is_ok() || lost {
             self.maintain();
         }
         waited?;
-        match self.failures_unreported.take() {
+        self.report_failures(self.failures_unreported.take())
+    }
+
+    /// Waits for the work queued so far on every stream. Failed copies are reported, once per stream.
+    pub fn synchronize(&self, timeout: Timeout) -> Result<()> {
+        self.wait_idle(&HostWait::of_device(timeout))?;
+        self.report_failures(self.live_timelines().iter().map(|timeline| timeline.take_failures()).sum())
+    }
+
+    fn report_failures(&self, count: u64) -> Result<()> {
+        match count {
             0 => Ok(()),
             n => fail!(
                 CopyFailed,
@@ -240,34 +227,33 @@ impl Device {
         }
     }
 
-    /// Waits for the work queued so far on every stream. Failed copies are reported, once per stream.
-    pub fn synchronize(&self, timeout: Timeout) -> Result<()> {
-        self.wait_idle(timeout)?;
-        let mut result = Ok(());
-        for timeline in self.live_timelines() {
-            result = result.and(timeline.synchronize(Timeout::Try));
-        }
-        result
-    }
-
     /// Waits for all work of all streams, seen or not, and reports nothing.
-    pub fn wait_idle(&self, timeout: Timeout) -> Result<()> {
+    pub fn wait_idle(&self, wait: &HostWait<'_>) -> Result<()> {
+        let tries = wait.timeout() == Timeout::Try;
+        let mut idle = true;
         for timeline in self.live_timelines() {
-            if !timeline.stream().is_idle()? {
-                if timeout == Timeout::Try {
-                    return fail!(Busy, "{} has work that is not done", timeline.name());
-                }
-                timeline.refuse_deadlock()?;
+            if timeline.stream().is_idle()? {
+                continue;
             }
+            if tries {
+                return fail!(Busy, "{} has work that is not done", timeline.name());
+            }
+            timeline.refuse_deadlock()?;
+            idle = false;
+        }
+        // Streams whose handles are gone may have work, too: only the backend knows.
+        if !tries {
+            self.refuse_deadlock_in_callback()?;
         }
         let start = Instant::now();
-        let waited = self.backend.synchronize(timeout.deadline());
-        self.counters.host.waited(start.elapsed());
-        waited.map_err(|error| {
-            if error.status() == Status::Timeout {
-                self.counters.host.timeouts.add(1);
-            }
-            error.context(&self.name)
+        let deadline = if tries { Some(start) } else { wait.deadline() };
+        let waited = self.backend.synchronize(deadline);
+        if !idle {
+            wait.count(&self.counters.host, start.elapsed(), waited.is_err());
+        }
+        waited.map_err(|error| match error.status() {
+            Status::Timeout if tries => Error::new(Status::Busy, format!("{} has work that is not done", self.name)),
+            _ => error.context(&self.name),
         })
     }
 
@@ -296,11 +282,12 @@ impl Device {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let left = std::mem::take(&mut *self.deferred.lock());
         let mut leaked = 0;
-        for item in left {
-            leaked += item.storage.bytes() as u64;
-            self.drop_deferred(item, |storage| storage.leak());
+        for storage in self.deferred.close() {
+            self.counters.deferred_objects.sub(1);
+            self.counters.deferred_bytes.sub(storage.bytes() as u64);
+            leaked += storage.bytes() as u64;
+            storage.leak();
         }
         let workers = self.backend.close(timeout.deadline());
         if leaked > 0 || workers > 0 {
@@ -313,35 +300,6 @@ impl Device {
             ));
         }
         drained
-    }
-}
-
-impl Deferred {
-    fn proof(&self) -> Proof {
-        if on(Check::FreeWaits) {
-            let mut pending = false;
-            for fence in &self.uses {
-                match fence.query() {
-                    Proof::Lost => return Proof::Lost,
-                    Proof::Pending => pending = true,
-                    Proof::Complete | Proof::Failed => {}
-                }
-            }
-            if pending {
-                return Proof::Pending;
-            }
-        }
-        if on(Check::FreeSealed) && self.sealed.is_some() { Proof::Pending } else { Proof::Complete }
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        // No stream or object is left, but their work may be: what is not done now was given up by everybody.
-        self.maintain();
-        for item in std::mem::take(&mut *self.deferred.lock()) {
-            item.storage.leak();
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! that the library cannot see; memory whose completion cannot be proven is *quarantined*.
 
 mod block;
+mod deferred;
 mod device;
 mod event;
 mod name;

@@ -180,8 +180,8 @@ impl Side {
 
     /// Takes the failure of this very fence as told.
     pub fn failure_told(&mut self, fence: &Fence) {
-        let dropped = self.uses.drop_known();
-        self.failed = self.failed.take().or(dropped).filter(|failed| !fence.covers(failed));
+        self.uses.forget(fence);
+        self.failed = self.failed.take().filter(|failed| !failed.is_same(fence));
     }
 
     /// Whether there is nothing to be proven, nor told.
@@ -258,6 +258,12 @@ impl Side {
         self.failed = None;
     }
 
+    /// Forgets what is known to be done, failed or not.
+    pub fn forget_known(&mut self) {
+        while self.uses.drop_known().is_some() {}
+        self.failed = None;
+    }
+
     /// Declared streams get their fence now.
     pub fn fence_all_declared(&mut self) -> Result<()> {
         self.fence_declared(None)
@@ -271,6 +277,8 @@ impl Side {
     /// Completion cannot be proven: the memory is never touched again.
     pub fn quarantine(&mut self, status: Status) {
         self.quarantined = Some(status);
+        // Nothing can be declared any more, nor needs to be.
+        self.sealed = false;
         if let Some(storage) = self.storage.take() {
             storage.quarantine();
         }
@@ -297,6 +305,10 @@ impl Side {
                 Status::Busy,
                 format!("{verb} the {}: {GUARDS_PER_BLOCK} guards are open, which is the limit; end one", self.place()),
             ));
+        }
+        // Kernels in place, on streams named with the address: their fence is recorded when it is needed, which is now.
+        if on(Check::NamedStreams) {
+            self.fence_declared(None)?;
         }
         let wanted = |u: &Use| match (access, u.write) {
             (Access::Write, false) => on(Check::WriteWaitsReads),
@@ -425,8 +437,9 @@ impl Side {
                 return;
             }
         }
-        // The caller saw that there is room.
-        let _ = self.declared.try_push(Declared { timeline: timeline.clone(), stays });
+        if self.declared.try_push(Declared { timeline: timeline.clone(), stays }).is_err() {
+            self.unknown_users = true;
+        }
     }
 
     /// Notes a use that is fenced. Room was made by [`Side::reserve`].
@@ -479,10 +492,15 @@ impl Side {
     /// Work is out there and no fence could be recorded behind it.
     #[cold]
     pub fn record_failed(&mut self, error: Error) -> Error {
+        let status = if error.status() == Status::DeviceLost { Status::DeviceLost } else { Status::Quarantined };
         if on(Check::RecordQuarantines) {
-            self.quarantine(Status::Quarantined);
+            self.quarantine(status);
         }
-        error.context(format_args!("the {} is quarantined: the work on it could not be fenced", self.place()))
+        let place = self.place();
+        Error::new(
+            status,
+            format!("the {place} is quarantined: the work on it could not be fenced: {}", error.message()),
+        )
     }
 
     // ---- device-side order -----------------------------------------------------------------------------------------
@@ -527,6 +545,10 @@ impl Side {
             }
             let timeline = declared.timeline.clone();
             timeline.expect_not_capturing()?;
+            // Nothing is queued there: the host needs no fence to know that.
+            if user.is_none() && timeline.stream().is_idle()? {
+                continue;
+            }
             self.reserve(std::slice::from_ref(&timeline))?;
             let fence = timeline.record()?;
             self.order.fences += 1;
@@ -565,6 +587,11 @@ impl Side {
         }
         let mut uses: Vec<Fence> = self.fences().cloned().collect();
         for declared in std::mem::take(&mut self.declared) {
+            if declared.timeline.expect_not_capturing().is_err() {
+                // No fence may go there now: a drain has to do.
+                self.unknown_users = true;
+                continue;
+            }
             match declared.timeline.record() {
                 Ok(fence) => uses.push(fence),
                 Err(_) => {
@@ -573,6 +600,8 @@ impl Side {
                 }
             }
         }
+        // An open guard is void now, but its holder may not know yet.
+        self.unknown_users |= self.has_guard();
         device.defer(storage, uses, self.has_unseen_users());
     }
 

@@ -2,11 +2,38 @@
 
 use super::device::Device;
 use crate::backend::RawMemory;
+use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{ALIGNMENT, Placement};
 use crate::error::Result;
 use crate::fail;
 use crate::sync::{Arc, Mutex};
+
+/// Borrowed ranges in use, of all devices: (first address, bytes).
+static FOREIGN: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+
+/// Takes a range of foreign memory, unless a part of it is taken.
+fn take_foreign(address: u64, bytes: u64) -> Result<()> {
+    let mut foreign = FOREIGN.lock();
+    let end = address.saturating_add(bytes);
+    if on(Check::BorrowOverlap)
+        && let Some((at, size)) = foreign.iter().find(|(at, size)| *at < end && address < *at + *size)
+    {
+        return fail!(
+            Exists,
+            "{bytes} bytes at {address:#x} overlap {size} bytes at {at:#x} that another buffer borrows: one wrapper for each piece of memory, or their fences cannot know of each other"
+        );
+    }
+    foreign.push((address, bytes));
+    Ok(())
+}
+
+fn give_back_foreign(address: u64, bytes: u64) {
+    let mut foreign = FOREIGN.lock();
+    if let Some(place) = foreign.iter().position(|range| *range == (address, bytes)) {
+        foreign.swap_remove(place);
+    }
+}
 
 /// Told once, when nothing uses borrowed memory any more.
 pub type ReleaseCallback = Box<dyn FnOnce() + Send>;
@@ -52,10 +79,15 @@ impl Drop for Borrow {
 }
 
 impl Storage {
-    /// Zeroed memory of its own. What earlier objects left is freed first.
+    /// Zeroed memory of its own. What earlier objects left is freed first, and release callbacks called.
     pub fn allocate(device: &Arc<Device>, placement: Placement, bytes: usize) -> Result<Storage> {
-        device.expect_usable()?;
         device.maintain();
+        Storage::allocate_only(device, placement, bytes)
+    }
+
+    /// As [`Storage::allocate`], without the callbacks: for one of many, or under a lock.
+    pub fn allocate_only(device: &Arc<Device>, placement: Placement, bytes: usize) -> Result<Storage> {
+        device.expect_usable()?;
         let memory = device.backend().allocate(placement, bytes)?;
         level(device, placement).add(bytes as u64);
         Ok(Storage { device: device.clone(), memory, origin: Origin::Owned })
@@ -82,7 +114,9 @@ impl Storage {
         if placement == Placement::Device && !at.is_multiple_of(ALIGNMENT as u64) {
             return fail!(InvalidArgument, "borrowed device memory at {at:#x} is not aligned to {ALIGNMENT} bytes");
         }
-        device.take_foreign(at, bytes as u64)?;
+        // A wrapper that is gone may still have the range, if only for want of a maintain.
+        device.maintain();
+        take_foreign(at, bytes as u64)?;
         let memory = RawMemory { placement, host, device: address, bytes };
         Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)) })
     }
@@ -147,7 +181,7 @@ impl Drop for Storage {
             }
             Origin::Borrowed(_) => {
                 let at = if self.memory.host.is_null() { self.memory.device } else { self.memory.host as u64 };
-                self.device.give_back_foreign(at, self.bytes() as u64);
+                give_back_foreign(at, self.bytes() as u64);
             }
             Origin::Abandoned => {}
         }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// A host wait looks this long before it sleeps: a wake-up costs more.
 const SPIN: Duration = Duration::from_micros(10);
 /// Failed fences remembered per timeline; far above what a run that goes on can have outstanding.
-const FAILURES: usize = 256;
+const FAILURES: usize = 65_536;
 /// Other timelines whose latest awaited sequence is remembered, to leave out needless waits.
 const AWAITED: usize = 8;
 
@@ -74,6 +74,8 @@ struct Entry {
     sequence: u64,
     event: Arc<dyn EventBackend>,
     recorded: bool,
+    /// Its failure was noted before its turn came.
+    noted: bool,
 }
 
 impl Timeline {
@@ -97,7 +99,7 @@ impl Timeline {
                 entries: VecDeque::with_capacity(2 * EVENTS_PER_STREAM),
                 free,
                 referred: Vec::with_capacity(EVENTS_PER_STREAM),
-                failed: VecDeque::with_capacity(FAILURES),
+                failed: VecDeque::new(),
             }),
             awaited: Mutex::new([(0, 0); AWAITED]),
             unreported: Counter::default(),
@@ -177,7 +179,7 @@ impl Timeline {
         if other.stream.id() == self.stream.id() || fence.is_known() {
             return Ok(false);
         }
-        let key = other.stream.id();
+        let key = other.name.number();
         if self.awaited.lock().iter().any(|(id, sequence)| *id == key && *sequence >= fence.sequence) {
             return Ok(false);
         }
@@ -213,23 +215,23 @@ impl Timeline {
 
     /// Waits for all work queued so far, the library's and others'. Copies that failed since the last call are reported.
     pub fn synchronize(&self, timeout: Timeout) -> Result<()> {
-        if timeout == Timeout::Try {
-            if !self.stream.is_idle()? {
+        if self.device.backend().is_lost() {
+            return fail!(DeviceLost, "{}: its device is lost", self.name);
+        }
+        if !self.stream.is_idle()? {
+            let wait = HostWait::of_device(timeout);
+            if timeout == Timeout::Try {
+                wait.count_try(&self.device.counters.host);
                 return fail!(Busy, "{} has work that is not done", self.name);
             }
-        } else {
-            if !self.stream.is_idle()? {
-                self.refuse_deadlock()?;
-            }
-            self.stream.synchronize(timeout.deadline()).map_err(|e| {
-                if e.status() == Status::Timeout {
-                    self.device.counters.host.timeouts.add(1);
-                }
-                e.context(&self.name)
-            })?;
+            self.refuse_deadlock()?;
+            let start = Instant::now();
+            let waited = self.stream.synchronize(wait.deadline());
+            let late = matches!(&waited, Err(error) if error.status() == Status::Timeout);
+            wait.count(&self.device.counters.host, start.elapsed(), late);
+            waited.map_err(|error| error.context(&self.name))?;
         }
-        self.poll();
-        match self.unreported.take() {
+        match self.take_failures() {
             0 => Ok(()),
             n => fail!(
                 CopyFailed,
@@ -272,23 +274,44 @@ impl Timeline {
 
     /// An event for `number >= sequence` is done: note it.
     fn proven(&self, state: EventState, number: u64, sequence: u64) -> Proof {
+        if state == EventState::Failed {
+            // At once: numbers below, whose records are still in progress, may keep it from its turn for a while.
+            let mut pending = self.pending.lock();
+            let pending = &mut *pending;
+            if let Ok(place) = pending.entries.binary_search_by_key(&number, |entry| entry.sequence)
+                && !std::mem::replace(&mut pending.entries[place].noted, true)
+            {
+                self.note_failure(&mut pending.failed, number);
+            }
+        }
         self.advance(number);
-        // Numbers below a record still in progress are not passed yet; the event itself is the proof then.
-        self.look_up(sequence).unwrap_or(match state {
-            EventState::Failed if number == sequence => Proof::Failed,
-            _ => Proof::Complete,
-        })
+        // Passed or not, the event itself is the proof.
+        self.look_up(sequence).unwrap_or(Proof::Complete)
+    }
+
+    fn note_failure(&self, failed: &mut VecDeque<u64>, number: u64) {
+        if failed.len() == FAILURES {
+            failed.pop_front();
+        }
+        failed.push_back(number);
+        self.any_failed.store(true, Ordering::Release);
+        self.unreported.add(1);
+        self.device.copy_failed();
+    }
+
+    /// Copies that failed and were not reported for the stream yet.
+    pub(super) fn take_failures(&self) -> u64 {
+        self.poll();
+        self.unreported.take()
     }
 
     /// What is known without asking the driver.
     fn look_up(&self, sequence: u64) -> Option<Proof> {
-        if self.known.load(Ordering::Acquire) < sequence {
-            return None;
-        }
+        let known = self.known.load(Ordering::Acquire) >= sequence;
         if self.any_failed.load(Ordering::Acquire) && self.pending.lock().failed.contains(&sequence) {
             return Some(Proof::Failed);
         }
-        Some(Proof::Complete)
+        known.then_some(Proof::Complete)
     }
 
     /// The event that proves `sequence`, and its own number.
@@ -307,19 +330,13 @@ impl Timeline {
             if entry.sequence > sequence || !entry.recorded {
                 break;
             }
-            let Some(entry) = pending.entries.pop_front() else { break };
+            let Some(mut entry) = pending.entries.pop_front() else { break };
             passed = entry.sequence;
-            if entry.event.failed() {
-                if pending.failed.len() == FAILURES {
-                    pending.failed.pop_front();
-                }
-                pending.failed.push_back(entry.sequence);
-                self.any_failed.store(true, Ordering::Release);
-                self.unreported.add(1);
-                self.device.copy_failed();
+            if entry.event.failed() && !entry.noted {
+                self.note_failure(&mut pending.failed, entry.sequence);
             }
             // Only the pool and a waiter that is on its way out can hold another reference.
-            if Arc::strong_count(&entry.event) == 1 {
+            if Arc::get_mut(&mut entry.event).is_some() {
                 pending.free.push(entry.event);
             } else {
                 pending.referred.push(entry.event);
@@ -337,7 +354,7 @@ impl Timeline {
             if pending.free.is_empty() {
                 let mut index = 0;
                 while index < pending.referred.len() {
-                    if Arc::strong_count(&pending.referred[index]) == 1 {
+                    if Arc::get_mut(&mut pending.referred[index]).is_some() {
                         pending.free.push(pending.referred.swap_remove(index));
                     } else {
                         index += 1;
@@ -363,7 +380,7 @@ impl Timeline {
             let mut pending = self.pending.lock();
             pending.last += 1;
             let sequence = pending.last;
-            pending.entries.push_back(Entry { sequence, event: event.clone(), recorded: false });
+            pending.entries.push_back(Entry { sequence, event: event.clone(), recorded: false, noted: false });
             sequence
         };
         let recorded = self.stream.record(&*event, tag);
@@ -426,6 +443,11 @@ impl Fence {
         self.timeline.query(self.sequence)
     }
 
+    /// Whether it is the same point.
+    pub fn is_same(&self, other: &Fence) -> bool {
+        Arc::ptr_eq(&self.timeline, &other.timeline) && self.sequence == other.sequence
+    }
+
     /// Whether proving this fence proves the other.
     pub fn covers(&self, other: &Fence) -> bool {
         Arc::ptr_eq(&self.timeline, &other.timeline) && self.sequence >= other.sequence
@@ -439,21 +461,14 @@ impl Fence {
         }
         let timeline = &self.timeline;
         if wait.timeout == Timeout::Try {
-            if let Some(counters) = wait.counters {
-                counters.timeouts.add(1);
-            }
+            wait.count_try(&timeline.device.counters.host);
             return Err(self.not_yet(Status::Busy, "is not done"));
         }
         timeline.refuse_deadlock()?;
         let start = Instant::now();
         let proof = self.wait_pending(start, wait.deadline);
         let time = start.elapsed();
-        for counters in wait.counters.into_iter().chain([&timeline.device.counters.host]) {
-            counters.waited(time);
-            if proof == Proof::Pending {
-                counters.timeouts.add(1);
-            }
-        }
+        wait.count(&timeline.device.counters.host, time, proof == Proof::Pending);
         match proof {
             Proof::Pending => Err(self.not_yet(Status::Timeout, &format!("was not done after {time:?}"))),
             proof => Ok(proof),
@@ -508,14 +523,26 @@ pub struct HostWait<'a> {
 impl<'a> HostWait<'a> {
     /// Begins to count the time.
     pub fn new(timeout: Timeout, counters: &'a WaitCounters) -> HostWait<'a> {
-        let deadline = if timeout == Timeout::Try { None } else { timeout.deadline() };
-        HostWait { timeout, deadline, counters: Some(counters) }
+        HostWait { counters: Some(counters), ..HostWait::of_device(timeout) }
     }
 
     /// A wait that no object counts, only the device.
-    pub fn of_device(timeout: Timeout) -> HostWait<'static> {
+    pub fn of_device(timeout: Timeout) -> HostWait<'a> {
         let deadline = if timeout == Timeout::Try { None } else { timeout.deadline() };
         HostWait { timeout, deadline, counters: None }
+    }
+
+    /// Counts a wait that took place, for its object and for the device.
+    pub fn count(&self, device: &WaitCounters, time: Duration, late: bool) {
+        for counters in self.counters.into_iter().chain([device]) {
+            counters.waited(time);
+            counters.timeouts.add(late as u64);
+        }
+    }
+
+    /// Counts a try that would have had to wait.
+    pub fn count_try(&self, device: &WaitCounters) {
+        self.counters.into_iter().chain([device]).for_each(|counters| counters.timeouts.add(1));
     }
 
     /// The form of the wait.

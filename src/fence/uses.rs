@@ -65,12 +65,15 @@ impl Uses {
         self.entries.iter()
     }
 
-    /// Drops what is known to be done. Returns the fence of a write that failed.
+    /// Drops what is known to be done. Returns the fence of a write that failed; further ones stay to be told.
     pub fn drop_known(&mut self) -> Option<Fence> {
         let mut failed = None;
         self.entries.retain(|u| match u.fence.look_up() {
             Some(Proof::Failed) => {
                 // The source of a failed copy is merely free again.
+                if u.write && failed.is_some() {
+                    return true;
+                }
                 if u.write {
                     failed = Some(u.fence.clone());
                 }
@@ -80,6 +83,11 @@ impl Uses {
             _ => true,
         });
         failed
+    }
+
+    /// Forgets the uses up to this very fence.
+    pub fn forget(&mut self, fence: &Fence) {
+        self.entries.retain(|u| !u.fence.is_same(fence));
     }
 
     /// Forgets all.

@@ -142,11 +142,17 @@ pub unsafe extern "C" fn gpubuf_device_open(
 
 /// Ends the handle. Objects made from the device go on working; the device itself is closed with the last of them.
 ///
-/// NULL is GPUBUF_OK. Never waits.
+/// From then on nobody can call gpubuf_device_maintain: what destroyed objects left is freed when another object of the
+/// device is destroyed, when a device is opened, or by gpubuf_shutdown. NULL is GPUBUF_OK. Never waits.
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_destroy(device: *mut gpubuf_device) -> gpubuf_status {
-    call(Entry::gpubuf_device_destroy, |c| c.end(device, "device").map(drop))
+    call(Entry::gpubuf_device_destroy, |c| {
+        if let Some(device) = c.end(device, "device")? {
+            device.orphan();
+        }
+        Ok(())
+    })
 }
 
 /// Which backend it is: GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST.

@@ -86,5 +86,10 @@ pub unsafe extern "C" fn gpubuf_stream_wait_event(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_stream_destroy(stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_stream_destroy, |c| c.end(stream, "stream").map(drop))
+    call(Entry::gpubuf_stream_destroy, |c| {
+        if let Some(stream) = c.end(stream, "stream")? {
+            stream.device().tidy_if_orphaned();
+        }
+        Ok(())
+    })
 }

@@ -4,14 +4,13 @@ use super::definition::SlotKind;
 use super::ring::{Body, Copied, State, Unretired};
 use super::{Frozen, Slots, Step};
 use crate::arena::Plan;
+use crate::config::STREAMS_PER_CALL;
 use crate::config::checks::{Check, on};
-use crate::config::{STREAMS_PER_CALL, TIMEOUT_DEFAULT};
 use crate::error::{Result, Status};
 use crate::fail;
 use crate::fence::{Fence, Outcome, Piece, Role, Side, Timeline, transfer};
 use crate::ops;
 use crate::sync::{Arc, MutexGuard, Ordering};
-use std::time::Instant;
 
 /// The device's memory behind all slots, and what is known of its content.
 pub(super) struct DeviceBlock {
@@ -25,28 +24,11 @@ pub(super) struct DeviceBlock {
     complete: bool,
     /// A copy failed since the last successful commit.
     torn: bool,
-    /// Streams whose use of the last step could not be fenced.
-    unfenced: [Option<Arc<Timeline>>; STREAMS_PER_CALL],
 }
 
 impl DeviceBlock {
     pub fn new(side: Side, mirror: Vec<u8>, plan: Plan, pieces: usize) -> DeviceBlock {
-        DeviceBlock {
-            side: Some(side),
-            mirror,
-            plan,
-            pieces: Vec::with_capacity(pieces),
-            complete: false,
-            torn: false,
-            unfenced: [const { None }; STREAMS_PER_CALL],
-        }
-    }
-
-    /// A use of the last step could not be fenced.
-    pub fn leave_unfenced(&mut self, timeline: &Arc<Timeline>) {
-        if let Some(place) = self.unfenced.iter_mut().find(|place| place.is_none()) {
-            *place = Some(timeline.clone());
-        }
+        DeviceBlock { side: Some(side), mirror, plan, pieces: Vec::with_capacity(pieces), complete: false, torn: false }
     }
 
     /// The memory goes to the deferred list, behind the consumers of a step that nobody will retire any more.
@@ -56,6 +38,8 @@ impl DeviceBlock {
             for timeline in step.consumers.iter().flatten().chain([&step.timeline]) {
                 side.mark(timeline, false);
             }
+            // Retire could have named more.
+            side.note_unknown_users();
         }
         drop(side);
     }
@@ -71,8 +55,7 @@ impl DeviceBlock {
 
 impl Step {
     /// Copies what the step wrote to the device on `timeline`, behind everybody who still uses the device block, and has
-    /// each consumer wait for it there. Returns the ticket, which is the step's number. Never waits on the host (but
-    /// after a retire that could not be recorded, for the stream in question, up to the device's default timeout).
+    /// each consumer wait for it there. Returns the ticket, which is the step's number. Never waits on the host.
     ///
     /// `consumers` are the streams that will read the slots; none is the commit stream itself. Refused, with nothing
     /// changed: `slot unwritten`, `busy` with a span open, `not retired` while the previous committed step is not. Where
@@ -95,7 +78,6 @@ impl Step {
         let mut guard = self.take_device(frozen)?;
         let device = &mut *guard;
         slots.settle_device(frozen, device)?;
-        slots.settle_unfenced(frozen, device)?;
         let (Some(entry_side), Some(device_side)) = (&mut body.side, &mut device.side) else {
             return Err(slots.destroyed());
         };
@@ -287,33 +269,6 @@ impl Slots {
             }
             self.refused(error)
         })
-    }
-
-    /// Waits for streams whose use of the last step could not be fenced. What cannot be proven so never can.
-    fn settle_unfenced(&self, frozen: &Frozen, device: &mut DeviceBlock) -> Result<()> {
-        for place in &mut device.unfenced {
-            let Some(timeline) = place else { continue };
-            if !timeline.stream().is_idle().unwrap_or(false) {
-                timeline.refuse_deadlock().map_err(|e| self.refused(e))?;
-                let deadline = self.device.timeout(TIMEOUT_DEFAULT).deadline();
-                let start = Instant::now();
-                let waited = timeline.stream().synchronize(deadline);
-                self.counters.host.waited(start.elapsed());
-                self.device.counters.host.waited(start.elapsed());
-                if let Err(error) = waited {
-                    frozen.book.lock().broken = Some(Status::DeviceLost);
-                    return fail!(
-                        DeviceLost,
-                        "{}: a consumer of the last step on {} could not be fenced when it was retired, nor be seen to end now ({}); destroy the slots and make others",
-                        self.name,
-                        timeline.name(),
-                        error.message()
-                    );
-                }
-            }
-            *place = None;
-        }
-        Ok(())
     }
 
     pub(super) fn count_abort(&self) {

@@ -171,6 +171,8 @@ impl Slots {
     /// After an error nothing is frozen, and it may be called again.
     pub fn freeze(&self) -> Result<()> {
         self.expect_alive()?;
+        // Release callbacks run before the lock is taken: they may call anything.
+        self.device.maintain();
         let mut draft = self.draft.lock();
         if self.frozen.get().is_some() {
             return Err(self.refuse(Status::Frozen, format!("{} is frozen already", self.name)));
@@ -190,7 +192,7 @@ impl Slots {
         let extents: Vec<_> = draft.iter().map(|slot| slot.extent).collect();
         let layout = Layout::new(&extents)?;
         let side = |which, placement, bytes| {
-            Ok(Side::new(which, &self.name, Storage::allocate(&self.device, placement, bytes)?))
+            Ok(Side::new(which, &self.name, Storage::allocate_only(&self.device, placement, bytes)?))
         };
         let device = side(Which::Device, Placement::Device, layout.bytes())?;
         let device_address = device.storage()?.memory().device;
@@ -322,8 +324,15 @@ impl Slots {
 
     /// Gives up the memory that nobody works on at this moment; whoever does calls this afterwards.
     fn bury(&self, frozen: &Frozen) {
+        // Either the destroyer sees that a lock is free, or whoever lets it go sees that the set is void.
+        fence(Ordering::SeqCst);
         for entry in &frozen.entries {
             if let Some(mut body) = entry.body.try_lock() {
+                let in_use = !body.spans.is_empty();
+                if let Some(side) = body.side.as_mut().filter(|_| in_use) {
+                    // Its holder may not know yet that the span is void.
+                    side.note_unknown_users();
+                }
                 body.side = None;
             }
         }
@@ -340,7 +349,6 @@ impl Slots {
 
     /// To be called after letting go of an entry or of the device block.
     fn bury_if_void(&self, frozen: &Frozen) {
-        // Either the destroyer sees that the lock is free, or this sees that it was here.
         fence(Ordering::SeqCst);
         if self.void.load(Ordering::SeqCst) {
             self.bury(frozen);

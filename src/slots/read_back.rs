@@ -81,6 +81,15 @@ impl Slots {
         let Some(side) = block.device.as_mut().or(block.host.as_mut().filter(in_place)) else {
             return fail!(Unsupported, "reading back to {}: the buffer has no side that the device writes", self.name);
         };
+        if side.is_sealed() {
+            return Err(self.refuse(
+                Status::Unfenced,
+                format!(
+                    "reading back from {}: unseen work may still write it; declare its stream with used_on",
+                    side.place()
+                ),
+            ));
+        }
         let result = self.queue_read_back(frozen, ticket, Source::Block(side, range), timeline);
         self.bury_if_void(frozen);
         result
@@ -128,6 +137,8 @@ impl Slots {
             give_back(false);
             return Err(self.destroyed());
         };
+        // What the entry's last holder did not care to see is nobody's concern any more.
+        to.forget_known();
         let piece = [Piece { source: range.start, target: 0, bytes }];
         let pieces = if bytes == 0 { &[] } else { &piece[..] };
         let before = (from.order_count(), to.order_count());

@@ -27,7 +27,7 @@ impl Slots {
     /// memory, come behind the work that is queued there now. Returns the step's attachment. Never waits.
     ///
     /// `not begun` for any other ticket, or twice. After a refusal the step is still to be retired. A record that fails
-    /// does not keep the step from being retired: the next commit waits for that stream, or gives the slots up.
+    /// does not keep the step from being retired: the next commit records it again.
     pub fn retire(&self, ticket: u64, streams: &[Arc<Timeline>]) -> Result<u64> {
         let frozen = self.frozen()?;
         let result = self.retire_step(frozen, ticket, streams);
@@ -80,26 +80,19 @@ impl Slots {
         }
         recorded.map_err(|e| self.refused(e))?;
         let all = Range { start: 0, end: side.bytes() };
-        let mut unfenced = [const { None }; STREAMS_PER_CALL];
-        for (timeline, left) in users.all().iter().zip(&mut unfenced) {
+        for timeline in users.all() {
             match timeline.record() {
                 Ok(fence) => {
                     self.counters.fences_recorded.add(1);
                     side.add_use(fence, true, all, Role::Retire);
                 }
-                Err(_) => {
-                    // Whoever frees the memory tries again, and keeps it where that fails.
-                    side.mark(timeline, false);
-                    *left = Some(timeline);
-                }
+                // The next commit, or whoever frees the memory, tries again: a later fence covers this work, too.
+                Err(_) => side.mark(timeline, false),
             }
         }
         // Whatever is queued on the commit stream is covered too, named or not: it costs nothing while steps are committed
         // there, and one fence when the next one is committed elsewhere.
         side.mark(&step.timeline, false);
-        for timeline in unfenced.into_iter().flatten() {
-            device.leave_unfenced(timeline);
-        }
         let mut book = frozen.book.lock();
         book.unretired = None;
         drop(device);

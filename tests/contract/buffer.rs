@@ -302,6 +302,17 @@ pub const CASES: &[Case] = &[
         ensure!(told.load(Ordering::SeqCst) == 0, "who asks for it is not told");
         ensure!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)) == Status::NotHeld, "the buffer is empty");
     }),
+    case!(NamedStreams, "memory that a named stream's kernels use in place is not written under them", |it| {
+        let device = device();
+        let buffer = uva(&device);
+        let mut kernels = Held::new(&device);
+        buffer.device_address(std::slice::from_ref(&kernels.timeline)).works()?;
+        kernels.timeline.stream().emulated().expect("emulated").delay(1).works()?;
+        ensure!(status(set(&buffer, 1)) == Status::Busy, it);
+        ensure!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)) == Status::Busy, "nor read");
+        kernels.open();
+        ensure!(status(set(&buffer, 1)) == Status::Ok, "kernels that are done forbid nothing");
+    }),
     case!(StagingWaits, "pageable bytes are not sent before their download has landed", |it| {
         let device = Device::open(Some(BackendKind::Host), 0, 1_000_000, "").works()?;
         let buffer = Buffer::create(&device, options(Placement::Pageable, Placement::Device)).works()?;
