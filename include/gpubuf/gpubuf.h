@@ -697,7 +697,8 @@ gpubuf_status gpubuf_log_set_callback(gpubuf_log_fn callback,
  * Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
  * repeated. What is still in use at the deadline is left to the process exit. Not needed before the process exits.
  *
- * Threads: any. A call that waits on another thread goes on waiting, up to its own deadline.
+ * Threads: any. Threads that wait for a pool's block get GPUBUF_SHUT_DOWN; waits for the device end with it or
+ * at their own deadline.
  * Errors: GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST: the first device that could not be drained; the
  * library is shut down all the same.
  */
@@ -758,7 +759,8 @@ gpubuf_status gpubuf_device_open(const gpubuf_device_options *options,
 /**
  * Ends the handle. Objects made from the device go on working; the device itself is closed with the last of them.
  *
- * NULL is GPUBUF_OK. Never waits.
+ * From then on nobody can call gpubuf_device_maintain: what destroyed objects left is freed when another object of the
+ * device is destroyed, when a device is opened, or by gpubuf_shutdown. NULL is GPUBUF_OK. Never waits.
  * Errors: GPUBUF_STALE_HANDLE (destroyed before).
  */
 GPUBUF_API
