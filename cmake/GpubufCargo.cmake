@@ -8,7 +8,7 @@ endif()
 
 find_program(GPUBUF_CARGO cargo PATHS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin" DOC "The cargo that builds gpubuf")
 if(NOT GPUBUF_CARGO)
-  message(FATAL_ERROR "gpubuf needs cargo (Rust 1.85 or newer) to be built from source. Get it from https://rustup.rs, "
+  message(FATAL_ERROR "gpubuf needs cargo (Rust 1.95 or newer) to be built from source. Get it from https://rustup.rs, "
                       "or name it with -DGPUBUF_CARGO=/path/to/cargo. An installed gpubuf needs no cargo.")
 endif()
 set(GPUBUF_CARGO_FLAGS "" CACHE STRING "More flags for cargo build, for example --offline (a list)")

@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `buffer`, `pinned`, `pool` < `slots` < `report` < `ffi`.
+//! `fence` < `buffer`, `pool` < `slots` < `ffi`.
 
 pub mod arena;
 pub mod backend;

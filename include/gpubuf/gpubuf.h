@@ -934,7 +934,9 @@ gpubuf_status gpubuf_buffer_create(gpubuf_device *device,
                                    gpubuf_buffer **out_buffer);
 
 /**
- * Ends the handle. Its memory is freed, or the borrowed memory's release called, when its last use is proven.
+ * Ends the handle. Its memory is freed, or the borrowed memory's release called, when its last use is proven, by
+ * gpubuf_device_maintain or a later create; by gpubuf_device_drain only where a guard was open (it is void, but its pointer
+ * may still be in use) or an address was given out with no stream named.
  *
  * NULL is GPUBUF_OK. Never waits.
  * Errors: GPUBUF_STALE_HANDLE (destroyed before).
@@ -969,9 +971,10 @@ gpubuf_status gpubuf_buffer_host_ptr_unfenced(gpubuf_buffer *buffer,
 /**
  * The address for kernels, the same for the buffer's life: the device side's, or a uva host side's.
  *
- * Stream order: the streams named may use it at any time from now on; the library fences them when other work needs it. Name
- * all that will, up to 8, or say so later with gpubuf_buffer_used_on. With none named nobody but the caller knows who uses
- * it: its memory is then freed by gpubuf_device_drain only.
+ * Stream order: the streams named, up to 8, may use it at any time from now on; the library fences them when other work
+ * needs it. With none named nobody but the caller knows who uses it: the side is sealed, so that copies (and CPU access, where
+ * kernels use the host side in place) answer GPUBUF_UNFENCED until gpubuf_buffer_used_on says where it was used; and its
+ * memory is freed by gpubuf_device_drain only.
  * Errors: GPUBUF_UNSUPPORTED (no side that kernels can address), GPUBUF_BUSY (a write guard is open), GPUBUF_WRONG_DEVICE,
  * GPUBUF_NOT_HELD (detached), GPUBUF_INVALID_ARGUMENT.
  */
@@ -984,7 +987,8 @@ gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
 /**
  * Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE.
  *
- * Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on.
+ * Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on. A side that was sealed
+ * by an address with no stream named is open again.
  * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY, GPUBUF_EXHAUSTED, GPUBUF_DEVICE_LOST; GPUBUF_QUARANTINED if
  * the fence could not be recorded.
  */
@@ -1355,7 +1359,7 @@ void gpubuf_slots_options_init(gpubuf_slots_options *options,
                                uint32_t struct_size);
 
 /**
- * A new set without slots: add them, then freeze it.
+ * A new set without slots: add them, then freeze it. NULL options are the defaults.
  *
  * Ownership: the caller's, until gpubuf_slots_destroy.
  * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
@@ -1368,7 +1372,8 @@ gpubuf_status gpubuf_slots_create(gpubuf_device *device,
 /**
  * Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
  *
- * The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven.
+ * The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven; by
+ * gpubuf_device_drain only where a span was open or a step not retired.
  * NULL is GPUBUF_OK. Never waits.
  * Errors: GPUBUF_STALE_HANDLE (destroyed before).
  */
@@ -1576,11 +1581,11 @@ gpubuf_status gpubuf_step_pad(gpubuf_step *step,
  * Brings what the step wrote to the device. `out_ticket` gets the number for gpubuf_slots_retire and the read-backs.
  *
  * Stream order: the copy is queued on `stream`, on the device behind whoever still uses the last step; each of `consumers`
- * (up to 8 streams that will read the slots, `stream` not among them) waits for it on the device. Never waits on the host,
- * but after a retire that could not be recorded.
+ * (up to 8 streams that will read the slots, `stream` need not be among them) waits for it on the device. Name every stream that will read the slots, here
+ * or in the retire: others are not fenced. Never waits on the host.
  * Errors, with nothing changed: GPUBUF_SLOT_UNWRITTEN, GPUBUF_BUSY (a span is open), GPUBUF_NOT_RETIRED (the previous step),
  * GPUBUF_NOT_BEGUN (committed or aborted), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING; GPUBUF_COPY_FAILED (an earlier step's
- * copy, told once: commit again). Where only a part could be queued, the step is over: destroy it, and launch nothing on it.
+ * copy, told once, or the device refused this one: commit again). Where only a part could be queued, the step is over: destroy it, and launch nothing on it.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_step_commit(gpubuf_step *step,
@@ -1597,11 +1602,24 @@ gpubuf_status gpubuf_step_commit(gpubuf_step *step,
 GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_step_abort(gpubuf_step *step);
 
 /**
- * Ends the handle and the step, whatever its state: aborts it while it is filled; retires it on its declared consumers when
- * it is committed and not retired.
+ * Ends the committed step: as gpubuf_slots_retire with its ticket. The handle ends with it.
  *
- * NULL is GPUBUF_OK. Never waits.
- * Errors: GPUBUF_STALE_HANDLE (ended before), GPUBUF_BUSY (another thread is inside): the handle stays.
+ * Stream order: the streams named (up to 8, the declared consumers and the commit stream included) are those that read it.
+ * Errors: GPUBUF_NOT_BEGUN (not committed yet, or retired), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY,
+ * GPUBUF_INVALID_ARGUMENT (too many streams), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_retire(gpubuf_step *step,
+                                 gpubuf_stream *const *streams,
+                                 size_t stream_count);
+
+/**
+ * Ends the handle and the step, whatever its state: aborts it while it is filled; retires it on its declared consumers and
+ * the commit stream, and on no other, when it is committed and not retired.
+ *
+ * NULL is GPUBUF_OK, and so is a step that was retired or aborted before, by its ticket on another thread for one. Never
+ * waits.
+ * Errors: GPUBUF_STALE_HANDLE (never a step of this library), GPUBUF_BUSY (another thread is inside): the handle stays.
  */
 GPUBUF_API
 gpubuf_status gpubuf_step_destroy(gpubuf_step *step);

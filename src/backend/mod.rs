@@ -162,7 +162,7 @@ pub fn open(kind: Option<BackendKind>, ordinal: u32) -> Result<Opened> {
     }
 }
 
-const NO_CUDA: &str = "the cuda backend is not built into this version: use GPUBUF_BACKEND_HOST or GPUBUF_BACKEND_AUTO";
+const NO_CUDA: &str = "the cuda backend is not built into this version: ask for GPUBUF_BACKEND_HOST or GPUBUF_BACKEND_AUTO, and set the environment variable GPUBUF_BACKEND, if at all, to host or auto";
 
 fn choose(kind: Option<BackendKind>) -> Result<(BackendKind, String)> {
     if let Some(kind) = kind {

@@ -189,11 +189,10 @@ impl Block {
         self.host.iter_mut().filter(move |_| host_too).chain(self.device.iter_mut())
     }
 
-    /// The address for kernels: the device side's, else the host side's where kernels use it in place.
-    /// `seals`: the next CPU access, copy or release needs a fence declared first. Otherwise the streams named are fenced
-    /// by the library when it must.
-    /// Unseen work on memory that the CPU writes always seals.
-    pub fn device_address(&mut self, streams: &[Arc<Timeline>], seals: bool) -> Result<u64> {
+    /// The address for kernels: the device side's, else the host side's where kernels use it in place. The streams named are
+    /// fenced by the library when it must. With none named the side is sealed: copies, CPU access in place and release need
+    /// a fence declared first; and where the block is not `leased`, which ends with such a fence, only a drain frees it.
+    pub fn device_address(&mut self, streams: &[Arc<Timeline>], leased: bool) -> Result<u64> {
         self.settle()?;
         let in_place = self.is_in_place();
         let name = self.name.clone();
@@ -203,10 +202,11 @@ impl Block {
             _ => return fail!(Unsupported, "{name} has no side that the device can address",),
         };
         let address = side.device_address(streams)?;
-        if seals || (in_place && streams.is_empty()) {
+        if streams.is_empty() {
             side.seal();
-        } else if streams.is_empty() {
-            side.note_unknown_users();
+            if !leased {
+                side.note_unknown_users();
+            }
         }
         Ok(address)
     }
@@ -246,12 +246,17 @@ impl Block {
         self.sides().any(Side::is_sealed)
     }
 
+    /// Whether a CPU access is open.
+    pub fn has_guard(&self) -> bool {
+        self.sides().any(Side::has_guard)
+    }
+
     /// The caller vouches that nothing unseen uses the block.
     pub fn unseal(&mut self) {
         self.sides_mut().for_each(Side::unseal);
     }
 
-    /// Gives the address for kernels and seals: nothing but a declared fence opens the block again.
+    /// Gives the address of a leased block to work that the library cannot see.
     pub fn seal_address(&mut self) -> Result<u64> {
         self.device_address(&[], true)
     }

@@ -251,8 +251,13 @@ impl Device {
         if !idle {
             wait.count(&self.counters.host, start.elapsed(), waited.is_err());
         }
+        let time = start.elapsed();
         waited.map_err(|error| match error.status() {
             Status::Timeout if tries => Error::new(Status::Busy, format!("{} has work that is not done", self.name)),
+            Status::Timeout => Error::new(
+                Status::Timeout,
+                format!("{} has work that was not done after {time:?}, which is the limit of this call; wait again, or longer", self.name),
+            ),
             _ => error.context(&self.name),
         })
     }

@@ -36,6 +36,16 @@ pub enum Access {
     Write,
 }
 
+impl Access {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::Write => "write",
+        }
+    }
+}
+
 /// An open CPU access.
 #[derive(Clone, Copy)]
 struct Guard {
@@ -216,7 +226,7 @@ impl Side {
                 Err(error) => {
                     let verb = if u.write { "writes" } else { "reads" };
                     return Err(error.context(format_args!(
-                        "{doing} {}..{} of the {}: work that {verb} bytes {}..{} is in flight",
+                        "{doing} bytes {}..{} of the {}: work that {verb} bytes {}..{} is in flight",
                         range.start,
                         range.end,
                         self.place(),
@@ -336,7 +346,8 @@ impl Side {
             None if on(Check::EndToken) => Err(self.refuse(
                 Status::NotBegun,
                 format!(
-                    "no {access:?} guard with token {token} is open on the {}: it was ended, or never begun",
+                    "no {} guard with token {token} is open on the {}: it was ended, or never begun",
+                    access.name(),
                     self.place()
                 ),
             )),
@@ -350,11 +361,11 @@ impl Side {
             Some(guard) => Err(self.refuse(
                 Status::Busy,
                 format!(
-                    "{doing} bytes {}..{} of the {}: a {:?} guard (token {}) is open on {}..{}; end it first",
+                    "{doing} bytes {}..{} of the {}: a {} guard (token {}) is open on bytes {}..{}; end it first",
                     range.start,
-                    range.end,
+                    range.end.min(self.bytes()),
                     self.place(),
-                    guard.access,
+                    guard.access.name(),
                     guard.token,
                     guard.range.start,
                     guard.range.end
@@ -368,7 +379,7 @@ impl Side {
         self.refuse(
             Status::Unfenced,
             format!(
-                "{doing} the {}: its device address was given out and nobody declared a fence since; call fence or release_after with the streams that use it",
+                "{doing} the {}: its device address was given out and nobody declared since where it is used; declare it: used_on for a buffer, fence or release_after for a pool's block",
                 self.place()
             ),
         )

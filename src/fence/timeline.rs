@@ -228,8 +228,12 @@ impl Timeline {
             let start = Instant::now();
             let waited = self.stream.synchronize(wait.deadline());
             let late = matches!(&waited, Err(error) if error.status() == Status::Timeout);
-            wait.count(&self.device.counters.host, start.elapsed(), late);
-            waited.map_err(|error| error.context(&self.name))?;
+            let time = start.elapsed();
+            wait.count(&self.device.counters.host, time, late);
+            waited.map_err(|error| match late {
+                true => self.late(time),
+                false => error.context(&self.name),
+            })?;
         }
         match self.take_failures() {
             0 => Ok(()),
@@ -239,6 +243,17 @@ impl Timeline {
                 self.name
             ),
         }
+    }
+
+    #[cold]
+    fn late(&self, time: Duration) -> Error {
+        Error::new(
+            Status::Timeout,
+            format!(
+                "{} has work that was not done after {time:?}, which is the limit of this call; wait again, or longer",
+                self.name
+            ),
+        )
     }
 
     /// A wait for this stream that only this thread could end is refused, not begun.
@@ -470,7 +485,10 @@ impl Fence {
         let time = start.elapsed();
         wait.count(&timeline.device.counters.host, time, proof == Proof::Pending);
         match proof {
-            Proof::Pending => Err(self.not_yet(Status::Timeout, &format!("was not done after {time:?}"))),
+            Proof::Pending => {
+                Err(self
+                    .not_yet(Status::Timeout, &format!("was not done after {time:?}, which is the limit of this call")))
+            }
             proof => Ok(proof),
         }
     }

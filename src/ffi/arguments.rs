@@ -137,6 +137,16 @@ pub fn options<T: Growing>(pointer: *const T, name: &str) -> Result<T> {
     Ok(options)
 }
 
+/// As [`options`]; NULL is the defaults.
+pub fn options_or<T: Growing>(pointer: *const T, name: &str, defaults: impl FnOnce(&mut T)) -> Result<T> {
+    if !pointer.is_null() {
+        return options(pointer, name);
+    }
+    let mut chosen = T::zeroed();
+    defaults(&mut chosen);
+    Ok(chosen)
+}
+
 /// Sets a struct of the caller's up: zeroes, its size, and the defaults. Does nothing with NULL, or where it is too small.
 pub fn init<T: Growing>(pointer: *mut T, struct_size: u32, defaults: impl FnOnce(&mut T)) {
     let size = struct_size as usize;

@@ -133,14 +133,16 @@ impl Call {
     }
 
     /// Ends an object, then its handle. An object that is busy keeps it; what else keeps the object from ending, the loss of
-    /// its device or the end of its parent, has ended it.
+    /// its device or the end of its parent, has ended it. Such objects may end in other ways, on other threads: a handle that
+    /// has ended is no mistake.
     pub fn end_after<T: Handle>(
         &self,
         handle: *const T,
         name: &str,
         close: impl FnOnce(&T::Object) -> Result<()>,
     ) -> Result<()> {
-        if handle.is_null() {
+        let number = Number::from_bits(handle.addr() as u64).filter(|number| number.kind == T::NUMBER);
+        if handle.is_null() || number.is_some_and(|number| TABLE.has_ended(number.index, number.generation)) {
             return Ok(());
         }
         if let Some(own) = self.get_to_end(handle, name)? {
@@ -276,10 +278,16 @@ impl Call {
     #[inline(never)]
     fn conclude(&self, outcome: std::thread::Result<Result<()>>, quietly: bool) -> gpubuf_status {
         let result = outcome.unwrap_or_else(|panic| Err(self.broke(&*panic)));
-        if let Err(error) = &result
-            && error.status() == Status::Timeout
-        {
-            log::write(Level::Warn, format_args!("{}: {}", self.entry.name(), error.message()));
+        if let Err(error) = &result {
+            // A block that a destructor could not give back stays held: nobody may see the status.
+            let level = match (error.status(), self.entry) {
+                (Status::Timeout, _) => Some(Level::Info),
+                (Status::Unfenced | Status::Busy, Entry::gpubuf_pool_release) => Some(Level::Warn),
+                _ => None,
+            };
+            if let Some(level) = level {
+                log::write(level, format_args!("{}: {}", self.entry.name(), error.message()));
+            }
         }
         // Before the message is set: what the sink calls may leave messages of its own.
         log::deliver();

@@ -126,7 +126,9 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
     })
 }
 
-/// Ends the handle. Its memory is freed, or the borrowed memory's release called, when its last use is proven.
+/// Ends the handle. Its memory is freed, or the borrowed memory's release called, when its last use is proven, by
+/// gpubuf_device_maintain or a later create; by gpubuf_device_drain only where a guard was open (it is void, but its pointer
+/// may still be in use) or an address was given out with no stream named.
 ///
 /// NULL is GPUBUF_OK. Never waits.
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
@@ -201,9 +203,10 @@ pub unsafe extern "C" fn gpubuf_buffer_host_ptr_unfenced(
 
 /// The address for kernels, the same for the buffer's life: the device side's, or a uva host side's.
 ///
-/// Stream order: the streams named may use it at any time from now on; the library fences them when other work needs it. Name
-/// all that will, up to 8, or say so later with gpubuf_buffer_used_on. With none named nobody but the caller knows who uses
-/// it: its memory is then freed by gpubuf_device_drain only.
+/// Stream order: the streams named, up to 8, may use it at any time from now on; the library fences them when other work
+/// needs it. With none named nobody but the caller knows who uses it: the side is sealed, so that copies (and CPU access, where
+/// kernels use the host side in place) answer GPUBUF_UNFENCED until gpubuf_buffer_used_on says where it was used; and its
+/// memory is freed by gpubuf_device_drain only.
 /// Errors: GPUBUF_UNSUPPORTED (no side that kernels can address), GPUBUF_BUSY (a write guard is open), GPUBUF_WRONG_DEVICE,
 /// GPUBUF_NOT_HELD (detached), GPUBUF_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
@@ -224,7 +227,8 @@ pub unsafe extern "C" fn gpubuf_buffer_device_address(
 
 /// Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE.
 ///
-/// Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on.
+/// Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on. A side that was sealed
+/// by an address with no stream named is open again.
 /// Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY, GPUBUF_EXHAUSTED, GPUBUF_DEVICE_LOST; GPUBUF_QUARANTINED if
 /// the fence could not be recorded.
 #[unsafe(no_mangle)]

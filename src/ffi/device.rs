@@ -1,6 +1,6 @@
 //! Devices.
 
-use super::arguments::{Growing, figures, growing, init, label, options, reserved};
+use super::arguments::{figures, growing, init, label, options_or, reserved};
 use super::boundary::{STALE, call, plain};
 use super::entries::Entry;
 use super::types::*;
@@ -125,12 +125,7 @@ pub unsafe extern "C" fn gpubuf_device_open(
     out_device: *mut *mut gpubuf_device,
 ) -> gpubuf_status {
     call(Entry::gpubuf_device_open, |c| {
-        let mut chosen = gpubuf_device_options::zeroed();
-        if options.is_null() {
-            defaults(&mut chosen);
-        } else {
-            chosen = self::options(options, "options")?;
-        }
+        let chosen = options_or(options, "options", defaults)?;
         let out = c.out(out_device, "out_device")?;
         reserved(chosen.reserved, "options.reserved")?;
         let kind = backend_kind(chosen.backend)?;

@@ -142,6 +142,7 @@ entries! {
     Normally gpubuf_step_pad;
     Normally gpubuf_step_commit;
     Normally gpubuf_step_abort;
+    Normally gpubuf_step_retire;
     Ends gpubuf_step_destroy;
 
     Normally gpubuf_host_stream_hold;

@@ -153,6 +153,15 @@ impl<T> Table<T> {
         (word & STATE == LIVE && (word >> 32) as u32 == generation).then_some(pin)
     }
 
+    /// Whether a handle of this slot and generation was given out and has ended since.
+    pub fn has_ended(&self, index: u32, generation: u32) -> bool {
+        self.slot(index).is_some_and(|slot| {
+            let word = slot.word.load(Ordering::Acquire);
+            let now = (word >> 32) as u32;
+            generation > 0 && (now > generation || now == generation && word & STATE == DYING)
+        })
+    }
+
     /// Ends a handle. Its object goes with the last pin, which may be the one returned.
     pub fn remove(&self, index: u32, generation: u32) -> Option<Pin<'_, T>> {
         self.pin(index, generation).filter(Pin::remove)
@@ -281,6 +290,8 @@ mod tests {
         let (again, next) = table.insert(8).unwrap();
         assert_eq!((again, next), (index, generation + 1), "the slot is used again under a new generation");
         assert!(table.pin(index, generation).is_none());
+        assert!(table.has_ended(index, generation) && !table.has_ended(index, next));
+        assert!(!table.has_ended(index, next + 1) && !table.has_ended(index + 1, 1), "never given out");
     }
 
     #[test]

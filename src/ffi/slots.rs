@@ -1,6 +1,6 @@
 //! Input slots.
 
-use super::arguments::{figures, flag, growing, init, label, options, reserved, text};
+use super::arguments::{figures, flag, growing, init, label, options, options_or, reserved, text};
 use super::boundary::{call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
@@ -166,17 +166,19 @@ growing!(gpubuf_slots_options, gpubuf_slot_options, gpubuf_slot_info, gpubuf_slo
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_options_init(options: *mut gpubuf_slots_options, struct_size: u32) {
     plain(Entry::gpubuf_slots_options_init, (), || {
-        init(options, struct_size, |options| {
-            let defaults = SlotsOptions::default();
-            options.depth = defaults.depth;
-            options.read_back_depth = defaults.read_back_depth;
-            options.read_back_bytes = defaults.read_back_bytes;
-            options.gap_bytes = defaults.gap_bytes;
-        });
+        init(options, struct_size, defaults);
     });
 }
 
-/// A new set without slots: add them, then freeze it.
+fn defaults(options: &mut gpubuf_slots_options) {
+    let defaults = SlotsOptions::default();
+    options.depth = defaults.depth;
+    options.read_back_depth = defaults.read_back_depth;
+    options.read_back_bytes = defaults.read_back_bytes;
+    options.gap_bytes = defaults.gap_bytes;
+}
+
+/// A new set without slots: add them, then freeze it. NULL options are the defaults.
 ///
 /// Ownership: the caller's, until gpubuf_slots_destroy.
 /// Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
@@ -188,7 +190,7 @@ pub unsafe extern "C" fn gpubuf_slots_create(
 ) -> gpubuf_status {
     call(Entry::gpubuf_slots_create, |c| {
         let device = c.get(device, "device")?;
-        let options = self::options(options, "options")?;
+        let options = options_or(options, "options", defaults)?;
         let out = c.out(out_slots, "out_slots")?;
         reserved(options.reserved, "options.reserved")?;
         let ring = SlotsOptions {
@@ -203,7 +205,8 @@ pub unsafe extern "C" fn gpubuf_slots_create(
 
 /// Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
 ///
-/// The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven.
+/// The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven; by
+/// gpubuf_device_drain only where a span was open or a step not retired.
 /// NULL is GPUBUF_OK. Never waits.
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]

@@ -70,11 +70,11 @@ pub unsafe extern "C" fn gpubuf_step_pad(step: *mut gpubuf_step, slot: u32, row_
 /// Brings what the step wrote to the device. `out_ticket` gets the number for gpubuf_slots_retire and the read-backs.
 ///
 /// Stream order: the copy is queued on `stream`, on the device behind whoever still uses the last step; each of `consumers`
-/// (up to 8 streams that will read the slots, `stream` not among them) waits for it on the device. Never waits on the host,
-/// but after a retire that could not be recorded.
+/// (up to 8 streams that will read the slots, `stream` need not be among them) waits for it on the device. Name every stream that will read the slots, here
+/// or in the retire: others are not fenced. Never waits on the host.
 /// Errors, with nothing changed: GPUBUF_SLOT_UNWRITTEN, GPUBUF_BUSY (a span is open), GPUBUF_NOT_RETIRED (the previous step),
 /// GPUBUF_NOT_BEGUN (committed or aborted), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING; GPUBUF_COPY_FAILED (an earlier step's
-/// copy, told once: commit again). Where only a part could be queued, the step is over: destroy it, and launch nothing on it.
+/// copy, told once, or the device refused this one: commit again). Where only a part could be queued, the step is over: destroy it, and launch nothing on it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_step_commit(
     step: *mut gpubuf_step,
@@ -105,11 +105,32 @@ pub unsafe extern "C" fn gpubuf_step_abort(step: *mut gpubuf_step) -> gpubuf_sta
     })
 }
 
-/// Ends the handle and the step, whatever its state: aborts it while it is filled; retires it on its declared consumers when
-/// it is committed and not retired.
+/// Ends the committed step: as gpubuf_slots_retire with its ticket. The handle ends with it.
 ///
-/// NULL is GPUBUF_OK. Never waits.
-/// Errors: GPUBUF_STALE_HANDLE (ended before), GPUBUF_BUSY (another thread is inside): the handle stays.
+/// Stream order: the streams named (up to 8, the declared consumers and the commit stream included) are those that read it.
+/// Errors: GPUBUF_NOT_BEGUN (not committed yet, or retired), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY,
+/// GPUBUF_INVALID_ARGUMENT (too many streams), GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_step_retire(
+    step: *mut gpubuf_step,
+    streams: *const *mut gpubuf_stream,
+    stream_count: usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_step_retire, |c| {
+        let own = c.get(step, "step")?;
+        let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
+        own.retire(&streams)?;
+        c.forget(step, true);
+        Ok(())
+    })
+}
+
+/// Ends the handle and the step, whatever its state: aborts it while it is filled; retires it on its declared consumers and
+/// the commit stream, and on no other, when it is committed and not retired.
+///
+/// NULL is GPUBUF_OK, and so is a step that was retired or aborted before, by its ticket on another thread for one. Never
+/// waits.
+/// Errors: GPUBUF_STALE_HANDLE (never a step of this library), GPUBUF_BUSY (another thread is inside): the handle stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_step_destroy(step: *mut gpubuf_step) -> gpubuf_status {
     call(Entry::gpubuf_step_destroy, |c| c.end_after(step, "step", |step| step.close()))

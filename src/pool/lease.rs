@@ -190,7 +190,13 @@ impl Lease {
             return fail!(InvalidArgument, "{} blocks in one release: at most {BLOCKS_PER_CALL}", leases.len());
         }
         first.expect_streams(streams)?;
-        // All are locked before the first is changed. A block named twice is found here: it is busy with itself.
+        for (place, lease) in leases.iter().enumerate() {
+            let same = |other: &Lease| other.index == lease.index && Arc::ptr_eq(&other.pool, &lease.pool);
+            if let Some(before) = leases[..place].iter().position(same) {
+                return fail!(InvalidArgument, "blocks[{place}] is blocks[{before}] again: name each block once");
+            }
+        }
+        // All are locked before the first is changed.
         let mut blocks = [const { None }; BLOCKS_PER_CALL];
         for (place, lease) in blocks.iter_mut().zip(leases) {
             let mut block = lease.lock()?;

@@ -340,7 +340,7 @@ impl Pool {
     fn wait_for_block(&self, priority: i32, wait: &HostWait<'_>) -> Result<u32> {
         if wait.timeout() == Timeout::Try {
             self.counters.waits.timeouts.add(1);
-            return fail!(Busy, "no block of {} is free: all {} are held", self.name, self.block_count());
+            return fail!(Busy, "no block of {} is free: {}", self.name, self.who_holds());
         }
         self.device.refuse_deadlock_in_callback()?;
         let start = Instant::now();
@@ -382,10 +382,10 @@ impl Pool {
                 self.counters.waits.timeouts.add(1);
                 return fail!(
                     Timeout,
-                    "no block of {} came free within {:?}: all {} are held",
+                    "no block of {} came free within {:?}, which is the limit of this call: {}",
                     self.name,
                     start.elapsed(),
-                    self.block_count()
+                    self.who_holds()
                 );
             }
         }
@@ -472,16 +472,31 @@ impl Pool {
         }
     }
 
+    /// Who keeps the blocks, in words.
+    #[cold]
+    fn who_holds(&self) -> String {
+        let PoolLevels { held, quarantined, .. } = self.levels();
+        let count = |test: &dyn Fn(&Block) -> bool| {
+            self.blocks.iter().filter(|cell| cell.block.look(|block| test(block)) == Some(true)).count()
+        };
+        let (sealed, guarded) = (count(&Block::is_sealed), count(&Block::has_guard));
+        format!(
+            "of {} blocks {held} are held ({sealed} sealed: an address is out and no fence declared; {guarded} with a guard open), {quarantined} quarantined",
+            self.block_count()
+        )
+    }
+
     /// Its state, in words.
     pub fn describe(&self) -> String {
-        let PoolLevels { free, held, quarantined, waiters } = self.levels();
+        let PoolLevels { free, waiters, .. } = self.levels();
         let twin = if self.device_side { " with a device twin" } else { "" };
         format!(
-            "{}: {} blocks of {} bytes {}{twin}; {free} free, {held} held, {quarantined} quarantined, {waiters} waiting",
+            "{}: {} blocks of {} bytes {}{twin}; {free} free, {waiters} waiting; {}",
             self.name,
             self.block_count(),
             self.block_bytes,
             self.placement.name(),
+            self.who_holds(),
         )
     }
 }

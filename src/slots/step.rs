@@ -6,6 +6,7 @@ use super::{Frozen, Slots};
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
+use crate::fence::Timeline;
 use crate::ops;
 use crate::sync::{Arc, AtomicU64, Ordering};
 use std::fmt;
@@ -143,14 +144,27 @@ impl Step {
         if frozen.entries[self.entry()].filling.load(Ordering::Acquire) == self.serial {
             return self.abort();
         }
-        let unretired = {
-            let book = frozen.book.lock();
-            book.unretired.as_ref().filter(|step| step.serial == self.serial).map(|step| step.ticket)
-        };
-        match unretired {
+        match self.ticket(frozen) {
             Some(ticket) => self.slots.retire(ticket, &[]).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Retires the step: [`Slots::retire`] with its ticket.
+    pub fn retire(&self, streams: &[Arc<Timeline>]) -> Result<()> {
+        match self.ticket(self.slots.frozen()?) {
+            Some(ticket) => self.slots.retire(ticket, streams).map(drop),
+            None => Err(self.slots.refuse(
+                Status::NotBegun,
+                format!("retiring {self}: it is not the committed step; commit it first, and retire it once"),
+            )),
+        }
+    }
+
+    /// While it is committed and not retired.
+    fn ticket(&self, frozen: &Frozen) -> Option<u64> {
+        let book = frozen.book.lock();
+        book.unretired.as_ref().filter(|step| step.serial == self.serial).map(|step| step.ticket)
     }
 
     /// Runs `f` on the step's entry, which is this thread's meanwhile.

@@ -121,7 +121,8 @@ static void slots(gpubuf_device *device, gpubuf_stream *stream) {
     OK(gpubuf_slots_read_back(slots, ticket, ids, 0, GPUBUF_ALL, consumer, &read_back));
     if (round % 2) {
       OK(gpubuf_slots_retire(slots, ticket, &consumer, 1));
-      EXPECT(GPUBUF_STALE_HANDLE, gpubuf_step_destroy(step));
+      EXPECT(GPUBUF_STALE_HANDLE, gpubuf_step_retire(step, NULL, 0));
+      OK(gpubuf_step_destroy(step)); /* It is over already. */
     } else {
       OK(gpubuf_step_destroy(step)); /* Retires it. */
     }

@@ -82,7 +82,7 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
         || parameter == "user_data"
         || matches!(
             (function, parameter),
-            ("gpubuf_device_open", "options")
+            ("gpubuf_device_open" | "gpubuf_slots_create", "options")
                 | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
@@ -145,10 +145,12 @@ pub fn pointer_cases(functions: &[Function]) -> String {
         for (place, (kind, name)) in function.parameters.iter().enumerate() {
             let null = if may_be_null(&function.name, name) { "ANY" } else { "GPUBUF_INVALID_ARGUMENT" };
             let null = if function.name.ends_with("_destroy") { "GPUBUF_OK" } else { null };
+            // A step may end by its ticket, on another thread: destroying it then is no mistake.
+            let ended = if function.name == "gpubuf_step_destroy" { "GPUBUF_OK" } else { "GPUBUF_STALE_HANDLE" };
             match role(kind, name) {
                 Role::Handle(own) => {
                     case(place, "NULL", null);
-                    case(place, &format!("ended.{own}"), "GPUBUF_STALE_HANDLE");
+                    case(place, &format!("ended.{own}"), ended);
                     for pointer in FOREIGN {
                         case(place, &format!("(void *){pointer}"), "GPUBUF_STALE_HANDLE");
                     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Case {
     pub check: Check,
+    #[cfg_attr(not(feature = "mutants"), allow(dead_code))]
     pub assertion: &'static str,
     pub run: fn() -> Verdict,
 }
