@@ -7,13 +7,17 @@ pub use std::sync::{Arc, OnceLock, Weak};
 /// For one thread at a time: a second one is told, not made to wait. Those who only look never make a user be told so.
 pub struct OneThread<T> {
     value: Mutex<T>,
-    looking: AtomicU32,
+    /// Looks begun so far in the upper half, looks under way in the lower.
+    looks: AtomicU64,
 }
+
+const LOOK_BEGUN: u64 = 1 << 32;
+const LOOKING: u64 = LOOK_BEGUN - 1;
 
 impl<T> OneThread<T> {
     /// Around a value.
     pub const fn new(value: T) -> OneThread<T> {
-        OneThread { value: Mutex::new(value), looking: AtomicU32::new(0) }
+        OneThread { value: Mutex::new(value), looks: AtomicU64::new(0) }
     }
 
     /// The value, unless another thread uses it.
@@ -22,9 +26,15 @@ impl<T> OneThread<T> {
             if let Some(guard) = self.value.try_lock() {
                 return Some(guard);
             }
-            if self.looking.load(Ordering::Acquire) == 0 {
-                // Whoever looked may have left between the two lines above.
-                return self.value.try_lock();
+            let before = self.looks.load(Ordering::SeqCst);
+            if before & LOOKING == 0 {
+                // Nobody looks: if it is still taken, and no look has begun since, a user has it.
+                if let Some(guard) = self.value.try_lock() {
+                    return Some(guard);
+                }
+                if self.looks.load(Ordering::SeqCst) == before {
+                    return None;
+                }
             }
             std::thread::yield_now();
         }
@@ -37,9 +47,9 @@ impl<T> OneThread<T> {
 
     /// A short look, unless a thread uses the value.
     pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
-        self.looking.fetch_add(1, Ordering::AcqRel);
+        self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::SeqCst);
         let seen = self.value.try_lock().map(|value| look(&value));
-        self.looking.fetch_sub(1, Ordering::AcqRel);
+        self.looks.fetch_sub(1, Ordering::SeqCst);
         seen
     }
 }
