@@ -300,7 +300,7 @@ TEST_F(Buffers, WorkThatUsesTheAddressIsOrderedOnceItsStreamIsNamed) {
 
 TEST_F(Buffers, UnseenWorkIsDeclaredAfterIt) {
   auto buffer = gpubuf::buffer::create<std::int32_t>(device, {4});
-  const gpubuf::address at = buffer.device_address();
+  const gpubuf::address at = buffer.device_address(gpubuf::unnamed);
   auto shut = gpubuf::host::hold(second);
   gpubuf::host::call(second, [at](gpubuf::host::view& memory) {
     const std::int32_t values[] = {5, 6, 7, 8};
@@ -313,10 +313,20 @@ TEST_F(Buffers, UnseenWorkIsDeclaredAfterIt) {
   EXPECT_EQ(test::ramp<std::int32_t>(4, 5), test::copy_of(buffer.begin_read<std::int32_t>()));
 }
 
+TEST_F(Buffers, AnAddressForNobodyInParticularSeals) {
+  auto buffer = gpubuf::buffer::create<std::int32_t>(device, {4});
+  static_cast<void>(buffer.device_address(gpubuf::unnamed));
+  EXPECT_STATUS(status::unfenced, buffer.to_device<no_throw>(stream));
+  EXPECT_STATUS(status::unfenced, buffer.to_host<no_throw>(stream));
+  EXPECT_OK(buffer.begin_write<std::int32_t, no_throw>()) << "the host side is nobody's business";
+  buffer.used_on(second, gpubuf::access::write);
+  EXPECT_OK(buffer.to_device<no_throw>(stream));
+}
+
 TEST_F(Buffers, HostMemoryThatKernelsUseInPlaceIsSealedByItsAddress) {
   auto buffer = gpubuf::buffer::create<std::int32_t>(device, {4}, placement::uva, placement::none);
   buffer.copy_in(test::ramp<std::int32_t>(4));
-  const gpubuf::address at = buffer.device_address();
+  const gpubuf::address at = buffer.device_address(gpubuf::unnamed);
   EXPECT_STATUS(status::unfenced, buffer.begin_write<std::int32_t, no_throw>());
   EXPECT_ERROR(status::unfenced, buffer.copy_in(test::ramp<std::int32_t>(4)));
   auto shut = gpubuf::host::hold(stream);
@@ -332,7 +342,7 @@ TEST_F(Buffers, HostMemoryThatKernelsUseInPlaceIsSealedByItsAddress) {
 
 TEST_F(Buffers, MemoryWhoseUsersNobodyNamedIsFreedByADrainOnly) {
   auto buffer = gpubuf::buffer::create<float>(device, {1024});
-  static_cast<void>(buffer.device_address());
+  static_cast<void>(buffer.device_address(gpubuf::unnamed));
   buffer.reset();
   EXPECT_GE(device.stats().sealed_at_destroy, 1u);
   device.maintain();
@@ -346,8 +356,10 @@ TEST_F(Buffers, HostPtrIsNoAccess) {
   auto shut = gpubuf::host::hold(stream);
   buffer.to_device(stream);
   const void* at = buffer.host_ptr();  // Waits for nothing.
-  EXPECT_EQ(at, buffer.begin_read<float>().data());
-  EXPECT_EQ(static_cast<const float*>(at) + 2, buffer.begin_read<float>(2, 2).data());
+  const auto whole = buffer.begin_read<float>();
+  EXPECT_EQ(at, whole.data());
+  const auto part = buffer.begin_read<float>(2, 2);
+  EXPECT_EQ(static_cast<const float*>(at) + 2, part.data());
 }
 
 TEST_F(Buffers, TheUnfencedPointerIsCountedAndShown) {

@@ -285,7 +285,6 @@ TEST_F(Wrong, InputsMustBeThere) {
 #define NEEDS_INPUT(...) EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, __VA_ARGS__)
   NEEDS_INPUT(gpubuf_buffer_create(device.capi(), nullptr, &out_buffer));
   NEEDS_INPUT(gpubuf_pool_create(device.capi(), nullptr, &out_pool));
-  NEEDS_INPUT(gpubuf_slots_create(device.capi(), nullptr, &out_slots));
   NEEDS_INPUT(gpubuf_slots_create_decode(device.capi(), nullptr, &out_slots));
   NEEDS_INPUT(gpubuf_slots_add(slots.capi(), nullptr, &slot));
   NEEDS_INPUT(gpubuf_slots_find(slots.capi(), nullptr, &slot));

@@ -349,3 +349,37 @@ TEST_F(Hpp, EveryOwnerIsDescribed) {
   EXPECT_GT(gpubuf::describe(buffer).size(), 100u);
   EXPECT_ERROR(status::invalid_argument, gpubuf::describe(gpubuf::buffer()));
 }
+
+// What would read as the value, or outlive its guard, does not compile.
+template <class T, class = void>
+struct has_data : std::false_type {};
+template <class T>
+struct has_data<T, std::void_t<decltype(std::declval<T>().data())>> : std::true_type {};
+
+TEST(Traps, DoNotCompile) {
+  static_assert(!std::is_constructible_v<bool, gpubuf::result<bool>>);
+  static_assert(std::is_constructible_v<bool, gpubuf::result<int>>);
+  static_assert(has_data<gpubuf::write_guard<int>&>::value);
+  static_assert(!has_data<gpubuf::write_guard<int>>::value);
+  const gpubuf::result<int> five(gpubuf::status::ok, 5);
+  EXPECT_EQ(5, *five);
+}
+
+TEST(Traps, AMovedFromStepIsEmpty) {
+  auto device = gpubuf::device::open(gpubuf::backend::host);
+  auto stream = gpubuf::stream::create(device);
+  auto slots = gpubuf::slots::create(device);
+  auto slot = slots.add<std::int32_t>("x", {4});
+  slots.freeze();
+  slot = slots.find<std::int32_t>("x");
+  auto step = slots.begin();
+  step.write(slot, {1, 2, 3, 4});
+  const gpubuf::ticket ticket = step.commit(stream);
+  auto moved = std::move(step);
+  EXPECT_STATUS(gpubuf::status::invalid_argument, step.retire<gpubuf::no_throw>());
+  slots.retire(ticket);
+  const auto stale = device.stats().stale_handles;
+  EXPECT_STATUS(gpubuf::status::stale_handle, moved.retire<gpubuf::no_throw>()) << "retired by its ticket";
+  moved.reset();
+  EXPECT_EQ(stale + 1, device.stats().stale_handles) << "the end of the scope is no mistake";
+}

@@ -99,7 +99,9 @@ ByHandRunner::PinnedArray<T> ByHandRunner::make_array(std::uint64_t count) const
   // From here on the library knows neither who writes the host side nor, as no stream is named, who uses the device
   // side. It orders and checks nothing for us: that is what "by hand" means.
   array.host = static_cast<T*>(array.buffer.host_ptr_unfenced());
-  array.device = array.buffer.device_address();
+  array.device = array.buffer.device_address(gpubuf::unnamed);
+  // Said once, of no work at all: the library takes it that nobody else uses it, and lets us copy from now on.
+  array.buffer.used_on(compute_, gpubuf::access::read);
   return array;
 }
 

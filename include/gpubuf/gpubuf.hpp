@@ -2,7 +2,8 @@
  * @file gpubuf.hpp
  * The C++17 face of gpubuf: move-only owners, guards and exceptions over gpubuf.h. Header-only.
  *
- * Two forms, one name. Every fallible operation is a template whose `Form` says how failure is told:
+ * Two forms, one name. Every fallible operation but describe() and why_backend(), which throw, is a template whose `Form`
+ * says how failure is told:
  *
  *     buffer.to_device(stream);                              // throws gpubuf::error
  *     gpubuf::status s = buffer.to_device<no_throw>(stream); // noexcept, returns gpubuf::status
@@ -11,9 +12,11 @@
  * An operation whose element type is chosen by the caller takes that first: begin_write<float, no_throw>().
  *
  * Owners (device, stream, event, buffer, pool, block, slots, step) are empty or own one handle of the C API; capi()
- * shows it, release() gives it up, adopt() takes one over. They are as large as a pointer. Destructors neither throw
- * nor wait: what the device still uses is freed later, by the library. Parents may be destroyed before children; a
- * call on a child then answers stale_handle. An operation on an empty owner is refused like one on NULL.
+ * shows it, release() gives it up, adopt() takes one over. They are as large as a pointer (step and borrowed_buffer have
+ * a word more). Destructors neither throw nor wait: what the device still uses is freed later, by the library. Parents
+ * may be destroyed before children: what was made from a device goes on, so do blocks of a destroyed pool; steps of
+ * destroyed slots answer shut_down. An operation on an empty owner is refused like one on NULL. The header needs
+ * exceptions to be enabled, also where only the no-throw forms are used.
  *
  * Threads: one owner may be used by several threads at a time as far as the class says; moving or destroying it is for
  * one thread alone. Timeouts cover waits for the device: a guard that somebody holds open is `busy` at once.
@@ -179,9 +182,13 @@ class [[nodiscard]] result {
       : value_(std::move(value)), message_(message), status_(s) {}
   gpubuf::status status() const noexcept { return status_; }
   bool ok() const noexcept { return status_ == gpubuf::status::ok; }
+  /// Not for a result of bool, which would be taken for its value.
+  template <class U = T, std::enable_if_t<!std::is_same_v<U, bool>, int> = 0>
   explicit operator bool() const noexcept { return ok(); }
   T& operator*() noexcept { return value_; }
+  const T& operator*() const noexcept { return value_; }
   T* operator->() noexcept { return &value_; }
+  const T* operator->() const noexcept { return &value_; }
   /// The value, or the exception: ask on the thread that made the call, before its next call.
   T value() && {
     if (!ok()) raise(status_, message_);
@@ -193,6 +200,10 @@ class [[nodiscard]] result {
   const char* message_;
   gpubuf::status status_;
 };
+
+/// For device_address() where nobody says which streams will use the address.
+struct unnamed_t {};
+inline constexpr unnamed_t unnamed{};
 
 /// The forms of an operation.
 struct throwing {};
@@ -437,6 +448,12 @@ class extents {
 
 namespace detail {
 
+/// A negative duration is none.
+inline std::uint64_t no_less_than_none(std::chrono::nanoseconds span) noexcept {
+  return span.count() < 0 ? 0 : static_cast<std::uint64_t>(span.count());
+}
+
+inline constexpr const char* rows_text = "no whole number of rows: their elements are not a multiple of the slot's row";
 inline constexpr const char* dtype_text = "the elements are of another type than asked for, or no whole number of them";
 inline constexpr const char* overflow_text = "a count of elements does not fit 64 bits of bytes";
 
@@ -493,8 +510,11 @@ class [[nodiscard]] guard {
   }
   ~guard() { detail::ignore(close()); }
 
-  gpubuf::span<T> span() const noexcept { return elements_; }
-  T* data() const noexcept { return elements_.data(); }
+  /// Only of a guard with a name: one that is a temporary ends with its expression, and the access with it.
+  gpubuf::span<T> span() const & noexcept { return elements_; }
+  gpubuf::span<T> span() const && = delete;
+  T* data() const & noexcept { return elements_.data(); }
+  T* data() const && = delete;
   std::size_t size() const noexcept { return elements_.size(); }
   T& operator[](std::size_t i) const noexcept { return elements_[i]; }
   explicit operator bool() const noexcept { return closer_ != nullptr; }
@@ -802,11 +822,16 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   outcome<Form, void*> host_ptr_unfenced() noexcept(quiet<Form>) {
     return detail::get<Form, void*>(gpubuf_buffer_host_ptr_unfenced, capi());
   }
-  /// The device side's address, and the streams whose unseen work will use it. With none named, its memory outlives
-  /// the buffer until a drain has synchronised the device.
+  /// The device side's address, and the streams whose unseen work will use it: the library fences them when it must.
   template <class Form = throwing>
-  outcome<Form, address> device_address(const stream_list& users = {}) noexcept(quiet<Form>) {
+  outcome<Form, address> device_address(const stream_list& users) noexcept(quiet<Form>) {
     return detail::get<Form, address>(gpubuf_buffer_device_address, capi(), users.capi(), users.size());
+  }
+  /// Nobody says which streams will use it: the side is sealed. Copies are unfenced until used_on() declares the use,
+  /// and the memory is freed by a drain only.
+  template <class Form = throwing>
+  outcome<Form, address> device_address(unnamed_t) noexcept(quiet<Form>) {
+    return device_address<Form>(stream_list());
   }
   /// Declares unseen work that was queued on the stream so far.
   template <class Form = throwing>
@@ -1054,11 +1079,13 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
   /// `offset` is bytes.
   template <class Form = throwing, class C>
   outcome<Form> copy_in(const C& source, std::uint64_t offset = 0, timeout wait = timeout_default) noexcept(quiet<Form>) {
+    static_assert(std::is_trivially_copyable_v<detail::element_of<const C>>, "elements are copied as bytes");
     const std::uint64_t bytes = std::size(source) * sizeof(detail::element_of<const C>);
     return detail::done<Form>(gpubuf_block_copy_in(capi(), offset, bytes, std::data(source), wait.capi()));
   }
   template <class Form = throwing, class C>
   outcome<Form> copy_out(C&& target, std::uint64_t offset = 0, timeout wait = timeout_default) const noexcept(quiet<Form>) {
+    static_assert(std::is_trivially_copyable_v<detail::element_of<C>>, "elements are copied as bytes");
     const std::uint64_t bytes = std::size(target) * sizeof(detail::element_of<C>);
     return detail::done<Form>(gpubuf_block_copy_out(capi(), offset, bytes, std::data(target), wait.capi()));
   }
@@ -1130,13 +1157,15 @@ class pool : public detail::owner<pool, gpubuf_pool, gpubuf_pool_destroy> {
   }
 };
 
-/// release_after for all blocks of a step, with one record per stream. All are given back, or none.
+/// release_after for up to 64 blocks of a step, with one record per stream. All are given back, or none.
 template <class Form = throwing>
-outcome<Form> release_after(span<block> blocks, const stream_list& streams) {
-  std::vector<gpubuf_block*> handles;
-  handles.reserve(blocks.size());
-  for (const block& b : blocks) handles.push_back(b.capi());
-  const gpubuf_status code = gpubuf_pool_release_after_many(handles.data(), handles.size(), streams.capi(), streams.size());
+outcome<Form> release_after(span<block> blocks, const stream_list& streams) noexcept(quiet<Form>) {
+  std::array<gpubuf_block*, 64> handles{};
+  if (blocks.size() > handles.size()) {
+    return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, "more than 64 blocks in one release: name them in several calls");
+  }
+  for (std::size_t i = 0; i < blocks.size(); ++i) handles[i] = blocks[i].capi();
+  const gpubuf_status code = gpubuf_pool_release_after_many(handles.data(), blocks.size(), streams.capi(), streams.size());
   if (code == GPUBUF_OK) {
     for (block& b : blocks) static_cast<void>(b.release());
   }
@@ -1171,9 +1200,9 @@ class [[nodiscard]] readback {
   }
   ~readback() { reset(); }
 
-  /// Waits for the copy; the elements are there until end(). May be called again.
+  /// Waits for the copy; the elements are there until end(). May be called again. Only on one that has a name.
   template <class Form = throwing>
-  outcome<Form, span<const T>> wait(timeout limit = timeout_default) noexcept(quiet<Form>) {
+  outcome<Form, span<const T>> wait(timeout limit = timeout_default) & noexcept(quiet<Form>) {
     const void* data = nullptr;
     std::uint64_t bytes = 0;
     const gpubuf_status code = gpubuf_slots_begin_read(of_, detail::number(id_), limit.capi(), &data, &bytes);
@@ -1198,8 +1227,9 @@ class [[nodiscard]] readback {
 /// One step: filled, committed, and retired when the work that reads it is queued.
 ///
 /// Move it to whoever launches: its end is the step's end. The destructor aborts a step that is being filled, and
-/// retires a committed one on the consumers declared at commit; it neither throws nor waits. An exception half way
-/// therefore leaves nothing behind. Threads: one at a time, any.
+/// retires a committed one on the consumers declared at commit and the commit stream, and on no other; it neither throws
+/// nor waits. So name every stream that reads the slots at commit, or in retire(): the library sees no launches. An
+/// exception half way leaves nothing behind. Threads: one at a time, any.
 class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_destroy> {
  public:
   /// Copies whole rows, as many as `rows` holds, from `first_row` on.
@@ -1207,7 +1237,7 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   outcome<Form> write(slot<T> to, gpubuf::span<const detail::identity_t<T>> rows,
                       std::uint64_t first_row = 0) noexcept(quiet<Form>) {
     const bool whole = to.row_elements != 0 && rows.size() % to.row_elements == 0;
-    if (!whole) return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, detail::dtype_text);
+    if (!whole) return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, detail::rows_text);
     return detail::done<Form>(gpubuf_step_write(capi(), to.index, first_row, rows.size() / to.row_elements, rows.data()));
   }
   template <class Form = throwing, class T>
@@ -1232,7 +1262,8 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   outcome<Form> pad(slot<T> to, std::uint64_t row_count) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_step_pad(capi(), to.index, row_count));
   }
-  /// Queues the step's copy on a stream. Later work of that stream and of the consumers reads this step's rows.
+  /// Queues the step's copy on a stream. Later work of that stream and of the consumers reads this step's rows: name
+  /// every stream that will, here or in retire(); the end of the scope fences these alone.
   /// not_retired: the previous step was committed and is not retired yet.
   template <class Form = throwing>
   outcome<Form, ticket> commit(const stream& on, const stream_list& consumers = {}) noexcept(quiet<Form>) {
@@ -1244,7 +1275,7 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   /// The work that reads this step is queued: on the consumers declared at commit, and on these streams. Ends the step.
   template <class Form = throwing>
   outcome<Form> retire(const stream_list& streams = {}) noexcept(quiet<Form>) {
-    return gone<Form>(gpubuf_slots_retire(slots_, detail::number(ticket_), streams.capi(), streams.size()));
+    return gone<Form>(gpubuf_step_retire(capi(), streams.capi(), streams.size()));
   }
   /// As if begun never. Ends the step.
   template <class Form = throwing>
@@ -1259,7 +1290,6 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
     if (code == GPUBUF_OK) handle_ = nullptr;
     return detail::done<Form>(code);
   }
-  gpubuf_slots* slots_ = nullptr;
   ticket ticket_{};
 };
 
@@ -1270,7 +1300,7 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
 ///     slots.freeze();
 ///     auto step = slots.begin();
 ///     step.write(ids, tokens);
-///     step.commit(stream);        // one copy
+///     step.commit(stream);        // one copy; kernels elsewhere: commit(stream, {them})
 ///     launch(stream);             // your kernels or graph
 ///                                 // end of scope: retired
 ///
@@ -1344,7 +1374,6 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   outcome<Form, step> begin(timeout wait = timeout_default) const noexcept(quiet<Form>) {
     step made;
     const gpubuf_status code = gpubuf_slots_begin(capi(), wait.capi(), &made.handle_);
-    made.slots_ = capi();
     return detail::give<Form>(code, std::move(made));
   }
   /// step::retire for who has the ticket alone.
@@ -1419,7 +1448,7 @@ outcome<Form, held> hold(const stream& of) noexcept(quiet<Form>) {
 /// Queues work that takes this long.
 template <class Form = throwing>
 outcome<Form> delay(const stream& on, std::chrono::nanoseconds span) noexcept(quiet<Form>) {
-  return detail::done<Form>(gpubuf_host_stream_delay(on.capi(), static_cast<std::uint64_t>(span.count())));
+  return detail::done<Form>(gpubuf_host_stream_delay(on.capi(), detail::no_less_than_none(span)));
 }
 
 /// Device memory as a stream function sees it. Only inside the function.
@@ -1466,14 +1495,14 @@ enum class when : std::uint32_t { at_submission = GPUBUF_HOST_AT_SUBMISSION, at_
 template <class Form = throwing>
 outcome<Form> set_delay(const device& of, std::chrono::nanoseconds fixed, std::uint64_t seed = 0,
                         std::chrono::nanoseconds random_max = {}) noexcept(quiet<Form>) {
-  const auto ns = [](std::chrono::nanoseconds span) { return static_cast<std::uint64_t>(span.count()); };
-  return detail::done<Form>(gpubuf_host_set_delay(of.capi(), ns(fixed), seed, ns(random_max)));
+  return detail::done<Form>(gpubuf_host_set_delay(of.capi(), detail::no_less_than_none(fixed), seed,
+                                                  detail::no_less_than_none(random_max)));
 }
 /// How fast copies are; 0 bytes a second: at once.
 template <class Form = throwing>
 outcome<Form> set_link(const device& of, std::chrono::nanoseconds latency,
                        std::uint64_t bytes_per_second) noexcept(quiet<Form>) {
-  return detail::done<Form>(gpubuf_host_set_link(of.capi(), static_cast<std::uint64_t>(latency.count()), bytes_per_second));
+  return detail::done<Form>(gpubuf_host_set_link(of.capi(), detail::no_less_than_none(latency), bytes_per_second));
 }
 /// Whether copies from pageable memory read it when they run (late) or at the call.
 template <class Form = throwing>
