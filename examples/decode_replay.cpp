@@ -39,8 +39,8 @@ Trace load_trace(const Options& options) {
       return read_trace_file(path);
     }
   }
-  std::cout << "There is no trace at ../shared/traces/azure_llm_2023_code.csv and none was given: the arrivals are\n"
-               "generated, with the mean rate and the lengths of an hour of a code-completion service.\n\n";
+  std::cout << "No trace was given: the arrivals are generated, with the mean rate and the lengths of an hour of a\n"
+               "code-completion service.\n\n";
   return generate_trace(options.batcher.seed, kServiceRequests);
 }
 

@@ -129,8 +129,9 @@ Replays a trace of LLM requests through the input staging of a decode loop with 
 gpubuf, and by hand as many runtimes do it. A check on the device compares what each step's kernels see with what the
 host staged. The device is emulated: no GPU is needed.
 
-TRACE is a CSV file with the header TIMESTAMP,ContextTokens,GeneratedTokens. Without one, the program looks for
-../shared/traces/azure_llm_2023_code.csv beside the project, else generates arrivals of its own.
+TRACE is a CSV file with the header TIMESTAMP,ContextTokens,GeneratedTokens, as in the public Azure LLM inference traces
+of 2023. Without one, and without azure_llm_2023_code.csv in a folder shared/traces beside the project, the program
+generates arrivals of its own.
 
 load
 )";
