@@ -143,14 +143,57 @@ TEST_F(Hpp, ErrorsSayStatusAndMessage) {
   for (const status s : {status::budget, status::out_of_host_memory, status::out_of_device_memory}) EXPECT_THROW(gpubuf::raise(s, ""), gpubuf::out_of_memory);
 }
 
-TEST_F(Hpp, ARefusalOfTheWrapperItselfSaysWhy) {
-  auto buffer = gpubuf::buffer::create<float>(device, {4});
+/// What the throwing form says.
+template <class F>
+std::string said(F&& f) {
   try {
-    static_cast<void>(buffer.begin_write<double>());
-    FAIL() << "threw nothing";
+    f();
   } catch (const gpubuf::error& e) {
-    EXPECT_NE(nullptr, std::strstr(e.what(), "another type")) << e.what();
+    return e.what();
   }
+  return "threw nothing";
+}
+
+TEST_F(Hpp, ARefusalOfTheHeaderItselfSaysWhy) {
+  auto buffer = gpubuf::buffer::create<float>(device, {4});
+  const std::string types = "GPUBUF_INVALID_ARGUMENT: the elements are f32, asked for as f64";
+  EXPECT_EQ(types, said([&] { static_cast<void>(buffer.begin_write<double>()); }));
+  EXPECT_EQ(types, said([&] { buffer.copy_in(std::vector<double>(1)); }));
+  EXPECT_EQ(types, said([&] { buffer.fill_host(1.0); }));
+  EXPECT_EQ("GPUBUF_INVALID_ARGUMENT: 6 bytes are no whole number of elements of f32",
+            said([&] { buffer.copy_in(std::vector<std::byte>(6)); }));
+
+  auto slots = gpubuf::slots::create(device);
+  const auto slot = slots.add<std::int32_t>("x", {4, 3});
+  slots.freeze();
+  EXPECT_EQ("GPUBUF_INVALID_ARGUMENT: the elements are i32, asked for as i64",
+            said([&] { static_cast<void>(slots.find<std::int64_t>("x")); }));
+  auto step = slots.begin();
+  EXPECT_EQ("GPUBUF_INVALID_ARGUMENT: 7 values are no whole number of rows of 3", said([&] { step.write(slot, std::vector<std::int32_t>(7)); }));
+
+  auto guard = buffer.begin_write<float>();
+  guard.end();
+  EXPECT_NE(std::string::npos, said([&] { guard.end(); }).find("ended before"));
+}
+
+TEST_F(Hpp, ARefusalOfTheHeaderLeavesTheLibrarysMessage) {
+  auto buffer = gpubuf::buffer::create<float>(device, {4});
+  EXPECT_STATUS(status::invalid_argument, buffer.to_device<no_throw>(stream, 9, 9));
+  const std::string before = gpubuf::last_error_message();
+  auto refused = buffer.begin_write<double, no_throw>();
+  EXPECT_EQ(before, gpubuf::last_error_message());
+  EXPECT_NE(std::string::npos, said([&] { static_cast<void>(std::move(refused).value()); }).find("f64")) << "value() has the header's own";
+}
+
+TEST_F(Hpp, ARefusalOfTheLibraryInsideTheHeaderKeepsItsMessage) {
+  auto buffer = gpubuf::buffer::create<float>(device, {4});
+  gpubuf_buffer* gone = buffer.capi();
+  buffer.reset();
+  auto stale = gpubuf::buffer::adopt(gone);
+  const std::string what = said([&] { stale.copy_in(std::vector<float>(4)); });
+  EXPECT_EQ(0u, what.find("GPUBUF_STALE_HANDLE: ")) << what;
+  EXPECT_EQ("GPUBUF_STALE_HANDLE: " + gpubuf::last_error_message(), what);
+  static_cast<void>(stale.release());
 }
 
 TEST(Versions, AgreeOnTheMinorWhileTheMajorIsZero) {
@@ -350,36 +393,171 @@ TEST_F(Hpp, EveryOwnerIsDescribed) {
   EXPECT_ERROR(status::invalid_argument, gpubuf::describe(gpubuf::buffer()));
 }
 
-// What would read as the value, or outlive its guard, does not compile.
-template <class T, class = void>
-struct has_data : std::false_type {};
-template <class T>
-struct has_data<T, std::void_t<decltype(std::declval<T>().data())>> : std::true_type {};
+// ---- What does not compile --------------------------------------------------------------------------------------
 
-TEST(Traps, DoNotCompile) {
-  static_assert(!std::is_constructible_v<bool, gpubuf::result<bool>>);
-  static_assert(std::is_constructible_v<bool, gpubuf::result<int>>);
-  static_assert(has_data<gpubuf::write_guard<int>&>::value);
-  static_assert(!has_data<gpubuf::write_guard<int>>::value);
-  const gpubuf::result<int> five(gpubuf::status::ok, 5);
+#define COMPILES(name, ...)                              \
+  template <class T, class = void>                       \
+  struct name : std::false_type {};                      \
+  template <class T>                                     \
+  struct name<T, std::void_t<decltype(__VA_ARGS__)>> : std::true_type {}
+
+COMPILES(has_data, std::declval<T>().data());
+COMPILES(has_span, std::declval<T>().span());
+COMPILES(has_wait, std::declval<T>().wait());
+COMPILES(has_quiet_wait, std::declval<T>().template wait<no_throw>());
+COMPILES(has_arrow, std::declval<T>().operator->());
+COMPILES(has_address, std::declval<T>().device_address());
+COMPILES(has_address_of_braces, std::declval<T>().device_address({}));
+COMPILES(has_unnamed_address, std::declval<T>().device_address(gpubuf::unnamed));
+COMPILES(has_named_address, std::declval<T>().device_address(std::declval<const gpubuf::stream&>()));
+COMPILES(lends, gpubuf::borrowed_buffer::over<float>(std::declval<const gpubuf::device&>(), std::declval<T>()));
+COMPILES(lends_quietly, gpubuf::borrowed_buffer::over<float, no_throw>(std::declval<const gpubuf::device&>(), std::declval<T>()));
+
+// What would be read as the value is asked by name.
+static_assert(!std::is_constructible_v<bool, gpubuf::result<bool>>);
+static_assert(!std::is_constructible_v<bool, decltype(std::declval<gpubuf::stream&>().is_idle<no_throw>())>);
+static_assert(!std::is_constructible_v<bool, decltype(std::declval<gpubuf::event&>().is_complete<no_throw>())>);
+static_assert(std::is_constructible_v<bool, gpubuf::result<int>> && !std::is_convertible_v<gpubuf::result<int>, bool>);
+static_assert(has_arrow<gpubuf::result<int>&>::value && has_arrow<const gpubuf::result<int>&>::value);
+static_assert(!has_arrow<gpubuf::result<int>>::value, "nobody can have looked at its status");
+
+// What would outlive its guard. Also what a loop over begin_write<T>().span() would do.
+using writing = gpubuf::write_guard<int>;
+using reading = gpubuf::read_guard<int>;
+static_assert(has_data<writing&>::value && has_data<const writing&>::value && has_span<writing&>::value && has_span<const reading&>::value);
+static_assert(!has_data<writing>::value && !has_span<writing>::value && !has_data<reading>::value && !has_span<reading>::value);
+static_assert(!has_span<const writing>::value && !has_data<const reading>::value);
+static_assert(!has_span<decltype(*std::declval<gpubuf::result<writing>>())>::value, "nor through a result that is a temporary");
+static_assert(has_span<decltype(*std::declval<gpubuf::result<writing>&>())>::value);
+static_assert(has_wait<gpubuf::readback<int>&>::value && has_quiet_wait<gpubuf::readback<int>&>::value);
+static_assert(!has_wait<gpubuf::readback<int>>::value && !has_quiet_wait<gpubuf::readback<int>>::value);
+
+// What would seal without a word.
+static_assert(!has_address<gpubuf::buffer&>::value && !has_address_of_braces<gpubuf::buffer&>::value);
+static_assert(has_named_address<gpubuf::buffer&>::value && has_unnamed_address<gpubuf::buffer&>::value);
+
+// What would lend memory that is gone at the semicolon.
+static_assert(lends<std::vector<float>&>::value && lends<gpubuf::span<float>>::value && lends<gpubuf::span<float>&>::value);
+static_assert(lends<std::array<float, 4>&>::value && lends<float (&)[4]>::value && lends_quietly<std::vector<float>&>::value);
+static_assert(!lends<std::vector<float>>::value && !lends_quietly<std::vector<float>>::value && !lends<std::array<float, 4>>::value);
+
+static_assert(sizeof(gpubuf::device) == sizeof(void*) && sizeof(gpubuf::step) <= sizeof(void*) + sizeof(gpubuf::ticket));
+static_assert(noexcept(gpubuf::release_after<no_throw>(std::declval<gpubuf::span<gpubuf::block>>(), std::declval<const gpubuf::stream_list&>())));
+
+TEST(Traps, AResultIsReadThroughConstAndMovedFromAsATemporary) {
+  const gpubuf::result<int> five(status::ok, 5);
   EXPECT_EQ(5, *five);
+  const gpubuf::result<std::string> text(status::ok, "text");
+  EXPECT_EQ(4u, text->size());
+  EXPECT_EQ("moved", *gpubuf::result<std::string>(status::ok, "moved"));
+  const gpubuf::result<bool> no(status::ok, false);
+  EXPECT_TRUE(no.ok());
+  EXPECT_FALSE(*no);
 }
 
-TEST(Traps, AMovedFromStepIsEmpty) {
-  auto device = gpubuf::device::open(gpubuf::backend::host);
-  auto stream = gpubuf::stream::create(device);
-  auto slots = gpubuf::slots::create(device);
-  auto slot = slots.add<std::int32_t>("x", {4});
-  slots.freeze();
-  slot = slots.find<std::int32_t>("x");
-  auto step = slots.begin();
-  step.write(slot, {1, 2, 3, 4});
-  const gpubuf::ticket ticket = step.commit(stream);
+TEST_F(Hpp, AnAddressNeedsAStreamOrTheWordThatThereIsNone) {
+  auto buffer = gpubuf::buffer::create<float>(device, {4});
+  EXPECT_STATUS(status::invalid_argument, buffer.device_address<no_throw>(std::vector<gpubuf::stream>()));
+  EXPECT_NE(std::string::npos, said([&] { static_cast<void>(buffer.device_address(gpubuf::stream_list())); }).find("gpubuf::unnamed"));
+  EXPECT_OK(buffer.to_device<no_throw>(stream)) << "a refusal seals nothing";
+  const auto named = buffer.device_address(stream);
+  EXPECT_EQ(named, buffer.device_address({stream, stream}));
+  EXPECT_OK(buffer.to_device<no_throw>(stream)) << "a named stream does not seal";
+  EXPECT_EQ(named, buffer.device_address(gpubuf::unnamed));
+  EXPECT_STATUS(status::unfenced, buffer.to_device<no_throw>(stream));
+}
+
+TEST_F(Hpp, ANegativeDurationIsNone) {
+  EXPECT_OK(gpubuf::host::delay<no_throw>(stream, -1h));
+  EXPECT_OK(gpubuf::host::set_delay<no_throw>(device, -1ns, 0, -1ns));
+  EXPECT_OK(gpubuf::host::set_link<no_throw>(device, -1ns, 0));
+  auto buffer = gpubuf::buffer::create<float>(device, {4});
+  EXPECT_OK(buffer.to_device_blocking<no_throw>(stream, 10s));
+}
+
+// ---- Steps ------------------------------------------------------------------------------------------------------
+
+class HppStep : public Hpp {
+ protected:
+  gpubuf::step committed() {
+    auto step = slots.begin();
+    step.write(slot, {1, 2, 3, 4});
+    static_cast<void>(step.commit(stream));
+    return step;
+  }
+  void SetUp() override { slots.freeze(); }
+  gpubuf::slots slots = gpubuf::slots::create(device);
+  gpubuf::slot<std::int32_t> slot = slots.add<std::int32_t>("x", {4});
+};
+
+TEST_F(HppStep, AMoveLeavesItEmpty) {
+  auto step = committed();
+  const auto ticket = step.id();
+  EXPECT_NE(gpubuf::ticket{}, ticket);
   auto moved = std::move(step);
-  EXPECT_STATUS(gpubuf::status::invalid_argument, step.retire<gpubuf::no_throw>());
-  slots.retire(ticket);
+  EXPECT_FALSE(step);  // NOLINT
+  EXPECT_EQ(gpubuf::ticket{}, step.id());
+  EXPECT_EQ(ticket, moved.id());
+  for (const status s : {step.retire<no_throw>(), step.abort<no_throw>(), step.pad<no_throw>(slot, 1), step.write<no_throw>(slot, {1}),
+                         step.commit<no_throw>(stream).status(), step.span<no_throw>(slot).status()}) {
+    EXPECT_STATUS(status::invalid_argument, s) << "as NULL is";
+  }
+  EXPECT_OK(moved.retire<no_throw>());
+  EXPECT_FALSE(moved);
+}
+
+TEST_F(HppStep, AnAdoptedOneRetires) {
+  auto step = committed();
+  auto adopted = gpubuf::step::adopt(step.release());
+  EXPECT_OK(adopted.retire<no_throw>({stream}));
+  EXPECT_FALSE(adopted);
+  EXPECT_EQ(1u, slots.stats().steps_retired);
+  auto next = committed();
+  EXPECT_OK(next.retire<no_throw>()) << "the ring goes on";
+}
+
+TEST_F(HppStep, OneThatWasRetiredByItsTicketEndsSilently) {
+  std::atomic<int> lines{0};
+  gpubuf::set_log([&](gpubuf::log_level level, const char*) { lines += level >= gpubuf::log_level::warn ? 1 : 0; });
   const auto stale = device.stats().stale_handles;
-  EXPECT_STATUS(gpubuf::status::stale_handle, moved.retire<gpubuf::no_throw>()) << "retired by its ticket";
-  moved.reset();
-  EXPECT_EQ(stale + 1, device.stats().stale_handles) << "the end of the scope is no mistake";
+  {
+    auto step = committed();
+    slots.retire(step.id());
+  }
+  EXPECT_EQ(stale, device.stats().stale_handles);
+  EXPECT_EQ(0, lines);
+  {
+    auto step = committed();
+    slots.retire(step.id());
+    EXPECT_STATUS(status::stale_handle, step.retire<no_throw>()) << "who asks is told";
+  }
+  gpubuf::set_log(nullptr);
+  EXPECT_EQ(2u, slots.stats().steps_retired);
+}
+
+TEST_F(HppStep, ItsEndFencesTheDeclaredConsumersAndRetireTheStreamsItNames) {
+  auto undeclared = gpubuf::stream::create(device);
+  auto shut = gpubuf::host::hold(undeclared);
+  committed().reset();
+  committed().reset();  // Not held up: nobody named the stream.
+  EXPECT_OK(stream.synchronize<no_throw>());
+  auto step = committed();
+  step.retire({undeclared});
+  committed().reset();
+  EXPECT_FALSE(stream.is_idle()) << "the next copy waits for the stream that retire named";
+  shut.release();
+  EXPECT_OK(stream.synchronize<no_throw>());
+}
+
+TEST_F(HppStep, AReadBackEndsOnce) {
+  auto step = committed();
+  auto back = slots.read_back(step.id(), slot, stream);
+  step.retire();
+  EXPECT_EQ(4u, back.wait().size());
+  back.end();
+  EXPECT_FALSE(back);
+  EXPECT_STATUS(status::not_begun, back.end<no_throw>());
+  EXPECT_STATUS(status::not_begun, back.wait<no_throw>());
+  EXPECT_NE(std::string::npos, said([&] { back.end(); }).find("ended before"));
+  EXPECT_STATUS(status::not_begun, gpubuf::readback<int>().end<no_throw>());
 }

@@ -187,11 +187,16 @@ TEST_F(Pools, TheCallersWordOpensABlockToo) {
 }
 
 TEST_F(Pools, ADestructorThatMayNotReleaseLeavesTheBlockHeld) {
+  std::string warned;
+  gpubuf::set_log([&](gpubuf::log_level level, const char* text) { if (level == gpubuf::log_level::warn) warned += text; });
   {
     auto block = in_place.acquire();
     static_cast<void>(block.device_address());
   }  // Nobody declared the reader: neither thrown nor forgotten.
+  gpubuf::set_log(nullptr);
+  EXPECT_NE(std::string::npos, warned.find("gpubuf_pool_release")) << warned;
   EXPECT_EQ(1u, in_place.stats().held_blocks);
+  EXPECT_NE(std::string::npos, gpubuf::describe(in_place).find("1 sealed")) << gpubuf::describe(in_place);
   EXPECT_STATUS(status::busy, in_place.acquire<no_throw>(no_wait));
 }
 
@@ -220,6 +225,18 @@ TEST_F(Pools, AllGoBackOrNone) {
   EXPECT_EQ(2u, pool.stats().held_blocks);
   guard.end();
   EXPECT_OK(gpubuf::release_after<no_throw>(blocks, stream));
+}
+
+TEST_F(Pools, MoreThanSixtyFourBlocksAreRefusedBeforeAnyIsGone) {
+  auto many = gpubuf::pool::create(device, 64, 65);
+  std::vector<gpubuf::block> blocks;
+  for (int i = 0; i < 65; ++i) blocks.push_back(many.acquire());
+  EXPECT_STATUS(status::invalid_argument, gpubuf::release_after<no_throw>(blocks, stream));
+  EXPECT_ERROR(status::invalid_argument, gpubuf::release_after(blocks, stream));
+  EXPECT_EQ(65u, many.stats().held_blocks);
+  EXPECT_OK(gpubuf::release_after<no_throw>(gpubuf::span<gpubuf::block>(blocks).subspan(0, 64), stream));
+  EXPECT_EQ(1u, many.stats().held_blocks);
+  EXPECT_OK(gpubuf::release_after<no_throw>({}, stream)) << "none is a valid list";
 }
 
 // ---- Waiters ----------------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@
  * shows it, release() gives it up, adopt() takes one over. They are as large as a pointer (step and borrowed_buffer have
  * a word more). Destructors neither throw nor wait: what the device still uses is freed later, by the library. Parents
  * may be destroyed before children: what was made from a device goes on, so do blocks of a destroyed pool; steps of
- * destroyed slots answer shut_down. An operation on an empty owner is refused like one on NULL. The header needs
- * exceptions to be enabled, also where only the no-throw forms are used.
+ * destroyed slots answer shut_down. An operation on an empty owner is refused like one on NULL, and a moved-from owner is
+ * empty. The header needs exceptions to be enabled, also where only the no-throw forms are used.
  *
  * Threads: one owner may be used by several threads at a time as far as the class says; moving or destroying it is for
  * one thread alone. Timeouts cover waits for the device: a guard that somebody holds open is `busy` at once.
@@ -25,6 +25,10 @@
  */
 #ifndef GPUBUF_GPUBUF_HPP
 #define GPUBUF_GPUBUF_HPP
+
+#if !defined(__cpp_exceptions) && !defined(_CPPUNWIND)
+#error "gpubuf.hpp needs C++ exceptions to be enabled; gpubuf.h, the C API, does not"
+#endif
 
 #include <gpubuf/gpubuf.h>
 
@@ -144,7 +148,9 @@ std::string text(Write&& write) {
 
 }  // namespace detail
 
-/// The message of this thread's last refused call.
+/// The message of the last call of this thread that the library itself refused. What this header refuses before the
+/// library is asked (elements of another type, a row that is not whole, a guard ended twice, ...) leaves it as it was: in
+/// the no-throw form the status alone tells, or result::value(), which throws the header's own text.
 inline std::string last_error_message() { return detail::text(gpubuf_last_error_message); }
 
 /// What the throwing form throws. what() is "STATUS: message".
@@ -174,34 +180,91 @@ class out_of_memory : public error {
   }
 }
 
+/// The name of a dtype, such as "f32". Static.
+inline const char* dtype_name(dtype d) noexcept {
+  switch (d) {
+    case dtype::boolean: return "bool";
+    case dtype::i8: return "i8";
+    case dtype::i16: return "i16";
+    case dtype::i32: return "i32";
+    case dtype::i64: return "i64";
+    case dtype::u8: return "u8";
+    case dtype::u16: return "u16";
+    case dtype::u32: return "u32";
+    case dtype::u64: return "u64";
+    case dtype::f16: return "f16";
+    case dtype::bf16: return "bf16";
+    case dtype::f32: return "f32";
+    case dtype::f64: return "f64";
+    case dtype::f8_e4m3: return "f8_e4m3";
+    case dtype::f8_e5m2: return "f8_e5m2";
+  }
+  return "an unknown dtype";
+}
+
+namespace detail {
+
+/// Why this header refused a call. None: the library did, and its message says why.
+struct reason {
+  enum kind : std::uint32_t { none, plain, dtypes, size, elements, rows };
+  kind what = none;
+  const char* fixed = nullptr;
+  std::uint64_t one = 0, two = 0;
+
+  constexpr reason() noexcept = default;
+  constexpr reason(const char* text) noexcept : what(plain), fixed(text) {}
+  constexpr reason(kind k, std::uint64_t a, std::uint64_t b) noexcept : what(k), one(a), two(b) {}
+  std::string text() const {
+    const auto name = [](std::uint64_t code) { return dtype_name(static_cast<dtype>(static_cast<std::uint32_t>(code))); };
+    switch (what) {
+      case dtypes: return std::string("the elements are ") + name(two) + ", asked for as " + name(one);
+      case size: return std::string("one element of ") + name(two) + " is not of the C++ type's " + std::to_string(one) + " bytes";
+      case elements: return std::to_string(one) + " bytes are no whole number of elements of " + name(two);
+      case rows: return std::to_string(one) + " values are no whole number of rows of " + std::to_string(two);
+      case none:
+      case plain: break;
+    }
+    return fixed != nullptr ? fixed : "";
+  }
+};
+
+[[noreturn]] inline void raise(status s, const reason& why) {
+  if (why.what == reason::none) gpubuf::raise(s);
+  gpubuf::raise(s, why.text().c_str());
+}
+
+}  // namespace detail
+
 /// What the no-throw form of an operation with a value returns. T is empty where the status is not ok.
 template <class T>
 class [[nodiscard]] result {
  public:
-  result(gpubuf::status s, T value, const char* message = nullptr) noexcept(std::is_nothrow_move_constructible_v<T>)
-      : value_(std::move(value)), message_(message), status_(s) {}
+  result(gpubuf::status s, T value, const detail::reason& why = {}) noexcept(std::is_nothrow_move_constructible_v<T>)
+      : value_(std::move(value)), why_(why), status_(s) {}
   gpubuf::status status() const noexcept { return status_; }
   bool ok() const noexcept { return status_ == gpubuf::status::ok; }
   /// Not for a result of bool, which would be taken for its value.
   template <class U = T, std::enable_if_t<!std::is_same_v<U, bool>, int> = 0>
   explicit operator bool() const noexcept { return ok(); }
-  T& operator*() noexcept { return value_; }
-  const T& operator*() const noexcept { return value_; }
-  T* operator->() noexcept { return &value_; }
-  const T* operator->() const noexcept { return &value_; }
+  T& operator*() & noexcept { return value_; }
+  const T& operator*() const & noexcept { return value_; }
+  T&& operator*() && noexcept { return std::move(value_); }
+  T* operator->() & noexcept { return &value_; }
+  const T* operator->() const & noexcept { return &value_; }
+  const T* operator->() const && = delete;  ///< Give the result a name, and look at its status first.
   /// The value, or the exception: ask on the thread that made the call, before its next call.
   T value() && {
-    if (!ok()) raise(status_, message_);
+    if (!ok()) detail::raise(status_, why_);
     return std::move(value_);
   }
 
  private:
   T value_;
-  const char* message_;
+  detail::reason why_;
   gpubuf::status status_;
 };
 
-/// For device_address() where nobody says which streams will use the address.
+/// For buffer::device_address() where nobody says which streams will use the address: it seals.
 struct unnamed_t {};
 inline constexpr unnamed_t unnamed{};
 
@@ -246,20 +309,20 @@ constexpr std::underlying_type_t<Enum> number(Enum e) noexcept {
 inline void ignore(gpubuf_status) noexcept {}
 
 template <class Form>
-gpubuf::outcome<Form> done(gpubuf_status code, [[maybe_unused]] const char* message = nullptr) noexcept(quiet<Form>) {
+gpubuf::outcome<Form> done(gpubuf_status code, [[maybe_unused]] const reason& why = {}) noexcept(quiet<Form>) {
   if constexpr (quiet<Form>) {
     return static_cast<status>(code);
   } else if (code != GPUBUF_OK) {
-    raise(static_cast<status>(code), message);
+    raise(static_cast<status>(code), why);
   }
 }
 
 template <class Form, class T>
-gpubuf::outcome<Form, T> give(gpubuf_status code, T value, const char* message = nullptr) noexcept(quiet<Form>) {
+gpubuf::outcome<Form, T> give(gpubuf_status code, T value, const reason& why = {}) noexcept(quiet<Form>) {
   if constexpr (quiet<Form>) {
-    return result<T>(static_cast<status>(code), std::move(value), message);
+    return result<T>(static_cast<status>(code), std::move(value), why);
   } else {
-    done<Form>(code, message);
+    done<Form>(code, why);
     return value;
   }
 }
@@ -453,8 +516,6 @@ inline std::uint64_t no_less_than_none(std::chrono::nanoseconds span) noexcept {
   return span.count() < 0 ? 0 : static_cast<std::uint64_t>(span.count());
 }
 
-inline constexpr const char* rows_text = "no whole number of rows: their elements are not a multiple of the slot's row";
-inline constexpr const char* dtype_text = "the elements are of another type than asked for, or no whole number of them";
 inline constexpr const char* overflow_text = "a count of elements does not fit 64 bits of bytes";
 
 template <class T>
@@ -470,12 +531,25 @@ bool matches(std::uint32_t code) noexcept {
   }
 }
 
-/// From values of T to elements of `code`; false where they are not whole.
+/// Why they may not.
 template <class T>
-bool to_elements(std::uint32_t code, std::size_t values, std::uint64_t& elements) noexcept {
+reason mismatch(std::uint32_t code) noexcept {
+  if constexpr (is_bytes<T>) {
+    return {};
+  } else {
+    constexpr auto asked = static_cast<std::uint32_t>(dtype_of<std::remove_cv_t<T>>::value);
+    return asked == code ? reason(reason::size, sizeof(T), code) : reason(reason::dtypes, asked, code);
+  }
+}
+
+/// From values of T to elements of `code`; a reason where they are not whole.
+template <class T>
+reason to_elements(std::uint32_t code, std::size_t values, std::uint64_t& elements) noexcept {
+  if (!matches<T>(code)) return mismatch<T>(code);
   const std::size_t each = is_bytes<T> ? gpubuf_dtype_size(code) : 1;
-  elements = each == 0 ? 0 : values / each;
-  return matches<T>(code) && each != 0 && values % each == 0;
+  if (each == 0 || values % each != 0) return reason(reason::elements, values, code);
+  elements = values / each;
+  return {};
 }
 
 inline bool multiply(std::uint64_t a, std::uint64_t b, std::uint64_t& product) noexcept {
@@ -490,7 +564,8 @@ using element_of = std::remove_pointer_t<decltype(std::data(std::declval<C&>()))
 
 /// An open CPU access to a range: its elements until end() or the destructor. Move-only; for one thread at a time.
 /// While a write guard is open no other guard and no copy may touch the range; while a read guard is open, no writer.
-/// It refers to its buffer, block or step without keeping that alive: the elements are gone with it.
+/// It refers to its buffer, block or step without keeping that alive: destroying the owner makes the guard void (end() is
+/// stale_handle). The memory of one that was open then stays until a drain, but is nobody's to use.
 template <class T>
 class [[nodiscard]] guard {
  public:
@@ -521,7 +596,8 @@ class [[nodiscard]] guard {
   /// Ends the access, once; the destructor does it without telling a refusal.
   template <class Form = throwing>
   outcome<Form> end() noexcept(quiet<Form>) {
-    return detail::done<Form>(close(), "end of a guard that is not open, or whose object is gone");
+    if (closer_ == nullptr) return detail::done<Form>(GPUBUF_NOT_BEGUN, "end of a guard that is not open, or was ended before");
+    return detail::done<Form>(close());
   }
 
  private:
@@ -632,8 +708,8 @@ using decode_options = detail::with_defaults<gpubuf_decode_options, gpubuf_decod
 
 // ---- Device, stream, event --------------------------------------------------------------------------------------
 
-/// One opened device. Every operation may be called from any thread. Objects made from it keep its memory; destroying
-/// it makes them stale.
+/// One opened device. Every operation may be called from any thread. Objects made from it go on working after it is
+/// destroyed; the device itself is closed with the last of them.
 class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy> {
  public:
   template <class Form = throwing>
@@ -822,16 +898,20 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   outcome<Form, void*> host_ptr_unfenced() noexcept(quiet<Form>) {
     return detail::get<Form, void*>(gpubuf_buffer_host_ptr_unfenced, capi());
   }
-  /// The device side's address, and the streams whose unseen work will use it: the library fences them when it must.
+  /// The device side's address, or that of a UVA host side, and the streams whose unseen work will use it: the library
+  /// fences them where that is needed. A list without a stream is invalid_argument: that is said with `unnamed`.
   template <class Form = throwing>
   outcome<Form, address> device_address(const stream_list& users) noexcept(quiet<Form>) {
+    if (users.size() == 0) {
+      return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, address{}, "no stream in the list: where none can be named, say gpubuf::unnamed");
+    }
     return detail::get<Form, address>(gpubuf_buffer_device_address, capi(), users.capi(), users.size());
   }
-  /// Nobody says which streams will use it: the side is sealed. Copies are unfenced until used_on() declares the use,
-  /// and the memory is freed by a drain only.
+  /// Nobody says which streams will use it: the side is sealed. What would touch it (copies, and CPU access to a UVA host
+  /// side) is unfenced until used_on() declares the use, and the memory is freed by a drain only.
   template <class Form = throwing>
   outcome<Form, address> device_address(unnamed_t) noexcept(quiet<Form>) {
-    return device_address<Form>(stream_list());
+    return detail::get<Form, address>(gpubuf_buffer_device_address, capi(), stream_list().capi(), std::size_t{0});
   }
   /// Declares unseen work that was queued on the stream so far.
   template <class Form = throwing>
@@ -867,15 +947,17 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   template <class Form = throwing, class C>
   outcome<Form> copy_in(const C& source, std::uint64_t first = 0, timeout wait = timeout_default) noexcept(quiet<Form>) {
     std::uint64_t count = 0;
-    const gpubuf_status code = elements<detail::element_of<const C>>(std::size(source), count);
-    if (code != GPUBUF_OK) return detail::done<Form>(code, detail::dtype_text);
+    detail::reason why;
+    const gpubuf_status code = elements<detail::element_of<const C>>(std::size(source), count, why);
+    if (code != GPUBUF_OK) return detail::done<Form>(code, why);
     return detail::done<Form>(gpubuf_buffer_copy_in(capi(), first, count, std::data(source), wait.capi()));
   }
   template <class Form = throwing, class C>
   outcome<Form> copy_out(C&& target, std::uint64_t first = 0, timeout wait = timeout_default) const noexcept(quiet<Form>) {
     std::uint64_t count = 0;
-    const gpubuf_status code = elements<detail::element_of<C>>(std::size(target), count);
-    if (code != GPUBUF_OK) return detail::done<Form>(code, detail::dtype_text);
+    detail::reason why;
+    const gpubuf_status code = elements<detail::element_of<C>>(std::size(target), count, why);
+    if (code != GPUBUF_OK) return detail::done<Form>(code, why);
     return detail::done<Form>(gpubuf_buffer_copy_out(capi(), first, count, std::data(target), wait.capi()));
   }
 
@@ -925,7 +1007,9 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
     auto about = detail::sized<gpubuf_buffer_info>();
     gpubuf_status code = gpubuf_buffer_info_get(capi(), &about);
     if (code != GPUBUF_OK) return detail::give<Form>(code, guard<T>());
-    if (!detail::matches<T>(about.dtype)) return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, guard<T>(), detail::dtype_text);
+    if (!detail::matches<T>(about.dtype)) {
+      return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, guard<T>(), detail::mismatch<T>(about.dtype));
+    }
     std::conditional_t<std::is_const_v<T>, const void*, void*> data = nullptr;
     std::uint64_t token = 0;
     code = call(&data, &token);
@@ -935,18 +1019,20 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
     return detail::give<Form>(GPUBUF_OK, guard<T>({static_cast<T*>(data), static_cast<std::size_t>(count)}, capi(), token, end));
   }
   template <class T>
-  gpubuf_status elements(std::size_t values, std::uint64_t& count) const noexcept {
+  gpubuf_status elements(std::size_t values, std::uint64_t& count, detail::reason& why) const noexcept {
     auto about = detail::sized<gpubuf_buffer_info>();
     const gpubuf_status code = gpubuf_buffer_info_get(capi(), &about);
     if (code != GPUBUF_OK) return code;
-    return detail::to_elements<T>(about.dtype, values, count) ? GPUBUF_OK : GPUBUF_INVALID_ARGUMENT;
+    why = detail::to_elements<T>(about.dtype, values, count);
+    return why.what == detail::reason::none ? GPUBUF_OK : GPUBUF_INVALID_ARGUMENT;
   }
   template <class Form, class T>
   outcome<Form> fill_raw(const T* value, side sides, gpubuf_stream* on, timeout wait) noexcept(quiet<Form>) {
     static_assert(!detail::is_bytes<T>, "fill takes a whole element");
     std::uint64_t one = 0;
-    const gpubuf_status code = elements<T>(1, one);
-    if (code != GPUBUF_OK) return detail::done<Form>(code, detail::dtype_text);
+    detail::reason why;
+    const gpubuf_status code = elements<T>(1, one, why);
+    if (code != GPUBUF_OK) return detail::done<Form>(code, why);
     return detail::done<Form>(gpubuf_buffer_fill(capi(), detail::number(sides), value, on, wait.capi()));
   }
 };
@@ -979,7 +1065,8 @@ class borrowed_buffer : public buffer {
     if (code == GPUBUF_OK) made.kept_ = kept.release();
     return detail::give<Form>(code, std::move(made));
   }
-  /// Over the elements of host memory, with or without a device side of the library's.
+  /// Over the elements of host memory, with or without a device side of the library's. The memory must outlive the uses:
+  /// a container that is a temporary is refused by the compiler.
   template <class T, class Form = throwing>
   static outcome<Form, borrowed_buffer> over(const device& on, gpubuf::span<T> memory, std::function<void()> release = {},
                                              placement host = placement::pageable, placement device = placement::device) noexcept(quiet<Form>) {
@@ -991,6 +1078,10 @@ class borrowed_buffer : public buffer {
     extents{static_cast<std::uint64_t>(memory.size())}.put(options);
     return create<Form>(on, options, std::move(release));
   }
+  template <class T, class Form = throwing, class C,
+            std::enable_if_t<!std::is_lvalue_reference_v<C> && !std::is_same_v<std::remove_cv_t<C>, gpubuf::span<T>>, int> = 0>
+  static outcome<Form, borrowed_buffer> over(const device& on, C&& memory, std::function<void()> release = {},
+                                             placement host = placement::pageable, placement device = placement::device) = delete;
   /// Waits for the uses of the memory and gives it back; the release function is dropped without a call. The buffer
   /// then refuses use (not_held).
   template <class Form = throwing>
@@ -1020,7 +1111,8 @@ class borrowed_buffer : public buffer {
 /// Order: handing out device_address() seals the block: nothing may rewrite or release it until the work that uses the
 /// address is declared, by fence() (the block is kept) or release_after() (it goes back to the pool).
 /// The destructor gives the block back. Where that is refused (unfenced: nobody declared the reader; busy: a guard is
-/// open) it does not guess: the block stays held, and the pool's statistics and description show it.
+/// open) it does not guess: nobody gets the block any more, the library logs a warning, and the pool's description counts
+/// the sealed blocks. give_back() and release_after() tell a refusal while there still is somebody to tell.
 /// Threads: one at a time; blocks of one pool are independent.
 class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
  public:
@@ -1162,7 +1254,7 @@ template <class Form = throwing>
 outcome<Form> release_after(span<block> blocks, const stream_list& streams) noexcept(quiet<Form>) {
   std::array<gpubuf_block*, 64> handles{};
   if (blocks.size() > handles.size()) {
-    return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, "more than 64 blocks in one release: name them in several calls");
+    return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, "more than 64 blocks in one release_after: give them in several calls");
   }
   for (std::size_t i = 0; i < blocks.size(); ++i) handles[i] = blocks[i].capi();
   const gpubuf_status code = gpubuf_pool_release_after_many(handles.data(), blocks.size(), streams.capi(), streams.size());
@@ -1200,16 +1292,26 @@ class [[nodiscard]] readback {
   }
   ~readback() { reset(); }
 
-  /// Waits for the copy; the elements are there until end(). May be called again. Only on one that has a name.
+  /// Waits for the copy; the elements are there until end(). May be called again. Only of a read-back with a name: one
+  /// that is a temporary ends with its expression, and the elements with it.
   template <class Form = throwing>
   outcome<Form, span<const T>> wait(timeout limit = timeout_default) & noexcept(quiet<Form>) {
+    if (of_ == nullptr) {
+      return detail::give<Form>(GPUBUF_NOT_BEGUN, span<const T>(), "wait for a read-back that was never queued, or was ended before");
+    }
     const void* data = nullptr;
     std::uint64_t bytes = 0;
     const gpubuf_status code = gpubuf_slots_begin_read(of_, detail::number(id_), limit.capi(), &data, &bytes);
     return detail::give<Form>(code, span<const T>(static_cast<const T*>(data), static_cast<std::size_t>(bytes / sizeof(T))));
   }
   template <class Form = throwing>
-  outcome<Form> end() noexcept(quiet<Form>) { return detail::done<Form>(close()); }
+  outcome<Form, span<const T>> wait(timeout limit = timeout_default) && = delete;
+  /// Frees the entry, once.
+  template <class Form = throwing>
+  outcome<Form> end() noexcept(quiet<Form>) {
+    if (of_ == nullptr) return detail::done<Form>(GPUBUF_NOT_BEGUN, "end of a read-back that was never queued, or was ended before");
+    return detail::done<Form>(close());
+  }
   read_ticket capi() const noexcept { return id_; }
   explicit operator bool() const noexcept { return of_ != nullptr; }
 
@@ -1226,10 +1328,11 @@ class [[nodiscard]] readback {
 
 /// One step: filled, committed, and retired when the work that reads it is queued.
 ///
-/// Move it to whoever launches: its end is the step's end. The destructor aborts a step that is being filled, and
-/// retires a committed one on the consumers declared at commit and the commit stream, and on no other; it neither throws
-/// nor waits. So name every stream that reads the slots at commit, or in retire(): the library sees no launches. An
-/// exception half way leaves nothing behind. Threads: one at a time, any.
+/// Move it to whoever launches: its end is the step's end. Every stream that reads the slots must be among the
+/// `consumers` of commit() or be named in retire({...}): the library sees no launches. The destructor aborts a step that is
+/// being filled, and retires a committed one, which fences the declared consumers and the commit stream and no other. It
+/// neither throws nor waits, so an exception half way leaves nothing behind; a step that was retired elsewhere, by its
+/// ticket, is let go silently. Threads: one at a time, any.
 class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_destroy> {
  public:
   /// Copies whole rows, as many as `rows` holds, from `first_row` on.
@@ -1237,7 +1340,9 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   outcome<Form> write(slot<T> to, gpubuf::span<const detail::identity_t<T>> rows,
                       std::uint64_t first_row = 0) noexcept(quiet<Form>) {
     const bool whole = to.row_elements != 0 && rows.size() % to.row_elements == 0;
-    if (!whole) return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, detail::rows_text);
+    if (!whole) {
+      return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, detail::reason(detail::reason::rows, rows.size(), to.row_elements));
+    }
     return detail::done<Form>(gpubuf_step_write(capi(), to.index, first_row, rows.size() / to.row_elements, rows.data()));
   }
   template <class Form = throwing, class T>
@@ -1262,8 +1367,8 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   outcome<Form> pad(slot<T> to, std::uint64_t row_count) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_step_pad(capi(), to.index, row_count));
   }
-  /// Queues the step's copy on a stream. Later work of that stream and of the consumers reads this step's rows: name
-  /// every stream that will, here or in retire(); the end of the scope fences these alone.
+  /// Queues the step's copy on a stream. Later work of that stream and of the consumers reads this step's rows, and
+  /// waits for it. Name every stream that will read them, here or in retire(): the end of the scope fences these alone.
   /// not_retired: the previous step was committed and is not retired yet.
   template <class Form = throwing>
   outcome<Form, ticket> commit(const stream& on, const stream_list& consumers = {}) noexcept(quiet<Form>) {
@@ -1280,8 +1385,18 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   /// As if begun never. Ends the step.
   template <class Form = throwing>
   outcome<Form> abort() noexcept(quiet<Form>) { return gone<Form>(gpubuf_step_abort(capi())); }
-  /// The committed step's ticket.
+  /// The ticket, once this object has committed the step; 0 before, after a move, and for a handle that was adopted.
   ticket id() const noexcept { return ticket_; }
+
+  step() noexcept = default;
+  step(step&& other) noexcept : owner(std::move(other)), ticket_(std::exchange(other.ticket_, {})) {}
+  step& operator=(step&& other) noexcept {
+    if (this != &other) {
+      owner::operator=(std::move(other));
+      ticket_ = std::exchange(other.ticket_, {});
+    }
+    return *this;
+  }
 
  private:
   friend class slots;
@@ -1300,9 +1415,9 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
 ///     slots.freeze();
 ///     auto step = slots.begin();
 ///     step.write(ids, tokens);
-///     step.commit(stream);        // one copy; kernels elsewhere: commit(stream, {them})
-///     launch(stream);             // your kernels or graph
-///                                 // end of scope: retired
+///     step.commit(copies, {compute});  // one copy; every stream that reads the slots is named here ...
+///     launch(compute);                 // your kernels or graph
+///                                      // ... or in step.retire({...}): the end of the scope fences what commit named
 ///
 /// Threads: any; a step is for one thread at a time, and several may be filled at once.
 class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
@@ -1337,7 +1452,9 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   /// From the options of the C API, for dtypes without a C++ type.
   template <class T = std::byte, class Form = throwing>
   outcome<Form, slot<T>> add_raw(const gpubuf_slot_options& options) noexcept(quiet<Form>) {
-    if (!detail::matches<T>(options.dtype)) return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, slot<T>(), detail::dtype_text);
+    if (!detail::matches<T>(options.dtype)) {
+      return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, slot<T>(), detail::mismatch<T>(options.dtype));
+    }
     slot<T> made{0, options.shape[0], gpubuf_dtype_size(options.dtype) / sizeof(T)};
     for (std::uint32_t i = 1; i < options.rank && i < GPUBUF_MAX_RANK; ++i) made.row_elements *= options.shape[i];
     const gpubuf_status code = gpubuf_slots_add(capi(), &options, &made.index);
@@ -1354,7 +1471,9 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
     gpubuf_status code = gpubuf_slots_find(capi(), name, &index);
     if (code == GPUBUF_OK) code = gpubuf_slots_slot_info(capi(), index, &about);
     if (code != GPUBUF_OK) return detail::give<Form>(code, slot<T>());
-    if (!detail::matches<T>(about.dtype)) return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, slot<T>(), detail::dtype_text);
+    if (!detail::matches<T>(about.dtype)) {
+      return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, slot<T>(), detail::mismatch<T>(about.dtype));
+    }
     return detail::give<Form>(GPUBUF_OK, slot<T>{index, about.rows, about.row_bytes / sizeof(T)});
   }
   template <class Form = throwing, class T>
@@ -1396,7 +1515,9 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
     auto about = detail::sized<gpubuf_buffer_info>();
     gpubuf_status code = gpubuf_buffer_info_get(from.capi(), &about);
     if (code != GPUBUF_OK) return detail::give<Form>(code, readback<T>());
-    if (!detail::matches<T>(about.dtype)) return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, readback<T>(), detail::dtype_text);
+    if (!detail::matches<T>(about.dtype)) {
+      return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, readback<T>(), detail::mismatch<T>(about.dtype));
+    }
     std::uint64_t id = 0;
     code = gpubuf_slots_read_back_buffer(capi(), detail::number(committed), from.capi(), first, count, on.capi(), &id);
     return detail::give<Form>(code, readback<T>(code == GPUBUF_OK ? capi() : nullptr, read_ticket{id}));
@@ -1409,7 +1530,7 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
 
 static_assert(sizeof(device) == sizeof(void*) && sizeof(stream) == sizeof(void*) && sizeof(event) == sizeof(void*));
 static_assert(sizeof(buffer) == sizeof(void*) && sizeof(pool) == sizeof(void*) && sizeof(block) == sizeof(void*));
-static_assert(sizeof(slots) == sizeof(void*));
+static_assert(sizeof(slots) == sizeof(void*) && sizeof(borrowed_buffer) == 2 * sizeof(void*));
 
 // ---- Test kit of the host backend -------------------------------------------------------------------------------
 
