@@ -33,11 +33,10 @@ Trace load_trace(const Options& options) {
   if (!options.trace_path.empty()) {
     return read_trace_file(options.trace_path);
   }
-  // Beside the project's sources, or beside the directory that the program was started in.
-  for (const char* path : {DECODE_REPLAY_SHARED_TRACE, "../shared/traces/azure_llm_2023_code.csv"}) {
-    if (std::ifstream(path)) {
-      return read_trace_file(path);
-    }
+  // Beside the project, where it was there when this was built. The report names it.
+  const std::string beside = DECODE_REPLAY_SHARED_TRACE;
+  if (!beside.empty() && std::ifstream(beside)) {
+    return read_trace_file(beside);
   }
   std::cout << "No trace was given: the arrivals are generated, with the mean rate and the lengths of an hour of a\n"
                "code-completion service.\n\n";

@@ -130,8 +130,8 @@ gpubuf, and by hand as many runtimes do it. A check on the device compares what 
 host staged. The device is emulated: no GPU is needed.
 
 TRACE is a CSV file with the header TIMESTAMP,ContextTokens,GeneratedTokens, as in the public Azure LLM inference traces
-of 2023. Without one, and without azure_llm_2023_code.csv in a folder shared/traces beside the project, the program
-generates arrivals of its own.
+of 2023. Without one, the program takes the trace that lay beside the project when it was built, and says which; where
+there was none, it generates arrivals of its own.
 
 load
 )";
