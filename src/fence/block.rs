@@ -2,7 +2,7 @@
 
 use super::name::Name;
 use super::side::{Access, Side, Which};
-use super::timeline::{Fences, HostWait, Timeline, record_all};
+use super::timeline::{Fences, HostWait, Proof, Timeline, record_all};
 use super::transfer::{self, Piece};
 use super::uses::{Range, Role};
 use crate::backend::RawMemory;
@@ -147,12 +147,12 @@ impl Block {
         let proof =
             fence.wait(wait).map_err(|e| e.context(format_args!("the copy stays queued, with {}", self.name)))?;
         match proof {
-            super::timeline::Proof::Failed => {
+            Proof::Failed => {
                 self.sides_mut().for_each(|side| side.failure_told(&fence));
                 fail!(CopyFailed, "the copy of {} failed when it ran ({fence}): send it again", self.name)
             }
-            super::timeline::Proof::Lost => {
-                self.sides_mut().for_each(|side| side.quarantine(Status::DeviceLost));
+            Proof::Lost => {
+                self.quarantine(Status::DeviceLost);
                 fail!(DeviceLost, "the device was lost before the copy of {} was proven done", self.name)
             }
             _ => Ok(()),
@@ -214,15 +214,13 @@ impl Block {
     /// Work queued on these streams up to now used the block. One fence is recorded on each; seals are lifted.
     /// A copy that failed is left to the next access to tell: the work that is declared here is out there all the same.
     pub fn used_on(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
-        for side in self.kernel_sides() {
-            side.expect_declaration(streams)?;
-        }
+        self.expect_declaration(streams)?;
         match record_all(streams) {
             Ok(fences) => {
                 self.declare(&fences, write);
                 Ok(())
             }
-            Err(error) => Err(self.kernel_sides().fold(error, |error, side| side.record_failed(error))),
+            Err(error) => Err(self.record_failed(error)),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::deferred::DeferredList;
 use super::name::Name;
 use super::storage::Storage;
-use super::timeline::{Fence, HostWait, Proof, Timeline};
+use super::timeline::{Fence, HostWait, Proof, Timeline, late_by, report_failures};
 use crate::backend::{BackendKind, DeviceBackend, Opened};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
@@ -207,24 +207,13 @@ impl Device {
             self.maintain();
         }
         waited?;
-        self.report_failures(self.failures_unreported.take())
+        report_failures(&self.name, self.failures_unreported.take())
     }
 
     /// Waits for the work queued so far on every stream. Failed copies are reported, once per stream.
     pub fn synchronize(&self, timeout: Timeout) -> Result<()> {
         self.wait_idle(&HostWait::of_device(timeout))?;
-        self.report_failures(self.live_timelines().iter().map(|timeline| timeline.take_failures()).sum())
-    }
-
-    fn report_failures(&self, count: u64) -> Result<()> {
-        match count {
-            0 => Ok(()),
-            n => fail!(
-                CopyFailed,
-                "{n} copies failed when they ran on {}: their targets hold no promised bytes",
-                self.name
-            ),
-        }
+        report_failures(&self.name, self.live_timelines().iter().map(|timeline| timeline.take_failures()).sum())
     }
 
     /// Waits for all work of all streams, seen or not, and reports nothing.
@@ -254,10 +243,7 @@ impl Device {
         let time = start.elapsed();
         waited.map_err(|error| match error.status() {
             Status::Timeout if tries => Error::new(Status::Busy, format!("{} has work that is not done", self.name)),
-            Status::Timeout => Error::new(
-                Status::Timeout,
-                format!("{} has work that was not done after {time:?}, which is the limit of this call; wait again, or longer", self.name),
-            ),
+            Status::Timeout => late_by(&self.name, time),
             _ => error.context(&self.name),
         })
     }

@@ -231,29 +231,11 @@ impl Timeline {
             let time = start.elapsed();
             wait.count(&self.device.counters.host, time, late);
             waited.map_err(|error| match late {
-                true => self.late(time),
+                true => late_by(&self.name, time),
                 false => error.context(&self.name),
             })?;
         }
-        match self.take_failures() {
-            0 => Ok(()),
-            n => fail!(
-                CopyFailed,
-                "{n} copies failed when they ran on {}: their targets hold no promised bytes",
-                self.name
-            ),
-        }
-    }
-
-    #[cold]
-    fn late(&self, time: Duration) -> Error {
-        Error::new(
-            Status::Timeout,
-            format!(
-                "{} has work that was not done after {time:?}, which is the limit of this call; wait again, or longer",
-                self.name
-            ),
-        )
+        report_failures(&self.name, self.take_failures())
     }
 
     /// A wait for this stream that only this thread could end is refused, not begun.
@@ -418,6 +400,25 @@ impl Timeline {
             }
         }
     }
+}
+
+/// Tells of copies that failed when they ran on a stream, or on any stream of a device.
+pub(super) fn report_failures(place: &Name, count: u64) -> Result<()> {
+    match count {
+        0 => Ok(()),
+        n => fail!(CopyFailed, "{n} copies failed when they ran on {place}: their targets hold no promised bytes"),
+    }
+}
+
+/// A wait for all work of a stream, or of a device, that ended by its deadline.
+#[cold]
+pub(super) fn late_by(place: &Name, time: Duration) -> Error {
+    Error::new(
+        Status::Timeout,
+        format!(
+            "{place} has work that was not done after {time:?}, which is the limit of this call; wait again, or longer"
+        ),
+    )
 }
 
 impl fmt::Debug for Fence {
