@@ -5,6 +5,7 @@
 
 #[path = "contract/buffer.rs"]
 mod buffer;
+mod common;
 #[path = "contract/kit.rs"]
 mod kit;
 #[path = "contract/pool.rs"]

@@ -1,45 +1,24 @@
 //! Copies that fail when they run, and records that fail: told to whom they concern, as often as they happened.
 
-use gpubuf::backend::BackendKind;
-use gpubuf::buffer::{Buffer, BufferOptions};
+mod common;
+
+use common::{Gate, device, kit_of, status, stream};
+use gpubuf::backend::kit::{FailWhen, Operation};
+use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, Timeout};
-use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::Status;
-use gpubuf::fence::{Access, Device, Timeline};
+use gpubuf::fence::{Access, Device};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::{Arc, AtomicBool, Ordering};
-use gpubuf_engine::{FailWhen, OpKind};
 
 const BYTES: u64 = 64;
 
-fn device() -> Arc<Device> {
-    Device::open(Some(BackendKind::Host), 0, 0, "").expect("a device")
-}
-
-fn stream(device: &Arc<Device>) -> Arc<Timeline> {
-    Timeline::create(device, "").expect("a stream")
-}
-
-fn fail_next(device: &Device, kind: OpKind, when: FailWhen) {
-    device.backend().emulated().expect("emulated").engine().fail_operation(Some(kind), 1, when);
+fn fail_next(device: &Device, kind: Operation, when: FailWhen) {
+    kit_of(device).fail_operation(Some(kind), 1, when).expect("a fault");
 }
 
 fn pair(device: &Arc<Device>) -> Arc<Buffer> {
-    let options = BufferOptions {
-        dtype: Dtype::U8,
-        shape: Shape::new(&[BYTES]).expect("a shape"),
-        host: Placement::Pinned,
-        device: Placement::Device,
-        host_memory: std::ptr::null_mut(),
-        device_memory: 0,
-        release: None,
-        label: String::new(),
-    };
-    Buffer::create(device, options).expect("a buffer")
-}
-
-fn status<T>(result: gpubuf::error::Result<T>) -> Status {
-    result.err().map_or(Status::Ok, |error| error.status())
+    common::buffer(device, common::pair_of(BYTES))
 }
 
 #[test]
@@ -48,7 +27,7 @@ fn each_failed_range_is_told() {
     let stream = stream(&device);
     let buffer = pair(&device);
     for first in [0, 32] {
-        fail_next(&device, OpKind::Copy, FailWhen::Execution);
+        fail_next(&device, Operation::Copy, FailWhen::Execution);
         buffer.copy(false, first, 16, &stream, None).expect("a copy");
     }
     stream.synchronize(Timeout::Infinite).expect_err("two failures");
@@ -61,9 +40,9 @@ fn a_blocking_copy_that_fails_tells_its_own_failure_only() {
     let device = device();
     let stream = stream(&device);
     let buffer = pair(&device);
-    fail_next(&device, OpKind::Copy, FailWhen::Execution);
+    fail_next(&device, Operation::Copy, FailWhen::Execution);
     buffer.copy(true, 0, 8, &stream, None).expect("a copy");
-    fail_next(&device, OpKind::Copy, FailWhen::Execution);
+    fail_next(&device, Operation::Copy, FailWhen::Execution);
     let blocking = buffer.copy(true, 8, 8, &stream, Some(Timeout::Infinite));
     assert_eq!(status(blocking), Status::CopyFailed);
     assert_eq!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)), Status::CopyFailed, "the first one's");
@@ -75,7 +54,7 @@ fn a_failure_does_not_keep_work_from_being_declared() {
     let device = device();
     let (copies, kernels) = (stream(&device), stream(&device));
     let buffer = pair(&device);
-    fail_next(&device, OpKind::Copy, FailWhen::Execution);
+    fail_next(&device, Operation::Copy, FailWhen::Execution);
     buffer.copy(true, 0, ALL, &copies, None).expect("a copy");
     copies.synchronize(Timeout::Infinite).expect_err("a failure");
     assert_eq!(status(buffer.used_on(&kernels, Access::Write)), Status::Ok);
@@ -98,7 +77,7 @@ fn a_failed_download_is_never_read_while_others_record_on_its_stream() {
             });
         }
         for _ in 0..100 {
-            fail_next(&device, OpKind::Copy, FailWhen::Execution);
+            fail_next(&device, Operation::Copy, FailWhen::Execution);
             buffer.copy(false, 0, ALL, &stream, None).expect("a copy");
             let read = buffer.begin(Access::Read, 0, 1, Timeout::Infinite);
             let answer = read.as_ref().err().map_or(Status::Ok, |error| error.status());
@@ -125,7 +104,7 @@ fn a_block_whose_fence_failed_can_be_given_back() {
     let pool = Pool::create(&device, options).expect("a pool");
     let lease = pool.acquire(0, Timeout::Try).expect("a block");
     lease.device_address().expect("an address");
-    fail_next(&device, OpKind::Record, FailWhen::Submission);
+    fail_next(&device, Operation::Record, FailWhen::Submission);
     assert_eq!(status(lease.fence(std::slice::from_ref(&stream))), Status::Quarantined);
     assert_eq!(status(lease.release()), Status::Ok);
     assert_eq!(pool.levels().quarantined, 1);
@@ -138,16 +117,10 @@ fn a_wait_for_the_device_counts_and_answers_by_its_form() {
     assert_eq!(status(device.synchronize(Timeout::Infinite)), Status::Ok);
     assert_eq!(device.counters.host.waits.get(), 0, "an idle device is not waited for");
     let stream = stream(&device);
-    let engine = stream.stream().emulated().expect("emulated").engine().clone();
-    std::thread::spawn({
-        let engine = engine.clone();
-        move || engine.hold()
-    })
-    .join()
-    .expect("held");
-    stream.stream().emulated().expect("emulated").delay(1).expect("a delay");
+    let gate = Gate::default();
+    gate.shut(&stream);
     drop(stream);
     assert_eq!(status(device.drain(Timeout::Try)), Status::Busy, "a stream without a handle counts, too");
-    engine.release();
+    gate.open();
     assert_eq!(status(device.drain(Timeout::Infinite)), Status::Ok);
 }

@@ -1,6 +1,8 @@
 //! When memory goes, and when its device does.
 
-use gpubuf::backend::BackendKind;
+mod common;
+
+use common::{Gate, device, hold, kit_of, release, status, stream};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
@@ -9,46 +11,23 @@ use gpubuf::fence::{Access, Device, Timeline};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions};
 use gpubuf::sync::{Arc, AtomicU32, Ordering};
-use gpubuf_engine as engine;
+use std::time::{Duration, Instant};
 
 const BYTES: u64 = 4096;
-
-fn device() -> Arc<Device> {
-    Device::open(Some(BackendKind::Host), 0, 0, "").expect("a device")
-}
-
-fn emulated(timeline: &Timeline) -> &engine::Stream {
-    timeline.stream().emulated().expect("emulated").engine()
-}
 
 /// A stream shut by another thread.
 fn held(device: &Arc<Device>) -> Arc<Timeline> {
     let timeline = Timeline::create(device, "").expect("a stream");
-    let stream = emulated(&timeline).clone();
-    std::thread::spawn(move || stream.hold()).join().expect("held");
+    hold(&timeline);
     timeline
 }
 
 fn open(timeline: &Timeline) {
-    emulated(timeline).release();
-    emulated(timeline).synchronize(None).expect("an opened stream ends");
+    release(timeline);
 }
 
 fn options() -> BufferOptions {
-    BufferOptions {
-        dtype: Dtype::U8,
-        shape: Shape::new(&[BYTES]).expect("a shape"),
-        host: Placement::Pinned,
-        device: Placement::Device,
-        host_memory: std::ptr::null_mut(),
-        device_memory: 0,
-        release: None,
-        label: String::new(),
-    }
-}
-
-fn status<T>(result: gpubuf::error::Result<T>) -> Status {
-    result.err().map_or(Status::Ok, |error| error.status())
+    common::pair_of(BYTES)
 }
 
 #[test]
@@ -73,25 +52,22 @@ fn a_device_goes_with_its_last_object_in_any_order() {
 #[test]
 fn work_that_outlives_every_handle_is_cleaned_up_by_the_next_device() {
     let device = device();
-    let stream = held(&device);
-    let engine = emulated(&stream).clone();
+    let stream = stream(&device);
+    let gate = Gate::default();
+    gate.shut(&stream);
     let buffer = Buffer::create(&device, options()).expect("a buffer");
     buffer.copy(true, 0, ALL, &stream, None).expect("a copy");
     let gone = Arc::downgrade(&device);
     device.orphan();
     drop((device, buffer, stream));
     assert!(gone.upgrade().is_some(), "its memory is still in use");
-    engine.release();
-    engine.synchronize(None).expect("it ends");
-    drop(engine);
-    // Other tests open devices too, and may hold this one for a moment.
-    for _ in 0..10_000 {
+    gate.open();
+    // Until the stream has run; and other tests open devices too, and may hold this one for a moment.
+    let late = Instant::now() + Duration::from_secs(60);
+    while gone.upgrade().is_some() {
+        assert!(Instant::now() < late, "something keeps the device");
         self::device();
-        if gone.upgrade().is_none() {
-            return;
-        }
     }
-    panic!("something keeps the device");
 }
 
 #[test]
@@ -201,7 +177,7 @@ fn sealed_memory_of_a_lost_device_is_given_up() {
     let buffer = Buffer::create(&device, options()).expect("a buffer");
     buffer.device_address(&[]).expect("an address");
     drop(buffer);
-    device.backend().emulated().expect("emulated").engine().lose();
+    kit_of(&device).lose().expect("a loss");
     device.maintain();
     assert_eq!(device.deferred(), (0, 0));
     assert_eq!(device.counters.quarantined_bytes.get(), BYTES);

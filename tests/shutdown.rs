@@ -1,15 +1,16 @@
 //! The end of the library in a process: a test program of its own, since nothing works afterwards.
 
-use gpubuf::backend::BackendKind;
+mod common;
+
 use gpubuf::config::{Placement, Timeout};
 use gpubuf::error::Status;
-use gpubuf::fence::{Device, shut_down_all};
+use gpubuf::fence::shut_down_all;
 use gpubuf::pool::{Pool, PoolOptions};
 use std::time::Duration;
 
 #[test]
 fn a_thread_that_waits_for_a_block_is_sent_away() {
-    let device = Device::open(Some(BackendKind::Host), 0, 0, "").expect("a device");
+    let device = common::device();
     let options = PoolOptions {
         placement: Placement::Uva,
         block_bytes: 64,

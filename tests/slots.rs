@@ -1,7 +1,10 @@
 //! Input slots, call by call: layout, the cost of a step, what is sent when, and what becomes of steps that fail. What each
 //! check of the contract prevents is shown in `contract.rs`.
 
-use gpubuf::backend::BackendKind;
+mod common;
+
+use common::{busy, device, hold, kit, kit_of, ran, read_device, release, status, stream};
+use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
@@ -9,7 +12,6 @@ use gpubuf::error::{Result, Status};
 use gpubuf::fence::{Access, Device, Timeline};
 use gpubuf::slots::{DecodeOptions, SlotInfo, SlotKind, SlotOptions, Slots, SlotsOptions, Step, decode_defaults};
 use gpubuf::sync::Arc;
-use gpubuf_engine::{self as engine, FailWhen, OpKind};
 use std::slice::from_ref;
 use std::time::Duration;
 
@@ -17,53 +19,10 @@ const SHORT: Timeout = Timeout::Within(Duration::from_millis(5));
 /// Only a hang reaches it.
 const LONG: Timeout = Timeout::Within(Duration::from_secs(60));
 
-fn device() -> Arc<Device> {
-    Device::open(Some(BackendKind::Host), 0, 0, "").unwrap()
-}
-
-fn stream(device: &Arc<Device>) -> Arc<Timeline> {
-    Timeline::create(device, "").unwrap()
-}
-
-fn kit(timeline: &Timeline) -> &engine::Stream {
-    timeline.stream().emulated().unwrap().engine()
-}
-
-fn engine_of(device: &Device) -> &engine::Device {
-    device.backend().emulated().unwrap().engine()
-}
-
-/// Shuts a stream, in another thread's name: waits for it are waits then, not deadlocks.
-fn hold(timeline: &Timeline) {
-    let stream = kit(timeline).clone();
-    std::thread::spawn(move || stream.hold()).join().unwrap();
-}
-
-fn release(timeline: &Timeline) {
-    kit(timeline).release();
-    kit(timeline).synchronize(None).unwrap();
-}
-
 /// What the device holds when all work is done.
 fn look(device: &Arc<Device>, address: u64, bytes: u64) -> Vec<u8> {
-    fn read(view: &engine::View<'_>, [out, _]: [usize; 2]) {
-        // SAFETY: the caller waits for this function with the vector alive.
-        let out = unsafe { &mut *(out as *mut (u64, Vec<u8>)) };
-        view.read(out.0, &mut out.1).unwrap();
-    }
-    engine_of(device).synchronize(None).unwrap();
-    let mut out = (address, vec![0u8; bytes as usize]);
-    let timeline = stream(device);
-    timeline.stream().emulated().unwrap().call(read, [&raw mut out as usize, 0]).unwrap();
-    kit(&timeline).synchronize(None).unwrap();
-    out.1
-}
-
-fn status<T>(result: Result<T>) -> Status {
-    match result {
-        Ok(_) => Status::Ok,
-        Err(error) => error.status(),
-    }
+    device.backend().synchronize(None).unwrap();
+    read_device(device, address, bytes)
 }
 
 fn add(slots: &Slots, name: &str, dims: &[u64], kind: SlotKind, own_copy: bool) -> u32 {
@@ -182,11 +141,11 @@ fn a_freeze_without_memory_can_be_repeated() {
     let device = device();
     let slots = Slots::create(&device, SlotsOptions::default(), "").unwrap();
     add(&slots, "need", &[1 << 20], SlotKind::Required, false);
-    engine_of(&device).set_memory_limit(engine::MemoryKind::Pinned, 1 << 20);
+    kit_of(&device).limit_memory(Placement::Pinned, 1 << 20).unwrap();
     assert_eq!(status(slots.freeze()), Status::OutOfHostMemory);
     device.maintain();
     assert_eq!(device.counters.device_bytes.get(), 0);
-    engine_of(&device).set_memory_limit(engine::MemoryKind::Pinned, 1 << 30);
+    kit_of(&device).limit_memory(Placement::Pinned, 1 << 30).unwrap();
     slots.freeze().unwrap();
     assert_eq!(slots.find("need").unwrap(), 0);
 }
@@ -244,8 +203,8 @@ fn a_step_on_two_streams_is_two_records_and_two_waits() {
     let (copies, kernels) = (stream(&device), stream(&device));
     let slots = three(&device, SlotsOptions { depth: 16, ..SlotsOptions::default() });
     // Held, so that no wait can be left out because its fence is known.
-    kit(&copies).hold();
-    kit(&kernels).hold();
+    kit(&copies).hold().unwrap();
+    kit(&kernels).hold().unwrap();
     for number in 0..10 {
         let before = slots.stats();
         let ticket = filled(&slots, number).commit(&copies, from_ref(&kernels)).unwrap();
@@ -258,8 +217,8 @@ fn a_step_on_two_streams_is_two_records_and_two_waits() {
     assert_eq!(stats.fences_recorded, device.counters.fences_recorded.get());
     assert_eq!(stats.device_waits, device.counters.device_waits.get());
     assert_eq!((stats.host_waits, stats.free_entries), (0, 6));
-    kit(&copies).release();
-    kit(&kernels).release();
+    kit(&copies).release().unwrap();
+    kit(&kernels).release().unwrap();
     assert!(are(&rows(&slots, NEED, 0, ROWS), 9));
 }
 
@@ -277,10 +236,10 @@ fn a_ring_of_two_waits_for_its_oldest_copy() {
     assert_eq!((stats.timeouts, stats.host_waits, stats.free_entries, stats.steps_begun), (2, 1, 0, 2));
     assert!(stats.host_wait_ns >= 5_000_000);
     let opener = std::thread::spawn({
-        let stream = kit(&stream).clone();
+        let stream = stream.clone();
         move || {
             std::thread::sleep(Duration::from_millis(10));
-            stream.release();
+            kit(&stream).release().unwrap();
         }
     });
     let step = slots.begin(LONG).unwrap();
@@ -296,10 +255,10 @@ fn a_begin_on_a_stream_shut_by_this_thread_is_refused() {
     let device = device();
     let stream = stream(&device);
     let slots = three(&device, SlotsOptions { depth: 1, ..SlotsOptions::default() });
-    kit(&stream).hold();
+    kit(&stream).hold().unwrap();
     send(&slots, 1, &stream);
     assert_eq!(status(slots.begin(LONG)), Status::WouldDeadlock);
-    kit(&stream).release();
+    kit(&stream).release().unwrap();
     assert_eq!(status(slots.begin(LONG)), Status::Ok);
 }
 
@@ -379,7 +338,7 @@ fn an_aborted_step_leaves_nothing() {
     let slots = three(&device, SlotsOptions { depth: 1, ..SlotsOptions::default() });
     let ticket = filled(&slots, 1).commit(&stream, &[]).unwrap();
     slots.retire(ticket, &[]).unwrap();
-    kit(&stream).synchronize(None).unwrap();
+    ran(&stream);
     let step = filled(&slots, 2);
     write(&step, KEEP, 0, 10, 2).unwrap();
     let (_, token) = step.begin_span(TABLE, 0, 1).unwrap();
@@ -444,7 +403,7 @@ fn distant_rows_of_a_table_are_islands() {
         rows.iter().for_each(|row| write(&step, TABLE, *row, 1, value).unwrap());
         let ticket = step.commit(&stream, &[]).unwrap();
         slots.retire(ticket, &[]).unwrap();
-        kit(&stream).synchronize(None).unwrap();
+        ran(&stream);
         let after = slots.stats();
         let of_table = after.copied_bytes - before.copied_bytes - ROWS;
         (after.copies - before.copies - 1, of_table / TABLE_ROW, after.island_copies - before.island_copies)
@@ -473,7 +432,7 @@ fn kept_slots_begin_with_their_pad_value() {
     for _ in 0..3 {
         let ticket = slots.begin(Timeout::Try).unwrap().commit(&stream, &[]).unwrap();
         slots.retire(ticket, &[]).unwrap();
-        kit(&stream).synchronize(None).unwrap();
+        ran(&stream);
         assert_eq!(rows(&slots, 0, 0, 10), pad.repeat(10));
     }
 }
@@ -501,7 +460,7 @@ fn a_refused_commit_leaves_the_step() {
     let slots = three(&device, SlotsOptions::default());
     send(&slots, 1, &stream);
     let step = filled(&slots, 2);
-    engine_of(&device).fail_operation(Some(OpKind::Copy), 1, FailWhen::Submission);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Submission).unwrap();
     assert_eq!(status(step.commit(&stream, &[])), Status::CopyFailed);
     write(&step, NEED, 0, 1, 3).unwrap();
     let ticket = step.commit(&stream, &[]).unwrap();
@@ -520,17 +479,17 @@ fn a_torn_commit_is_over_and_the_next_sends_everything() {
     write(&step, TABLE, 0, ROWS, 1).unwrap();
     let ticket = step.commit(&stream, &[]).unwrap();
     slots.retire(ticket, &[]).unwrap();
-    kit(&stream).synchronize(None).unwrap();
+    ran(&stream);
 
     let step = filled(&slots, 2);
     write(&step, KEEP, 5, 1, 2).unwrap();
     write(&step, TABLE, 5, 1, 2).unwrap();
-    engine_of(&device).fail_operation(Some(OpKind::Copy), 2, FailWhen::Submission);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 2, FailWhen::Submission).unwrap();
     let error = step.commit(&stream, &[]).unwrap_err();
     assert!(error.message().contains("a part was queued"), "{error}");
     assert_eq!(status(step.abort()), Status::NotBegun, "the step is over");
     assert_eq!(status(slots.retire(2, &[])), Status::NotBegun, "it got no ticket");
-    kit(&stream).synchronize(None).unwrap();
+    ran(&stream);
     assert_eq!(rows(&slots, KEEP, 5, 1), [2], "the part that was queued arrived");
     assert!(slots.describe().contains("torn"), "{}", slots.describe());
 
@@ -551,7 +510,7 @@ fn a_consumer_that_cannot_be_ordered_tears_the_commit() {
     let (copies, kernels) = (stream(&device), stream(&device));
     let slots = three(&device, SlotsOptions::default());
     hold(&copies);
-    engine_of(&device).fail_operation(Some(OpKind::Wait), 1, FailWhen::Submission);
+    kit_of(&device).fail_operation(Some(Operation::Wait), 1, FailWhen::Submission).unwrap();
     assert_ne!(status(filled(&slots, 1).commit(&copies, from_ref(&kernels))), Status::Ok);
     let stats = slots.stats();
     assert_eq!((stats.torn_commits, stats.steps_committed), (1, 0));
@@ -568,10 +527,10 @@ fn a_copy_that_failed_is_told_once_wherever_it_is_found() {
         let slots = three(&device, SlotsOptions { depth, ..SlotsOptions::default() });
         let step = filled(&slots, 1);
         write(&step, KEEP, 0, ROWS, 1).unwrap();
-        engine_of(&device).fail_operation(Some(OpKind::Copy), 1, FailWhen::Execution);
+        kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).unwrap();
         let ticket = step.commit(&stream, &[]).unwrap();
         slots.retire(ticket, &[]).unwrap();
-        kit(&stream).synchronize(None).unwrap();
+        ran(&stream);
         // With one entry, begin finds it.
         let step = filled(&slots, 2);
         stream.poll();
@@ -580,7 +539,7 @@ fn a_copy_that_failed_is_told_once_wherever_it_is_found() {
         assert!(error.message().contains("step 1"), "{error}");
         let ticket = step.commit(&stream, &[]).unwrap();
         slots.retire(ticket, &[]).unwrap();
-        kit(&stream).synchronize(None).unwrap();
+        ran(&stream);
         send(&slots, 3, &stream);
         assert!(are(&rows(&slots, KEEP, 0, ROWS), 1), "depth {depth}");
         assert_eq!(slots.stats().torn_commits, 1);
@@ -593,10 +552,10 @@ fn a_failed_copy_is_not_hidden_by_a_later_one() {
     let stream = stream(&device);
     let slots = three(&device, SlotsOptions { depth: 4, ..SlotsOptions::default() });
     send(&slots, 1, &stream);
-    kit(&stream).synchronize(None).unwrap();
+    ran(&stream);
     hold(&stream);
     // Two steps that write the same stretch of the device block, but not the same rows in it: the second is no cure.
-    engine_of(&device).fail_operation(Some(OpKind::Copy), 3, FailWhen::Execution);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 3, FailWhen::Execution).unwrap();
     for (value, middle) in [(2, 50), (3, 20)] {
         let step = filled(&slots, value);
         for row in [0, middle, 99] {
@@ -623,14 +582,14 @@ fn a_copy_without_a_fence_ends_the_slots() {
     let slots = three(&device, SlotsOptions::default());
     send(&slots, 1, &stream);
     let step = filled(&slots, 2);
-    engine_of(&device).fail_operation(Some(OpKind::Record), 1, FailWhen::Submission);
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).unwrap();
     assert_ne!(status(step.commit(&stream, &[])), Status::Ok);
     assert_eq!(status(step.commit(&stream, &[])), Status::NotBegun);
     assert_eq!(status(slots.begin(Timeout::Try)), Status::Quarantined);
     assert_eq!(slots.stats().quarantined_entries, 1);
     assert!(device.counters.quarantined_bytes.get() > 0);
     slots.destroy();
-    kit(&stream).synchronize(None).unwrap();
+    ran(&stream);
     device.maintain();
     assert!(device.counters.device_bytes.get() > 0, "memory of unproven work is kept");
 }
@@ -642,8 +601,8 @@ fn a_retire_without_a_fence_is_made_good_by_the_next_commit() {
     let slots = three(&device, SlotsOptions::default());
     let ticket = filled(&slots, 1).commit(&copies, from_ref(&kernels)).unwrap();
     hold(&kernels);
-    kernels.stream().emulated().unwrap().delay(1).unwrap();
-    engine_of(&device).fail_operation(Some(OpKind::Record), 1, FailWhen::Submission);
+    busy(&kernels);
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).unwrap();
     slots.retire(ticket, &[]).unwrap();
     // The host does not wait: the commit fences the consumer's stream now, and its copy waits for that.
     let ticket = filled(&slots, 2).commit(&copies, &[]).unwrap();
@@ -662,11 +621,11 @@ fn a_retire_without_a_fence_keeps_the_memory_of_destroyed_slots() {
     let slots = three(&device, SlotsOptions::default());
     let ticket = filled(&slots, 1).commit(&copies, from_ref(&kernels)).unwrap();
     hold(&kernels);
-    kernels.stream().emulated().unwrap().delay(1).unwrap();
-    engine_of(&device).fail_operation(Some(OpKind::Record), 1, FailWhen::Submission);
+    busy(&kernels);
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).unwrap();
     slots.retire(ticket, &[]).unwrap();
     slots.destroy();
-    kit(&copies).synchronize(None).unwrap();
+    ran(&copies);
     device.maintain();
     assert!(device.counters.device_bytes.get() > 0);
     release(&kernels);
@@ -680,7 +639,7 @@ fn a_lost_device_quarantines_what_is_in_flight() {
     let stream = stream(&device);
     let slots = three(&device, SlotsOptions { depth: 3, ..SlotsOptions::default() });
     send(&slots, 1, &stream);
-    kit(&stream).synchronize(None).unwrap();
+    ran(&stream);
     stream.poll();
     hold(&stream);
     send(&slots, 2, &stream);
@@ -688,7 +647,7 @@ fn a_lost_device_quarantines_what_is_in_flight() {
     let ticket = step.commit(&stream, &[]).unwrap();
     let read_back = slots.read_back(ticket, NEED, 0, 1, &stream).unwrap();
     let filling = slots.begin(Timeout::Try).unwrap();
-    engine_of(&device).lose();
+    kit_of(&device).lose().unwrap();
     let stats = slots.stats();
     assert_eq!((stats.quarantined_entries, stats.free_entries), (2, 0));
     assert_eq!(status(slots.begin(LONG)), Status::DeviceLost);
@@ -796,7 +755,7 @@ fn a_failed_read_back_never_gives_bytes() {
     let stream = stream(&device);
     let slots = three(&device, SlotsOptions::default());
     let ticket = filled(&slots, 1).commit(&stream, &[]).unwrap();
-    engine_of(&device).fail_operation(Some(OpKind::Copy), 1, FailWhen::Execution);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).unwrap();
     let failed = slots.read_back(ticket, NEED, 0, 1, &stream).unwrap();
     assert_eq!(status(slots.begin_read(failed, LONG)), Status::CopyFailed);
     assert_eq!(status(slots.begin_read(failed, LONG)), Status::CopyFailed);
@@ -805,7 +764,7 @@ fn a_failed_read_back_never_gives_bytes() {
     let (data, _) = slots.begin_read(good, LONG).unwrap();
     // SAFETY: one byte, valid until its end.
     assert_eq!(unsafe { *data }, 1);
-    engine_of(&device).fail_operation(Some(OpKind::Copy), 1, FailWhen::Submission);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Submission).unwrap();
     assert_eq!(status(slots.read_back(ticket, NEED, 0, 1, &stream)), Status::CopyFailed);
     slots.read_back(ticket, NEED, 0, 1, &stream).unwrap();
     assert_eq!(slots.stats().torn_commits, 0);
@@ -855,10 +814,10 @@ fn destroyed_slots_wait_for_their_consumers() {
     let filling = slots.begin(LONG).unwrap();
     // A kernel that was launched, but whose step nobody retires.
     hold(&kernels);
-    kernels.stream().emulated().unwrap().delay(1).unwrap();
+    busy(&kernels);
     slots.destroy();
     slots.destroy();
-    kit(&copies).synchronize(None).unwrap();
+    ran(&copies);
     device.maintain();
     assert!(device.counters.device_bytes.get() > 0, "the kernel may still read it");
     assert_eq!(device.counters.pinned_bytes.get(), 0, "the copies are done");
@@ -885,10 +844,10 @@ fn dropped_slots_are_destroyed_ones() {
     let step = filled(&slots, 1);
     step.commit(&copies, from_ref(&kernels)).unwrap();
     hold(&kernels);
-    kernels.stream().emulated().unwrap().delay(1).unwrap();
+    busy(&kernels);
     drop(slots);
     drop(step);
-    kit(&copies).synchronize(None).unwrap();
+    ran(&copies);
     device.maintain();
     assert!(device.counters.device_bytes.get() > 0);
     release(&kernels);

@@ -1,8 +1,9 @@
 //! After freeze a step asks the system for no memory, whichever of its calls are made.
 
-use gpubuf::backend::BackendKind;
+mod common;
+
 use gpubuf::config::Timeout;
-use gpubuf::fence::{Device, Timeline};
+use gpubuf::fence::Timeline;
 use gpubuf::slots::{DecodeOptions, Slots, decode_defaults};
 use gpubuf::sync::Arc;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -62,9 +63,9 @@ fn step(slots: &Arc<Slots>, streams: &[Arc<Timeline>; 3], number: usize, data: &
 
 #[test]
 fn steps_allocate_nothing() {
-    let device = Device::open(Some(BackendKind::Host), 0, 0, "").unwrap();
+    let device = common::device();
     // Slow enough that steps have to wait for one another.
-    device.backend().emulated().unwrap().engine().set_link(20_000, 0);
+    common::kit_of(&device).set_link(20_000, 0).unwrap();
     let streams = [(); 3].map(|()| Timeline::create(&device, "").unwrap());
     let slots = decode_defaults(&device, &DecodeOptions::default(), "").unwrap();
     slots.freeze().unwrap();

@@ -5,6 +5,7 @@
 
 #[path = "stress/buffers.rs"]
 mod buffers;
+mod common;
 #[path = "stress/kit.rs"]
 mod kit;
 #[path = "stress/pools.rs"]

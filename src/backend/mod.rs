@@ -1,6 +1,7 @@
 //! What a device must be able to do: memory, streams, events. Nothing here knows who may touch what when.
 
 pub mod host;
+pub mod kit;
 
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
@@ -86,8 +87,8 @@ pub trait DeviceBackend: Send + Sync {
     fn close(&self, deadline: Option<Instant>) -> usize;
     /// True in a function that runs on a stream or a worker, where a wait could never end.
     fn on_worker_thread(&self) -> bool;
-    /// The emulated device behind it, for the test kit.
-    fn emulated(&self) -> Option<&host::HostDevice> {
+    /// The test kit, where the device has one.
+    fn kit(&self) -> Option<&dyn kit::DeviceKit> {
         None
     }
 }
@@ -117,10 +118,15 @@ pub trait StreamBackend: Send + Sync {
     fn synchronize(&self, deadline: Option<Instant>) -> Result<()>;
     /// Whether the stream is being captured into a graph: asked of the driver each time.
     fn is_capturing(&self) -> Result<bool>;
+    /// Queues a replay of an executable graph: the driver's handle, or one of the test kit.
+    ///
+    /// # Safety
+    /// The graph is alive, and so is all memory that it names until the replay has run.
+    unsafe fn launch_graph(&self, graph: u64, tag: u64) -> Result<()>;
     /// Whether the test kit holds the stream shut from this very thread.
     fn held_by_this_thread(&self) -> bool;
-    /// The emulated stream behind it, for the test kit.
-    fn emulated(&self) -> Option<&host::HostStream> {
+    /// The test kit, where the stream has one.
+    fn kit(&self) -> Option<&dyn kit::StreamKit> {
         None
     }
 }

@@ -5,12 +5,13 @@ use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::handles::Number;
 use super::types::*;
-use crate::backend::host::{HostDevice, HostStream};
+use crate::backend::host;
+use crate::backend::kit::{Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
+use crate::config::Placement;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, Timeline};
 use crate::stats::Counter;
-use gpubuf_engine as engine;
 use std::cell::Cell;
 use std::ffi::c_void;
 
@@ -43,17 +44,17 @@ pub const GPUBUF_HOST_AT_SUBMISSION: u32 = 0;
 /// The operation is queued, and has no effect when it runs.
 pub const GPUBUF_HOST_AT_EXECUTION: u32 = 1;
 
-fn emulated(device: &Device) -> Result<&HostDevice> {
-    match device.backend().emulated() {
-        Some(device) => Ok(device),
-        None => fail!(Unsupported, "{} is not of the host backend, which alone has the test kit", device.name()),
+fn kit(device: &Device) -> Result<&dyn DeviceKit> {
+    match device.backend().kit() {
+        Some(kit) => Ok(kit),
+        None => fail!(Unsupported, "{} has no test kit: its driver lacks what that needs", device.name()),
     }
 }
 
-fn emulated_stream(stream: &Timeline) -> Result<&HostStream> {
-    match stream.stream().emulated() {
-        Some(stream) => Ok(stream),
-        None => fail!(Unsupported, "{} is not of the host backend, which alone has the test kit", stream.name()),
+fn stream_kit(stream: &Timeline) -> Result<&dyn StreamKit> {
+    match stream.stream().kit() {
+        Some(kit) => Ok(kit),
+        None => fail!(Unsupported, "{} has no test kit: its driver lacks what that needs", stream.name()),
     }
 }
 
@@ -62,25 +63,19 @@ fn emulated_stream(stream: &Timeline) -> Result<&HostStream> {
 /// Errors: GPUBUF_UNSUPPORTED (another backend), here and in every function of the test kit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_stream_hold(stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_host_stream_hold, |c| {
-        emulated_stream(c.get(stream, "stream")?)?.engine().hold();
-        Ok(())
-    })
+    call(Entry::gpubuf_host_stream_hold, |c| stream_kit(c.get(stream, "stream")?)?.hold())
 }
 
 /// Takes one hold back: this thread's latest, or the latest of all. Does nothing where there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_stream_release(stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_host_stream_release, |c| {
-        emulated_stream(c.get(stream, "stream")?)?.engine().release();
-        Ok(())
-    })
+    call(Entry::gpubuf_host_stream_release, |c| stream_kit(c.get(stream, "stream")?)?.release())
 }
 
 /// Queues a delay, as a kernel would take.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_stream_delay(stream: *mut gpubuf_stream, ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_host_stream_delay, |c| emulated_stream(c.get(stream, "stream")?)?.delay(ns))
+    call(Entry::gpubuf_host_stream_delay, |c| stream_kit(c.get(stream, "stream")?)?.delay(ns))
 }
 
 /// Queues a function, in stream order.
@@ -93,7 +88,7 @@ pub unsafe extern "C" fn gpubuf_host_stream_call(
     user_data: *mut c_void,
 ) -> gpubuf_status {
     call(Entry::gpubuf_host_stream_call, |c| {
-        let stream = emulated_stream(c.get(stream, "stream")?)?;
+        let stream = stream_kit(c.get(stream, "stream")?)?;
         match function {
             Some(function) => stream.call(run, [function as usize, user_data as usize]),
             None => fail!(InvalidArgument, "function is NULL"),
@@ -106,39 +101,34 @@ const VIEW_KIND: u8 = 0x7f;
 
 thread_local! {
     /// The view of the function that runs on this thread, and the number that stands for it.
-    static VIEW: Cell<(usize, *const engine::View<'static>)> = const { Cell::new((0, std::ptr::null())) };
+    static VIEW: Cell<(usize, Option<*const dyn View>)> = const { Cell::new((0, None)) };
 }
 
 /// Runs a caller's function on a stream's thread.
-fn run(view: &engine::View<'_>, [function, user_data]: [usize; 2]) {
+fn run(view: &dyn View, [function, user_data]: [usize; 2]) {
     static NEXT: Counter = Counter::new();
     NEXT.add(1);
     let number = Number { kind: VIEW_KIND, generation: NEXT.get() as u32, index: 0 }.to_bits() as usize;
     // SAFETY: gpubuf_host_stream_call made the number from such a function.
     let function: unsafe extern "C" fn(*mut gpubuf_host_view, *mut c_void) = unsafe { std::mem::transmute(function) };
-    VIEW.set((number, std::ptr::from_ref(view).cast()));
+    // SAFETY: only the lifetime is forgotten; the cell is emptied before this function returns.
+    let view = unsafe { std::mem::transmute::<*const (dyn View + '_), *const (dyn View + 'static)>(view) };
+    VIEW.set((number, Some(view)));
     // SAFETY: the caller's promise for a function on a stream.
     unsafe { function(std::ptr::without_provenance_mut(number), user_data as *mut c_void) };
-    VIEW.set((0, std::ptr::null()));
+    VIEW.set((0, None));
 }
 
-fn with_view<R>(view: *mut gpubuf_host_view, body: impl FnOnce(&engine::View<'_>) -> R) -> Result<R> {
+fn with_view<R>(view: *mut gpubuf_host_view, body: impl FnOnce(&dyn View) -> R) -> Result<R> {
     let (number, current) = VIEW.get();
     if view.is_null() {
         return fail!(InvalidArgument, "view is NULL");
     }
-    if number == 0 || view.addr() != number {
-        return fail!(StaleHandle, "view {view:p} is not that of a function running on this thread");
+    match current {
+        // SAFETY: set by `run` of this thread, which has not returned yet.
+        Some(current) if view.addr() == number => Ok(body(unsafe { &*current })),
+        _ => fail!(StaleHandle, "view {view:p} is not that of a function running on this thread"),
     }
-    // SAFETY: set by `run` of this thread, which has not returned yet.
-    Ok(body(unsafe { &*current }))
-}
-
-fn not_there(address: u64, bytes: u64, fault: engine::Fault) -> crate::error::Error {
-    crate::error::Error::new(
-        crate::error::Status::InvalidArgument,
-        format!("{bytes} bytes at {address:#x}: {fault} (emulated device)"),
-    )
 }
 
 /// Reads device or page-locked memory by its device address, as it is at this moment.
@@ -156,13 +146,11 @@ pub unsafe extern "C" fn gpubuf_host_view_read(
         let destination = memory(destination.cast_const(), bytes == 0, "destination");
         with_view(view, |view| {
             let destination = destination?;
-            // SAFETY: the view gives `bytes` bytes that stay mapped; the caller's promise for the destination. The two are
-            // never the same mapping, but may be changed by others meanwhile, as on a device.
-            let copy = |source: *const u8| unsafe { std::ptr::copy(source, destination, bytes as usize) };
             if bytes == 0 {
                 return Ok(());
             }
-            view.with_bytes(address, bytes as usize, copy).map_err(|fault| not_there(address, bytes, fault))
+            // SAFETY: the caller's promise: room for `bytes` bytes.
+            unsafe { view.read(address, destination, bytes as usize) }
         })?
     })
 }
@@ -188,8 +176,7 @@ pub unsafe extern "C" fn gpubuf_host_view_write(
                 return fail!(InvalidArgument, "bytes is {bytes}: more than the address space");
             }
             // SAFETY: the caller's promise: `bytes` bytes.
-            let source = unsafe { std::slice::from_raw_parts(source, bytes as usize) };
-            view.write(address, source).map_err(|fault| not_there(address, bytes, fault))
+            unsafe { view.write(address, source, bytes as usize) }
         })?
     })
 }
@@ -204,13 +191,11 @@ pub unsafe extern "C" fn gpubuf_host_set_delay(
     max_ns: u64,
 ) -> gpubuf_status {
     call(Entry::gpubuf_host_set_delay, |c| {
-        let device = emulated(c.get(device, "device")?)?;
-        device.engine().set_delay(match (fixed_ns, max_ns) {
-            (0, 0) => engine::Delay::None,
-            (ns, 0) => engine::Delay::Fixed { ns },
-            (_, max_ns) => engine::Delay::Seeded { seed, max_ns },
-        });
-        Ok(())
+        kit(c.get(device, "device")?)?.set_delay(match (fixed_ns, max_ns) {
+            (0, 0) => Delay::None,
+            (ns, 0) => Delay::Fixed { ns },
+            (_, max_ns) => Delay::Seeded { seed, max_ns },
+        })
     })
 }
 
@@ -221,20 +206,16 @@ pub unsafe extern "C" fn gpubuf_host_set_link(
     latency_ns: u64,
     bytes_per_second: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_set_link, |c| {
-        emulated(c.get(device, "device")?)?.engine().set_link(latency_ns, bytes_per_second);
-        Ok(())
-    })
+    call(Entry::gpubuf_host_set_link, |c| kit(c.get(device, "device")?)?.set_link(latency_ns, bytes_per_second))
 }
 
 /// When copies read pageable memory: 1: when they run, as they read page-locked memory; 0: when they are queued.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_set_pageable_late(device: *mut gpubuf_device, late: u32) -> gpubuf_status {
     call(Entry::gpubuf_host_set_pageable_late, |c| {
-        let device = emulated(c.get(device, "device")?)?;
+        let kit = kit(c.get(device, "device")?)?;
         let late = flag(late, "late")?;
-        device.engine().set_pageable(if late { engine::Pageable::Late } else { engine::Pageable::Staged });
-        Ok(())
+        kit.set_pageable_late(late)
     })
 }
 
@@ -249,15 +230,15 @@ pub unsafe extern "C" fn gpubuf_host_fail_operation(
     when: u32,
 ) -> gpubuf_status {
     call(Entry::gpubuf_host_fail_operation, |c| {
-        let device = emulated(c.get(device, "device")?)?;
+        let kit = kit(c.get(device, "device")?)?;
         let kind = match operation {
             GPUBUF_HOST_ANY => None,
-            GPUBUF_HOST_COPY => Some(engine::OpKind::Copy),
-            GPUBUF_HOST_FILL => Some(engine::OpKind::Fill),
-            GPUBUF_HOST_DELAY => Some(engine::OpKind::Delay),
-            GPUBUF_HOST_CALL => Some(engine::OpKind::Call),
-            GPUBUF_HOST_RECORD => Some(engine::OpKind::Record),
-            GPUBUF_HOST_WAIT => Some(engine::OpKind::Wait),
+            GPUBUF_HOST_COPY => Some(Operation::Copy),
+            GPUBUF_HOST_FILL => Some(Operation::Fill),
+            GPUBUF_HOST_DELAY => Some(Operation::Delay),
+            GPUBUF_HOST_CALL => Some(Operation::Call),
+            GPUBUF_HOST_RECORD => Some(Operation::Record),
+            GPUBUF_HOST_WAIT => Some(Operation::Wait),
             _ => {
                 return fail!(
                     InvalidArgument,
@@ -266,8 +247,8 @@ pub unsafe extern "C" fn gpubuf_host_fail_operation(
             }
         };
         let when = match when {
-            GPUBUF_HOST_AT_SUBMISSION => engine::FailWhen::Submission,
-            GPUBUF_HOST_AT_EXECUTION => engine::FailWhen::Execution,
+            GPUBUF_HOST_AT_SUBMISSION => FailWhen::Submission,
+            GPUBUF_HOST_AT_EXECUTION => FailWhen::Execution,
             _ => {
                 return fail!(
                     InvalidArgument,
@@ -275,8 +256,7 @@ pub unsafe extern "C" fn gpubuf_host_fail_operation(
                 );
             }
         };
-        device.engine().fail_operation(kind, nth, when);
-        Ok(())
+        kit.fail_operation(kind, nth, when)
     })
 }
 
@@ -288,10 +268,10 @@ pub unsafe extern "C" fn gpubuf_host_limit_memory(
     bytes: u64,
 ) -> gpubuf_status {
     call(Entry::gpubuf_host_limit_memory, |c| {
-        let device = emulated(c.get(device, "device")?)?;
-        let kind = match placement {
-            GPUBUF_PLACEMENT_PINNED => engine::MemoryKind::Pinned,
-            GPUBUF_PLACEMENT_DEVICE => engine::MemoryKind::Device,
+        let kit = kit(c.get(device, "device")?)?;
+        let placement = match placement {
+            GPUBUF_PLACEMENT_PINNED => Placement::Pinned,
+            GPUBUF_PLACEMENT_DEVICE => Placement::Device,
             _ => {
                 return fail!(
                     InvalidArgument,
@@ -299,22 +279,18 @@ pub unsafe extern "C" fn gpubuf_host_limit_memory(
                 );
             }
         };
-        device.engine().set_memory_limit(kind, bytes);
-        Ok(())
+        kit.limit_memory(placement, bytes)
     })
 }
 
 /// Loses the device, for good: what is queued is dropped, and nothing runs on it again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_lose_device(device: *mut gpubuf_device) -> gpubuf_status {
-    call(Entry::gpubuf_host_lose_device, |c| {
-        emulated(c.get(device, "device")?)?.engine().lose();
-        Ok(())
-    })
+    call(Entry::gpubuf_host_lose_device, |c| kit(c.get(device, "device")?)?.lose())
 }
 
 /// Nanoseconds that this thread has spent so far inside the emulated device, for benchmarks to subtract.
 #[unsafe(no_mangle)]
 pub extern "C" fn gpubuf_host_time_inside_ns() -> u64 {
-    plain(Entry::gpubuf_host_time_inside_ns, 0, engine::time_inside_ns)
+    plain(Entry::gpubuf_host_time_inside_ns, 0, host::time_inside_ns)
 }

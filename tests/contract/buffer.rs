@@ -3,12 +3,12 @@
 use crate::kit::*;
 use crate::{case, ensure};
 use gpubuf::backend::BackendKind;
+use gpubuf::backend::kit::{FailWhen, Operation, View};
 use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Name, Outcome, Piece, Role, Side, Storage, Timeline, Which, transfer};
 use gpubuf::sync::{Arc, AtomicU32, Ordering};
-use gpubuf_engine as engine;
 
 fn side(device: &Arc<Device>, which: Which) -> Side {
     let placement = if which == Which::Host { Placement::Pinned } else { Placement::Device };
@@ -176,7 +176,7 @@ pub const CASES: &[Case] = &[
         let mut kernels = Held::new(&device);
         buffer.device_address(std::slice::from_ref(&kernels.timeline)).works()?;
         // A kernel of the caller's: the library does not see it.
-        kernels.timeline.stream().emulated().expect("emulated").delay(1).works()?;
+        busy(&kernels.timeline);
         let other = stream(&device);
         buffer.copy(true, 0, ALL, &other, None).works()?;
         ensure!(!kernels.is_overtaken_by(&other), it);
@@ -202,7 +202,7 @@ pub const CASES: &[Case] = &[
             buffer: Arc<Buffer>,
             answer: Status,
         }
-        fn wait(_: &engine::View<'_>, [shared, _]: [usize; 2]) {
+        fn wait(_: &dyn View, [shared, _]: [usize; 2]) {
             // SAFETY: the case waits for this function with `shared` alive.
             let shared = unsafe { &mut *(shared as *mut Shared) };
             shared.answer = status(shared.buffer.begin(Access::Write, 0, 1, SHORT));
@@ -212,8 +212,8 @@ pub const CASES: &[Case] = &[
         let mut shared = Shared { buffer: pair(&device), answer: Status::Ok };
         shared.buffer.copy(true, 0, ALL, &held.timeline, None).works()?;
         let other = stream(&device);
-        other.stream().emulated().expect("emulated").call(wait, [&raw mut shared as usize, 0]).works()?;
-        emulated(&other).synchronize(None).expect("the function ends");
+        kit(&other).call(wait, [&raw mut shared as usize, 0]).works()?;
+        ran(&other);
         held.open();
         ensure!(shared.answer == Status::WouldDeadlock, it);
     }),
@@ -221,17 +221,17 @@ pub const CASES: &[Case] = &[
         let device = device();
         let buffer = pair(&device);
         let held = stream(&device);
-        emulated(&held).hold();
+        kit(&held).hold().works()?;
         buffer.copy(true, 0, ALL, &held, None).works()?;
         let answer = status(buffer.begin(Access::Write, 0, 1, SHORT));
-        emulated(&held).release();
+        kit(&held).release().works()?;
         ensure!(answer == Status::WouldDeadlock, it);
     }),
     case!(CopyFailed, "a copy that failed is told by the next operation", |it| {
         let device = device();
         let buffer = pair(&device);
         let stream = stream(&device);
-        engine_of(&device).fail_operation(Some(engine::OpKind::Copy), 1, engine::FailWhen::Execution);
+        kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
         buffer.copy(true, 0, ALL, &stream, None).works()?;
         ensure!(status(stream.synchronize(Timeout::Infinite)) == Status::CopyFailed, "the stream tells it");
         ensure!(status(stream.synchronize(Timeout::Infinite)) == Status::Ok, "the stream tells it once");
@@ -249,7 +249,7 @@ pub const CASES: &[Case] = &[
         let other = stream(&device);
         proven.copy(true, 0, ALL, &other, Some(Timeout::Infinite)).works()?;
         buffer.copy(true, 0, ALL, &held.timeline, None).works()?;
-        engine_of(&device).lose();
+        kit_of(&device).lose().expect("a loss");
         ensure!(status(proven.begin(Access::Read, 0, 1, Timeout::Try)) == Status::Ok, "what was proven stays proven");
         ensure!(status(buffer.begin(Access::Write, 0, 1, Timeout::Infinite)) == Status::DeviceLost, it);
         ensure!(device.counters.quarantined_bytes.get() == BYTES, "the bytes stay counted");
@@ -307,7 +307,7 @@ pub const CASES: &[Case] = &[
         let buffer = uva(&device);
         let mut kernels = Held::new(&device);
         buffer.device_address(std::slice::from_ref(&kernels.timeline)).works()?;
-        kernels.timeline.stream().emulated().expect("emulated").delay(1).works()?;
+        busy(&kernels.timeline);
         ensure!(status(set(&buffer, 1)) == Status::Busy, it);
         ensure!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)) == Status::Busy, "nor read");
         kernels.open();

@@ -1,14 +1,12 @@
 //! What the cases are made of: an emulated device, streams that can be held, and named assertions.
 
-use gpubuf::backend::BackendKind;
+pub use crate::common::{busy, device, hold, kit, kit_of, ran, read_device, status, stream};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::checks::Check;
 use gpubuf::config::{ALL, Placement, Timeout};
-use gpubuf::dtype::{Dtype, Shape};
-use gpubuf::error::{Result, Status};
+use gpubuf::error::Result;
 use gpubuf::fence::{Access, Device, Timeline};
 use gpubuf::sync::Arc;
-use gpubuf_engine as engine;
 use std::time::Duration;
 
 /// One check, the test that shows it, and the assertion that fails without it.
@@ -52,22 +50,6 @@ pub const A_WHILE: Timeout = Timeout::Within(Duration::from_millis(150));
 /// Ends soon; what it waits for never comes.
 pub const SHORT: Timeout = Timeout::Within(Duration::from_millis(5));
 
-pub fn device() -> Arc<Device> {
-    Device::open(Some(BackendKind::Host), 0, 0, "").expect("an emulated device")
-}
-
-pub fn stream(device: &Arc<Device>) -> Arc<Timeline> {
-    Timeline::create(device, "").expect("a stream")
-}
-
-pub fn emulated(timeline: &Timeline) -> &engine::Stream {
-    timeline.stream().emulated().expect("an emulated stream").engine()
-}
-
-pub fn engine_of(device: &Device) -> &engine::Device {
-    device.backend().emulated().expect("an emulated device").engine()
-}
-
 /// A stream held shut by another thread, so that waits for it are waits, not deadlocks. Released at the end.
 pub struct Held {
     pub timeline: Arc<Timeline>,
@@ -83,17 +65,16 @@ impl Held {
 
     /// Shuts it again.
     pub fn shut_again(&mut self) {
-        let stream = emulated(&self.timeline).clone();
-        std::thread::spawn(move || stream.hold()).join().expect("holding a stream");
+        hold(&self.timeline);
         self.shut = true;
     }
 
     /// Lets it run, and waits until it has.
     pub fn open(&mut self) {
         if std::mem::take(&mut self.shut) {
-            emulated(&self.timeline).release();
+            kit(&self.timeline).release().expect("a release");
         }
-        emulated(&self.timeline).synchronize(None).expect("an opened stream ends");
+        ran(&self.timeline);
     }
 
     /// Whether another stream runs dry while this one is shut.
@@ -105,7 +86,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if self.shut {
-            emulated(&self.timeline).release();
+            let _ = kit(&self.timeline).release();
         }
     }
 }
@@ -113,16 +94,7 @@ impl Drop for Held {
 pub const BYTES: u64 = 4096;
 
 pub fn options(host: Placement, on_device: Placement) -> BufferOptions {
-    BufferOptions {
-        dtype: Dtype::U8,
-        shape: Shape::new(&[BYTES]).expect("a shape"),
-        host,
-        device: on_device,
-        host_memory: std::ptr::null_mut(),
-        device_memory: 0,
-        release: None,
-        label: String::new(),
-    }
+    BufferOptions { host, device: on_device, ..crate::common::pair_of(BYTES) }
 }
 
 pub fn pair(device: &Arc<Device>) -> Arc<Buffer> {
@@ -139,24 +111,7 @@ pub fn set(buffer: &Buffer, value: u8) -> Result<()> {
 
 /// Whether every byte of memory, as the device sees it now, is `value`.
 pub fn device_is(device: &Arc<Device>, address: u64, bytes: u64, value: u8) -> bool {
-    fn look(view: &engine::View<'_>, [out, _]: [usize; 2]) {
-        // SAFETY: the caller waits for this function with the vector alive.
-        let out = unsafe { &mut *(out as *mut (u64, Vec<u8>)) };
-        view.read(out.0, &mut out.1).expect("device memory");
-    }
-    let mut out = (address, vec![0u8; bytes as usize]);
-    let timeline = stream(device);
-    let stream = timeline.stream().emulated().expect("an emulated stream");
-    stream.call(look, [&raw mut out as usize, 0]).expect("a call");
-    stream.engine().synchronize(None).expect("the call ends");
-    out.1.iter().all(|byte| *byte == value)
-}
-
-pub fn status<T>(result: Result<T>) -> Status {
-    match result {
-        Ok(_) => Status::Ok,
-        Err(error) => error.status(),
-    }
+    read_device(device, address, bytes).iter().all(|byte| *byte == value)
 }
 
 /// Setting up must work; what a case shows is something else.

@@ -2,12 +2,12 @@
 
 use crate::kit::*;
 use crate::{case, ensure};
+use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device};
 use gpubuf::pool::{Lease, Pool, PoolOptions};
 use gpubuf::sync::Arc;
-use gpubuf_engine as engine;
 use std::thread;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn waiter(pool: &Arc<Pool>, timeout: Timeout) -> thread::JoinHandle<gpubuf::erro
 }
 
 fn quarantine(device: &Arc<Device>, lease: &Lease) -> Status {
-    engine_of(device).fail_operation(Some(engine::OpKind::Record), 1, engine::FailWhen::Submission);
+    kit_of(device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
     status(lease.release_after(&[stream(device)]))
 }
 

@@ -2,13 +2,13 @@
 
 use crate::kit::*;
 use crate::{case, ensure};
+use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::Timeout;
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
 use gpubuf::fence::{Device, Timeline};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, Step};
 use gpubuf::sync::Arc;
-use gpubuf_engine as engine;
 
 const ROWS: u64 = 256;
 const NEED: u32 = 0;
@@ -52,7 +52,7 @@ fn is(device: &Arc<Device>, slots: &Slots, slot: u32, value: u8) -> bool {
 }
 
 fn delay(timeline: &Timeline) {
-    timeline.stream().emulated().expect("emulated").delay(1).expect("a delay");
+    busy(timeline);
 }
 
 pub const CASES: &[Case] = &[
@@ -263,7 +263,7 @@ pub const CASES: &[Case] = &[
         let ticket = step.commit(&stream, &[]).works()?;
         slots.retire(ticket, &[]).works()?;
         stream.synchronize(Timeout::Infinite).works()?;
-        engine_of(&device).fail_operation(Some(engine::OpKind::Copy), 1, engine::FailWhen::Execution);
+        kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
         let step = filled(&slots, 2).works()?;
         write(&step, KEEP, 0, &[8; ROWS as usize]).works()?;
         let ticket = step.commit(&stream, &[]).works()?;

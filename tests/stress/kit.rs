@@ -1,10 +1,10 @@
 //! A device with random delays, streams, and work that looks at memory when it runs.
 
-use gpubuf::backend::BackendKind;
+use crate::common::{device, kit, kit_of};
+use gpubuf::backend::kit::{Delay, View};
 use gpubuf::config::Timeout;
 use gpubuf::fence::{Device, Timeline};
 use gpubuf::sync::{Arc, AtomicU64, Ordering};
-use gpubuf_engine as engine;
 
 pub fn seed() -> u64 {
     std::env::var("GPUBUF_STRESS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_231_116)
@@ -58,10 +58,9 @@ struct Look {
 
 impl Rig {
     pub fn new(seed: u64) -> Rig {
-        let device = Device::open(Some(BackendKind::Host), 0, 0, "stress").expect("an emulated device");
-        let emulated = device.backend().emulated().expect("emulated").engine();
-        emulated.set_delay(engine::Delay::Seeded { seed, max_ns: 20_000 });
-        emulated.set_link(2_000, 10_000_000_000);
+        let device = device();
+        kit_of(&device).set_delay(Delay::Seeded { seed, max_ns: 20_000 }).expect("a delay");
+        kit_of(&device).set_link(2_000, 10_000_000_000).expect("a link");
         let streams = (0..STREAMS).map(|_| Timeline::create(&device, "").expect("a stream")).collect();
         Rig { device, streams, seen: Arc::default() }
     }
@@ -72,11 +71,12 @@ impl Rig {
 
     /// Queues work that compares memory with `expected` when it runs.
     pub fn look(&self, stream: &Timeline, address: u64, expected: &[u8]) {
-        fn compare(view: &engine::View<'_>, [look, _]: [usize; 2]) {
+        fn compare(view: &dyn View, [look, _]: [usize; 2]) {
             // SAFETY: the box was leaked for this one call.
             let look = unsafe { Box::from_raw(look as *mut Look) };
             let mut found = vec![0; look.expected.len()];
-            view.read(look.address, &mut found).expect("device memory");
+            // SAFETY: the vector has room for its length.
+            unsafe { view.read(look.address, found.as_mut_ptr(), found.len()) }.expect("device memory");
             let differs = found != look.expected;
             let wrong = if differs { found.iter().zip(&look.expected).filter(|(a, b)| a != b).count() } else { 0 };
             look.seen.wrong_bytes.fetch_add(wrong as u64, Ordering::Relaxed);
@@ -84,7 +84,7 @@ impl Rig {
         }
         let look = Look { seen: self.seen.clone(), address, expected: expected.to_vec() };
         let look = Box::into_raw(Box::new(look)) as usize;
-        stream.stream().emulated().expect("emulated").call(compare, [look, 0]).expect("queued");
+        kit(stream).call(compare, [look, 0]).expect("queued");
     }
 
     pub fn finish(&self) {

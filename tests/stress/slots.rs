@@ -65,7 +65,7 @@ fn one_step(rig: &Rig, model: &mut Model, random: &mut Random, number: u64) {
             rig.look(reader, model.addresses[0], &tokens);
             rig.look(reader, model.addresses[1], &model.small);
             rig.look(reader, model.addresses[2], &model.table);
-            reader.stream().emulated().expect("emulated").delay(random.below(10_000)).expect("a delay");
+            crate::common::kit(reader).delay(random.below(10_000)).expect("a delay");
         }
     }
     let read_back = (random.below(4) == 0).then(|| {

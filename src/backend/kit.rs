@@ -1,0 +1,103 @@
+//! What a test kit can do to a device: hold time, put functions in the place of kernels, and provoke faults.
+
+use crate::config::Placement;
+use crate::error::Result;
+
+/// A kind of operation, as a fault is armed for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A copy.
+    Copy,
+    /// A fill.
+    Fill,
+    /// A delay.
+    Delay,
+    /// A function.
+    Call,
+    /// A record of an event.
+    Record,
+    /// A wait for an event.
+    Wait,
+}
+
+/// Where an armed fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailWhen {
+    /// The operation is refused, nothing is queued.
+    Submission,
+    /// The operation is queued, and fails when it runs.
+    Execution,
+}
+
+/// How late each operation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// At once.
+    None,
+    /// By the same time each.
+    Fixed {
+        /// Nanoseconds.
+        ns: u64,
+    },
+    /// By 0 to `max_ns`, the same in each run.
+    Seeded {
+        /// Any number.
+        seed: u64,
+        /// Nanoseconds.
+        max_ns: u64,
+    },
+}
+
+/// Memory as it is at the moment that a function runs on a stream: device and page-locked, by device addresses.
+pub trait View {
+    /// Reads `bytes` bytes at `address` to `target`.
+    ///
+    /// # Safety
+    /// `target` can be written for `bytes` bytes.
+    unsafe fn read(&self, address: u64, target: *mut u8, bytes: usize) -> Result<()>;
+    /// Writes `bytes` bytes from `source` to `address`.
+    ///
+    /// # Safety
+    /// `source` can be read for `bytes` bytes.
+    unsafe fn write(&self, address: u64, source: *const u8, bytes: usize) -> Result<()>;
+}
+
+/// A function in the place of a kernel.
+pub type Call = fn(&dyn View, [usize; 2]);
+
+/// The kit of a device. Faults are `unsupported` where the hardware is real.
+pub trait DeviceKit: Send + Sync {
+    /// Has the `nth` operation of a kind from now fail, once; `nth` 0 takes that back.
+    fn fail_operation(&self, kind: Option<Operation>, nth: u64, when: FailWhen) -> Result<()>;
+    /// Limits pinned or device memory, in bytes.
+    fn limit_memory(&self, placement: Placement, bytes: u64) -> Result<()>;
+    /// Loses the device for good.
+    fn lose(&self) -> Result<()>;
+    /// Sets the link's latency and its bandwidth in bytes per second (0: no limit).
+    fn set_link(&self, latency_ns: u64, bandwidth: u64) -> Result<()>;
+    /// Sets how late operations begin.
+    fn set_delay(&self, delay: Delay) -> Result<()>;
+    /// Whether copies read pageable memory when they run, instead of at the call.
+    fn set_pageable_late(&self, late: bool) -> Result<()>;
+    /// Destroys a graph of [`StreamKit::end_capture`].
+    ///
+    /// # Safety
+    /// It came from there, and was not destroyed before.
+    unsafe fn destroy_graph(&self, graph: u64) -> Result<()>;
+}
+
+/// The kit of a stream.
+pub trait StreamKit: Send + Sync {
+    /// Has nothing that is queued from now on start until it is released as often.
+    fn hold(&self) -> Result<()>;
+    /// Takes one hold back: this thread's latest, or the latest of all. Does nothing where there is none.
+    fn release(&self) -> Result<()>;
+    /// Queues a delay, as a kernel would take.
+    fn delay(&self, ns: u64) -> Result<()>;
+    /// Queues a function that runs in stream order and sees memory as it is then.
+    fn call(&self, function: Call, arguments: [usize; 2]) -> Result<()>;
+    /// What is queued from now on becomes a graph instead.
+    fn begin_capture(&self) -> Result<()>;
+    /// Ends the capture and returns the executable graph, as [`super::StreamBackend::launch_graph`] takes it.
+    fn end_capture(&self) -> Result<u64>;
+}
