@@ -17,7 +17,7 @@ pub struct BufferOptions {
     pub dtype: Dtype,
     /// Elements per dimension.
     pub shape: Shape,
-    /// Where the host side lives: none, pageable, pinned or uva.
+    /// Where the host side lives: anywhere but on the device.
     pub host: Placement,
     /// Where the device side lives: none or device.
     pub device: Placement,
@@ -50,19 +50,14 @@ impl Buffer {
     pub fn create(device: &Arc<Device>, options: BufferOptions) -> Result<Arc<Buffer>> {
         let BufferOptions { dtype, shape, host, device: on_device, host_memory, device_memory, release, label } =
             options;
-        if !matches!(host, Placement::None | Placement::Pageable | Placement::Pinned | Placement::Uva) {
-            let status_text = "a host side is none, pageable, pinned or uva";
-            return if host == Placement::Managed {
-                fail!(Unsupported, "managed memory is not supported yet: {status_text}")
-            } else {
-                fail!(InvalidArgument, "host_placement {}: {status_text}", host.name())
-            };
+        if host == Placement::Device {
+            return fail!(
+                InvalidArgument,
+                "host_placement device: a host side is none, pageable, pinned, uva or managed"
+            );
         }
         match on_device {
             Placement::None | Placement::Device => {}
-            Placement::Managed => {
-                return fail!(Unsupported, "managed memory is not supported yet: a device side is none or device");
-            }
             other => {
                 return fail!(InvalidArgument, "device_placement {}: a device side is none or device", other.name());
             }
@@ -73,8 +68,8 @@ impl Buffer {
         if (!host_memory.is_null() && host == Placement::None) || (device_memory != 0 && on_device == Placement::None) {
             return fail!(InvalidArgument, "memory is lent for a side whose placement is none");
         }
-        if !host_memory.is_null() && host == Placement::Uva {
-            return fail!(Unsupported, "borrowed host memory cannot be uva yet: use pinned or pageable");
+        if !host_memory.is_null() && host == Placement::Managed {
+            return fail!(Unsupported, "borrowed host memory cannot be managed: use uva, pinned or pageable");
         }
         let bytes = shape.bytes(dtype)?;
         let name = Arc::new(Name::new("buffer", &label));

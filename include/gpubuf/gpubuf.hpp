@@ -743,6 +743,19 @@ class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy
       return length;
     });
   }
+  /// What is known of the device: driver, memory node, what it can do.
+  template <class Form = throwing>
+  outcome<Form, gpubuf_device_info> info() const noexcept(quiet<Form>) {
+    return detail::about<Form, gpubuf_device_info>(gpubuf_device_info_get, capi());
+  }
+  /// Its name, for people.
+  std::string name() const {
+    return detail::text([&](char* buffer, std::size_t capacity) {
+      std::size_t length = 0;
+      detail::done<throwing>(gpubuf_device_name(capi(), buffer, capacity, &length));
+      return length;
+    });
+  }
   /// Frees what destroyed objects left behind and the device no longer uses. Never waits. The bytes freed.
   template <class Form = throwing>
   outcome<Form, std::uint64_t> maintain() const noexcept(quiet<Form>) {
@@ -778,7 +791,8 @@ class stream : public detail::owner<stream, gpubuf_stream, gpubuf_stream_destroy
   static outcome<Form, stream> create(const device& on) noexcept(quiet<Form>) {
     return detail::make<Form, stream>(gpubuf_stream_create, on.capi());
   }
-  /// A stream of the backend's own, not owned: it must outlive this object. The host backend has none (unsupported).
+  /// A CUstream or cudaStream_t, not owned: it must outlive this object. nullptr is the legacy default stream. The host
+  /// backend has none (unsupported).
   template <class Form = throwing>
   static outcome<Form, stream> wrap_native(const device& on, void* native) noexcept(quiet<Form>) {
     return detail::make<Form, stream>(gpubuf_stream_wrap_native, on.capi(), native);
@@ -792,9 +806,24 @@ class stream : public detail::owner<stream, gpubuf_stream, gpubuf_stream_destroy
   outcome<Form> synchronize(timeout wait = timeout_default) const noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_stream_synchronize(capi(), wait.capi()));
   }
+  /// The driver's handle, for kernels and graphs of your own; nullptr on the host backend.
+  template <class Form = throwing>
+  outcome<Form, void*> native() const noexcept(quiet<Form>) {
+    return detail::get<Form, void*>(gpubuf_stream_native, capi());
+  }
   /// Later work on this stream waits, on the device, for the event's newest record.
   template <class Form = throwing>
   outcome<Form> wait_event(const event& until) const noexcept(quiet<Form>);
+  /// The same for a CUevent or cudaEvent_t of yours.
+  template <class Form = throwing>
+  outcome<Form> wait_native_event(void* until) const noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_stream_wait_native_event(capi(), until));
+  }
+  /// Records a CUevent or cudaEvent_t of yours behind the work queued so far.
+  template <class Form = throwing>
+  outcome<Form> record_native_event(void* event) const noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_stream_record_native_event(capi(), event));
+  }
 };
 
 /// A mark in a stream. Only needed for work that the library does not see: it orders its own operations itself.

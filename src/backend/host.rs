@@ -2,7 +2,8 @@
 
 use super::kit::{Call, Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
 use super::{
-    BackendKind, DeviceBackend, EventBackend, EventState, RawMemory, StreamBackend, allocate_pageable, free_pageable,
+    BackendKind, Backing, DeviceBackend, EventBackend, EventState, RawMemory, StreamBackend, allocate_pageable,
+    free_pageable,
 };
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
@@ -100,7 +101,11 @@ impl DeviceBackend for HostDevice {
         let got = self.device.allocate(kind, bytes).map_err(|fault| {
             from_fault(fault, format_args!("allocating {bytes} bytes of {} memory", placement.name()))
         })?;
-        Ok(RawMemory { placement, host: got.host, device: got.device, bytes })
+        Ok(RawMemory { placement, host: got.host, device: got.device, bytes, backing: Backing::Driver, node: None })
+    }
+
+    unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
+        Ok(RawMemory { placement, host, device: 0, bytes, backing: Backing::Foreign, node: None })
     }
 
     unsafe fn free(&self, memory: RawMemory) {

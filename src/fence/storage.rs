@@ -1,7 +1,7 @@
 //! The memory of one side: owned, or borrowed from the caller.
 
 use super::device::Device;
-use crate::backend::RawMemory;
+use crate::backend::{Backing, RawMemory};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{ALIGNMENT, Placement};
@@ -117,7 +117,14 @@ impl Storage {
         // A wrapper that is gone may still have the range, if only for want of a maintain.
         device.maintain();
         take_foreign(at, bytes as u64)?;
-        let memory = RawMemory { placement, host, device: address, bytes };
+        let memory = match placement {
+            Placement::Pinned | Placement::Uva => {
+                // SAFETY: the caller lends the memory until it is handed back, which is after it was given back here.
+                let adopted = unsafe { device.backend().adopt(placement, host, bytes) };
+                adopted.inspect_err(|_| give_back_foreign(at, bytes as u64))?
+            }
+            _ => RawMemory { placement, host, device: address, bytes, backing: Backing::Foreign, node: None },
+        };
         Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)) })
     }
 
@@ -180,6 +187,10 @@ impl Drop for Storage {
                 unsafe { self.device.backend().free(self.memory) };
             }
             Origin::Borrowed(_) => {
+                if self.memory.backing == Backing::Registered {
+                    // SAFETY: registered by `borrow`, dropped once, and out of use as above.
+                    unsafe { self.device.backend().free(self.memory) };
+                }
                 let at = if self.memory.host.is_null() { self.memory.device } else { self.memory.host as u64 };
                 give_back_foreign(at, self.bytes() as u64);
             }
@@ -192,6 +203,7 @@ fn level(device: &Device, placement: Placement) -> &crate::stats::Counter {
     match placement {
         Placement::Pageable => &device.counters.host_bytes,
         Placement::Device => &device.counters.device_bytes,
+        Placement::Managed => &device.counters.managed_bytes,
         _ => &device.counters.pinned_bytes,
     }
 }

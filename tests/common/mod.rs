@@ -1,8 +1,8 @@
 //! What the Rust tests are made of: a device of the backend under test, streams that can be held shut, and a look at memory.
 #![allow(dead_code)]
 
-use gpubuf::backend::BackendKind;
 use gpubuf::backend::kit::{DeviceKit, StreamKit, View};
+use gpubuf::backend::{BackendKind, DeviceOptions};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::Placement;
 use gpubuf::dtype::{Dtype, Shape};
@@ -24,7 +24,12 @@ pub fn copies_fail_alone() -> bool {
 }
 
 pub fn device() -> Arc<Device> {
-    Device::open(Some(backend()), 0, 0, "").expect("a device")
+    Device::open(&options(), 0, "").expect("a device")
+}
+
+/// The first device of the backend under test.
+pub fn options() -> DeviceOptions {
+    DeviceOptions { kind: Some(backend()), ..Default::default() }
 }
 
 pub fn stream(device: &Arc<Device>) -> Arc<Timeline> {

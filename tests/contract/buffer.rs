@@ -2,7 +2,6 @@
 
 use crate::kit::*;
 use crate::{case, ensure};
-use gpubuf::backend::BackendKind;
 use gpubuf::backend::kit::{FailWhen, Operation, View};
 use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, Timeout};
@@ -314,7 +313,7 @@ pub const CASES: &[Case] = &[
         ensure!(status(set(&buffer, 1)) == Status::Ok, "kernels that are done forbid nothing");
     }),
     case!(StagingWaits, "pageable bytes are not sent before their download has landed", |it| {
-        let device = Device::open(Some(BackendKind::Host), 0, 1_000_000, "").works()?;
+        let device = Device::open(&crate::common::options(), 1_000_000, "").works()?;
         let buffer = Buffer::create(&device, options(Placement::Pageable, Placement::Device)).works()?;
         let mut held = Held::new(&device);
         buffer.copy(false, 0, ALL, &held.timeline, None).works()?;
