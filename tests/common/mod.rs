@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 use gpubuf::backend::kit::{DeviceKit, StreamKit, View};
+pub mod standin;
+
 use gpubuf::backend::{BackendKind, DeviceOptions};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::Placement;

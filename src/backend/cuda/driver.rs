@@ -49,12 +49,13 @@ macro_rules! table {
                 if !missing.is_empty() {
                     return Err(missing);
                 }
-                // SAFETY (all three): the symbol is the driver's function of that name, and the driver's interface has kept
-                // signatures for each name since it came. A test compares ours with the bindings.
                 Ok(Table {
+                    // SAFETY: the symbol is the driver's function of that name, whose signature a name keeps for ever; a test
+                    // compares ours with the bindings.
                     $($r: unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($rt),*) -> Code>($r) },)+
                     $($o: match library.symbol(stringify!($o)) {
                         at if at.is_null() => None,
+                        // SAFETY: as above.
                         at => Some(unsafe {
                             std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ot),*) -> Code>(at)
                         }),

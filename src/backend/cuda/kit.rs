@@ -325,7 +325,7 @@ impl DeviceKit for CudaDevice {
             FailWhen::Submission => (0, codes::UNKNOWN),
             FailWhen::Execution => (1, codes::LAUNCH_FAILED),
         };
-        // SAFETY (all): the stand-in's own functions, with plain numbers.
+        // SAFETY: plain numbers.
         told(unsafe { (self.simulation()?.gpubuf_standin_fail_operation)(self.ordinal, kind, nth, when, code) })
     }
 

@@ -146,9 +146,10 @@ impl DeviceBackend for CudaDevice {
     }
 
     unsafe fn free(&self, memory: RawMemory) {
-        // SAFETY (both): the caller's promise.
         match memory.placement {
+            // SAFETY: the caller's promise.
             Placement::Pageable => unsafe { free_pageable(memory) },
+            // SAFETY: as above.
             _ => unsafe { self.memory.free(memory) },
         }
     }
