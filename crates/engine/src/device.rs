@@ -264,17 +264,21 @@ impl Device {
     /// # Safety
     /// The range must be readable and writable, and stay so until it is unregistered and its queued operations are done.
     pub unsafe fn register(&self, host: *mut u8, bytes: usize) -> Result<Allocation, Fault> {
-        let _ = (host, bytes);
-        todo!()
+        policy::admit(self.is_lost(), self.core().streams.lock().closed)?;
+        // SAFETY: this function's contract.
+        unsafe { memory::register(self.core().id, host as usize, bytes) }
     }
 
-    /// Takes back what [`register`](Device::register) did for the range that begins at `host`.
+    /// Takes back what [`register`](Device::register) did for the range that begins at `host`. It does not wait: queued
+    /// operations go on using the memory, and count as [`frees_in_use`](Counters::frees_in_use) does.
     ///
     /// # Errors
     /// [`Fault::NotRegistered`] if no range registered with this device begins there.
     pub fn unregister(&self, host: *mut u8) -> Result<(), Fault> {
-        let _ = host;
-        todo!()
+        if memory::unregister(self.core().id, host as usize)? {
+            self.core().tallies.frees_in_use.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Makes an event; it may be recorded on and waited for by streams of any device.

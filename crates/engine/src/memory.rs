@@ -42,24 +42,51 @@ pub(crate) struct Region {
     /// The device that allocated it.
     owner: u64,
     bytes: usize,
-    alias: Mapping,
+    alias: Alias,
     device_view: Arc<Mapping>,
+    /// Where in the device view the memory begins.
+    lead: usize,
     host_view: Option<Arc<Mapping>>,
-    usage: Arc<Usage>,
+}
+
+/// The engine's own way to a region's bytes.
+enum Alias {
+    Mapped {
+        mapping: Mapping,
+        usage: Arc<Usage>,
+    },
+    /// Memory that the caller registered, at this address; valid by the contract of `register`.
+    Caller(usize),
 }
 
 impl Region {
     /// The engine's own pointer to a byte of the region; in bounds for the offsets that lookups return.
     pub(crate) fn at(&self, offset: usize) -> *mut u8 {
-        (self.alias.address() + offset) as *mut u8
+        let base = match &self.alias {
+            Alias::Mapped { mapping, .. } => mapping.address(),
+            Alias::Caller(address) => *address,
+        };
+        (base + offset) as *mut u8
+    }
+
+    /// Where the host sees it, if it does.
+    fn host(&self) -> Option<usize> {
+        match &self.alias {
+            Alias::Mapped { .. } => self.host_view.as_ref().map(|view| view.address()),
+            Alias::Caller(address) => Some(*address),
+        }
+    }
+
+    fn is_registered(&self) -> bool {
+        matches!(self.alias, Alias::Caller(_))
     }
 
     /// The allocation as its user knows it.
     pub(crate) fn describe(&self) -> Allocation {
         Allocation {
             kind: self.kind,
-            host: self.host_view.as_ref().map_or(0, |view| view.address()) as *mut u8,
-            device: self.device_view.address() as u64,
+            host: self.host().unwrap_or(0) as *mut u8,
+            device: (self.device_view.address() + self.lead) as u64,
             bytes: self.bytes,
         }
     }
@@ -67,7 +94,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        self.usage.used.fetch_sub(self.alias.bytes() as u64, Ordering::Relaxed);
+        if let Alias::Mapped { mapping, usage } = &self.alias {
+            usage.used.fetch_sub(mapping.bytes() as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -102,7 +131,9 @@ enum Entry {
 impl Entry {
     fn bytes(&self) -> usize {
         match self {
-            Entry::Live { region, .. } => region.alias.bytes(),
+            // What is beside registered memory in its pages is none of the engine's.
+            Entry::Live { region, host: true } if region.is_registered() => region.bytes,
+            Entry::Live { region, .. } => region.device_view.bytes(),
             Entry::Retired(range) => range.bytes(),
         }
     }
@@ -146,6 +177,13 @@ impl Space {
         retired.push_back(view.address());
     }
 
+    /// An entry that the addresses from `start` to before `end` touch.
+    fn touched(&self, start: usize, end: usize) -> Option<&Entry> {
+        let before = self.entries.range(..=start).next_back();
+        let reaching = before.filter(|(at, entry)| start - **at < entry.bytes());
+        reaching.or_else(|| self.entries.range(start..end).next()).map(|(_, entry)| entry)
+    }
+
     fn find(&self, address: usize, bytes: usize) -> Found {
         let Some(end) = address.checked_add(bytes) else {
             return Found::Astray;
@@ -153,8 +191,10 @@ impl Space {
         if let Some((start, entry)) = self.entries.range(..=address).next_back() {
             let offset = address - start;
             if offset < entry.bytes() {
-                return match entry {
-                    Entry::Live { region, host } if bytes <= region.bytes.saturating_sub(offset) => {
+                let Entry::Live { region, host } = entry else { return Found::Astray };
+                let lead = if *host { 0 } else { region.lead };
+                return match offset.checked_sub(lead) {
+                    Some(offset) if bytes <= region.bytes.saturating_sub(offset) => {
                         Found::Inside { region: region.clone(), offset, host: *host }
                     }
                     _ => Found::Astray,
@@ -192,10 +232,10 @@ pub(crate) fn allocate(owner: u64, kind: MemoryKind, bytes: usize, usage: &Arc<U
         kind,
         owner,
         bytes,
-        alias,
+        alias: Alias::Mapped { mapping: alias, usage: usage.clone() },
         device_view: Arc::new(device_view),
+        lead: 0,
         host_view: host_view.map(Arc::new),
-        usage: usage.clone(),
     });
     let allocation = region.describe();
     let mut space = SPACE.write();
@@ -224,7 +264,7 @@ fn map(kind: MemoryKind, bytes: usize) -> Option<(Mapping, Mapping, Option<Mappi
 pub(crate) fn free(owner: u64, address: u64) -> Result<bool, Fault> {
     let mut space = SPACE.write();
     let region = match space.entries.get(&(address as usize)) {
-        Some(Entry::Live { region, .. }) if region.owner == owner => region.clone(),
+        Some(Entry::Live { region, .. }) if region.owner == owner && !region.is_registered() => region.clone(),
         _ => return Err(Fault::InvalidAddress),
     };
     if let Some(view) = &region.host_view {
@@ -234,6 +274,50 @@ pub(crate) fn free(owner: u64, address: u64) -> Result<bool, Fault> {
         space.retire(owner, view);
     }
     // The map's references are gone and no lookup can make another while the lock is held: the rest are operations'.
+    let in_use = Arc::strong_count(&region) > 1;
+    drop(space);
+    Ok(in_use)
+}
+
+/// Makes the caller's memory known as page-locked memory of device `owner`.
+///
+/// # Safety
+/// As for [`Device::register`](crate::Device::register).
+pub(crate) unsafe fn register(owner: u64, host: usize, bytes: usize) -> Result<Allocation, Fault> {
+    if host == 0 || bytes == 0 || isize::try_from(bytes).is_err() || host.checked_add(bytes).is_none() {
+        return Err(Fault::InvalidValue);
+    }
+    // The device address has the alignment that the caller's has.
+    let lead = host % page_bytes();
+    let mapped = (lead + bytes).checked_next_multiple_of(page_bytes()).ok_or(Fault::InvalidValue)?;
+    let device_view = Arc::new(Mapping::reserve(mapped).ok_or(Fault::OutOfHostMemory)?);
+    let kind = MemoryKind::Pinned;
+    let region =
+        Arc::new(Region { kind, owner, bytes, alias: Alias::Caller(host), device_view, lead, host_view: None });
+    let allocation = region.describe();
+    let mut space = SPACE.write();
+    if let Some(entry) = space.touched(host, host + bytes) {
+        return Err(match entry {
+            Entry::Live { host: true, .. } => Fault::AlreadyRegistered,
+            // Addresses that the engine reserves are not memory of the caller's.
+            _ => Fault::InvalidValue,
+        });
+    }
+    space.entries.insert(host, Entry::Live { region: region.clone(), host: true });
+    space.entries.insert(region.device_view.address(), Entry::Live { region, host: false });
+    Ok(allocation)
+}
+
+/// Forgets memory of the caller's: its host pointer is pageable memory again, its device address faults. True if queued
+/// operations still use it.
+pub(crate) fn unregister(owner: u64, host: usize) -> Result<bool, Fault> {
+    let mut space = SPACE.write();
+    let region = match space.entries.get(&host) {
+        Some(Entry::Live { region, host: true }) if region.owner == owner && region.is_registered() => region.clone(),
+        _ => return Err(Fault::NotRegistered),
+    };
+    space.entries.remove(&host);
+    space.retire(owner, &region.device_view);
     let in_use = Arc::strong_count(&region) > 1;
     drop(space);
     Ok(in_use)
@@ -264,7 +348,7 @@ pub(crate) fn set_host_writable(owner: u64, address: u64, bytes: usize, writable
     // Kept locked, so that the memory cannot be freed and its pages retired between the lookup and the protection.
     let space = SPACE.read();
     match space.find(address as usize, bytes) {
-        Found::Inside { region, offset, host: true } if region.owner == owner => {
+        Found::Inside { region, offset, host: true } if region.owner == owner && !region.is_registered() => {
             match &region.host_view {
                 Some(view) if view.set_writable(offset, bytes, writable) => Ok(()),
                 // The system ran out of mappings: each change of protection may split one.

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use crate::config::MemoryKind;
 use crate::event::Mark;
@@ -102,6 +103,18 @@ pub enum Op {
     },
 }
 
+impl Compare {
+    /// Whether a wait for `value` passes where memory has `seen`.
+    pub(crate) fn passes(self, seen: u32, value: u32) -> bool {
+        match self {
+            Compare::AtLeast => seen.wrapping_sub(value) as i32 >= 0,
+            Compare::Equal => seen == value,
+            Compare::AnyBit => seen & value != 0,
+            Compare::NoBit => !(seen | value) != 0,
+        }
+    }
+}
+
 impl Op {
     pub(crate) fn kind(&self) -> OpKind {
         match self {
@@ -157,6 +170,15 @@ impl Place {
             Place::Owned { region, .. } => Some(region.kind),
             Place::Pageable(_) | Place::Staged(_) => None,
         }
+    }
+
+    /// The word that [`Place::word`] found. Others write it through other mappings of the same memory, hence an atomic.
+    pub(crate) fn as_word(&self) -> &AtomicU32 {
+        // SAFETY: `word` found four bytes of a region, at an address that is a multiple of four, as regions begin at
+        // such a multiple or, where the caller registered them, with the caller's alignment. The place keeps the
+        // region, whose memory stays mapped. Whoever uses the word at the same time is another processor's emulation
+        // or the C side of the program, as with `copy_racing`.
+        unsafe { AtomicU32::from_ptr(self.target(0).cast()) }
     }
 
     /// Where to read byte `at` of the place; in bounds if `at` is below the size that it was resolved for.
