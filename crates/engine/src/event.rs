@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::captures::{self, Point};
+use crate::captured;
+use crate::captures::Point;
 use crate::clock::Inside;
 use crate::policy::Fault;
 
@@ -207,7 +208,7 @@ impl Event {
         let _inside = Inside::enter();
         let state = self.mark.newest().1;
         if state == EventState::Captured {
-            captures::looked_at(&self.mark);
+            captured::looked_at(&self.mark);
         }
         state
     }
@@ -228,7 +229,7 @@ impl Event {
         let _inside = Inside::enter();
         let (generation, state) = self.mark.newest();
         if state == EventState::Captured {
-            captures::looked_at(&self.mark);
+            captured::looked_at(&self.mark);
             return Err(Fault::CapturedEvent);
         }
         if state != EventState::Pending {

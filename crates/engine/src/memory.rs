@@ -40,17 +40,17 @@ const RETIRED_RANGES: usize = 256;
 pub(crate) struct Region {
     pub(crate) kind: MemoryKind,
     /// The device that allocated it.
-    owner: u64,
-    bytes: usize,
-    alias: Alias,
-    device_view: Arc<Mapping>,
+    pub(crate) owner: u64,
+    pub(crate) bytes: usize,
+    pub(crate) alias: Alias,
+    pub(crate) device_view: Arc<Mapping>,
     /// Where in the device view the memory begins.
-    lead: usize,
-    host_view: Option<Arc<Mapping>>,
+    pub(crate) lead: usize,
+    pub(crate) host_view: Option<Arc<Mapping>>,
 }
 
 /// The engine's own way to a region's bytes.
-enum Alias {
+pub(crate) enum Alias {
     Mapped {
         mapping: Mapping,
         usage: Arc<Usage>,
@@ -77,7 +77,7 @@ impl Region {
         }
     }
 
-    fn is_registered(&self) -> bool {
+    pub(crate) fn is_registered(&self) -> bool {
         matches!(self.alias, Alias::Caller(_))
     }
 
@@ -119,7 +119,7 @@ impl Usage {
 }
 
 /// One range of addresses that callers know.
-enum Entry {
+pub(crate) enum Entry {
     Live {
         region: Arc<Region>,
         host: bool,
@@ -139,14 +139,14 @@ impl Entry {
     }
 }
 
-struct Space {
-    entries: BTreeMap<usize, Entry>,
+pub(crate) struct Space {
+    pub(crate) entries: BTreeMap<usize, Entry>,
     /// Starts of each device's retired ranges, oldest first. Each device has its own, so that one that frees much does
     /// not weaken what another can tell about its freed memory.
     retired: BTreeMap<u64, VecDeque<usize>>,
 }
 
-static SPACE: RwLock<Space> = RwLock::new(Space { entries: BTreeMap::new(), retired: BTreeMap::new() });
+pub(crate) static SPACE: RwLock<Space> = RwLock::new(Space { entries: BTreeMap::new(), retired: BTreeMap::new() });
 
 /// What the map knows about an address range.
 pub(crate) enum Found {
@@ -161,7 +161,7 @@ pub(crate) enum Found {
 impl Space {
     /// Keeps the range of a freed allocation reserved, and gives the oldest such range of the device back when there
     /// are too many. Ranges that queued operations still use stay: given back, they would look like pageable memory.
-    fn retire(&mut self, owner: u64, view: &Arc<Mapping>) {
+    pub(crate) fn retire(&mut self, owner: u64, view: &Arc<Mapping>) {
         self.entries.insert(view.address(), Entry::Retired(view.clone()));
         let retired = self.retired.entry(owner).or_default();
         for _ in 0..retired.len() {
@@ -178,7 +178,7 @@ impl Space {
     }
 
     /// An entry that the addresses from `start` to before `end` touch.
-    fn touched(&self, start: usize, end: usize) -> Option<&Entry> {
+    pub(crate) fn touched(&self, start: usize, end: usize) -> Option<&Entry> {
         let before = self.entries.range(..=start).next_back();
         let reaching = before.filter(|(at, entry)| start - **at < entry.bytes());
         reaching.or_else(|| self.entries.range(start..end).next()).map(|(_, entry)| entry)
@@ -274,50 +274,6 @@ pub(crate) fn free(owner: u64, address: u64) -> Result<bool, Fault> {
         space.retire(owner, view);
     }
     // The map's references are gone and no lookup can make another while the lock is held: the rest are operations'.
-    let in_use = Arc::strong_count(&region) > 1;
-    drop(space);
-    Ok(in_use)
-}
-
-/// Makes the caller's memory known as page-locked memory of device `owner`.
-///
-/// # Safety
-/// As for [`Device::register`](crate::Device::register).
-pub(crate) unsafe fn register(owner: u64, host: usize, bytes: usize) -> Result<Allocation, Fault> {
-    if host == 0 || bytes == 0 || isize::try_from(bytes).is_err() || host.checked_add(bytes).is_none() {
-        return Err(Fault::InvalidValue);
-    }
-    // The device address has the alignment that the caller's has.
-    let lead = host % page_bytes();
-    let mapped = (lead + bytes).checked_next_multiple_of(page_bytes()).ok_or(Fault::InvalidValue)?;
-    let device_view = Arc::new(Mapping::reserve(mapped).ok_or(Fault::OutOfHostMemory)?);
-    let kind = MemoryKind::Pinned;
-    let region =
-        Arc::new(Region { kind, owner, bytes, alias: Alias::Caller(host), device_view, lead, host_view: None });
-    let allocation = region.describe();
-    let mut space = SPACE.write();
-    if let Some(entry) = space.touched(host, host + bytes) {
-        return Err(match entry {
-            Entry::Live { host: true, .. } => Fault::AlreadyRegistered,
-            // Addresses that the engine reserves are not memory of the caller's.
-            _ => Fault::InvalidValue,
-        });
-    }
-    space.entries.insert(host, Entry::Live { region: region.clone(), host: true });
-    space.entries.insert(region.device_view.address(), Entry::Live { region, host: false });
-    Ok(allocation)
-}
-
-/// Forgets memory of the caller's: its host pointer is pageable memory again, its device address faults. True if queued
-/// operations still use it.
-pub(crate) fn unregister(owner: u64, host: usize) -> Result<bool, Fault> {
-    let mut space = SPACE.write();
-    let region = match space.entries.get(&host) {
-        Some(Entry::Live { region, host: true }) if region.owner == owner && region.is_registered() => region.clone(),
-        _ => return Err(Fault::NotRegistered),
-    };
-    space.entries.remove(&host);
-    space.retire(owner, &region.device_view);
     let in_use = Arc::strong_count(&region) > 1;
     drop(space);
     Ok(in_use)

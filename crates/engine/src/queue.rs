@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::device::Core;
 use crate::event::{EventState, Mark};
 use crate::graph::Node;
 use crate::operation::{OpKind, Task};
 use crate::policy::{self, Fault};
+use crate::shared::Core;
 
 /// Operations that a stream holds without asking the system for memory.
 const ROOM: usize = 1024;

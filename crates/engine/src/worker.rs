@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::event::{EventState, Mark};
 use crate::faults::FailedTags;
-use crate::operation::{Compare, Place, Task, View, copy_racing, direction};
+use crate::operation::{Compare, Place, Task, copy_racing, direction};
 use crate::policy;
 use crate::queue::{Item, Queue, Role};
+use crate::view::View;
 
 /// How long a worker looks for work before it sleeps: a busy submitter then rarely pays for waking it.
 const LINGER: Duration = Duration::from_micros(20);

@@ -61,7 +61,7 @@ fn a_replay_reads_pageable_memory_when_it_runs() {
     device.set_pageable(Pageable::Staged);
     let stream = device.create_stream().unwrap();
     let target = pinned(&device, 8, 0);
-    let mut source = vec![1u8; 8];
+    let mut source = [1u8; 8];
     begin(&stream);
     submit(&stream, copy(target.device, source.as_ptr() as u64, 8));
     let exec = stream.end_capture().unwrap().instantiate();

@@ -61,7 +61,7 @@ fn the_device_writes_it_by_either_address() {
 fn what_is_beside_it_is_pageable_memory() {
     let device = device();
     let stream = device.create_stream().unwrap();
-    let mut memory = vec![3u8; 96];
+    let mut memory = [3u8; 96];
     let target = pinned(&device, 96, 0);
     let (left, rest) = memory.split_at_mut(32);
     let (middle, right) = rest.split_at_mut(32);
