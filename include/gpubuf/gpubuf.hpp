@@ -833,6 +833,18 @@ class event : public detail::owner<event, gpubuf_event, gpubuf_event_destroy> {
   static outcome<Form, event> create(const device& on) noexcept(quiet<Form>) {
     return detail::make<Form, event>(gpubuf_event_create, on.capi());
   }
+  /// An event that notes when it is reached, for elapsed_since(). Only such events cost a time stamp.
+  template <class Form = throwing>
+  static outcome<Form, event> create_timed(const device& on) noexcept(quiet<Form>) {
+    return detail::make<Form, event>(gpubuf_event_create_timed, on.capi());
+  }
+  /// Device time from the newest record of `earlier` to this one's; both timed, and reached (busy).
+  template <class Form = throwing>
+  outcome<Form, std::chrono::nanoseconds> elapsed_since(const event& earlier) const noexcept(quiet<Form>) {
+    std::uint64_t ns = 0;
+    const gpubuf_status code = gpubuf_event_elapsed_ns(earlier.capi(), capi(), &ns);
+    return detail::give<Form>(code, std::chrono::nanoseconds(static_cast<std::int64_t>(ns)));
+  }
   template <class Form = throwing>
   outcome<Form> record(const stream& on) const noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_event_record(capi(), on.capi()));

@@ -202,6 +202,8 @@ pub trait DeviceBackend: Send + Sync {
     }
     /// A new event that carries no timing.
     fn create_event(&self) -> Result<Arc<dyn EventBackend>>;
+    /// A new event that notes when it was reached.
+    fn create_timed_event(&self) -> Result<Arc<dyn EventBackend>>;
     /// Whether the device is lost.
     fn is_lost(&self) -> bool;
     /// Waits for all work of all streams; `None` has no deadline.
@@ -276,6 +278,8 @@ pub trait EventBackend: Send + Sync {
     fn failed(&self) -> bool;
     /// Waits until it is not pending, or the deadline: then `Pending`.
     fn wait(&self, deadline: Option<Instant>) -> EventState;
+    /// Nanoseconds between the newest records of two timed events of one device, both reached.
+    fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64>;
     /// For the backend's own use.
     fn as_any(&self) -> &dyn Any;
 }

@@ -75,6 +75,8 @@ entries! {
     Normally gpubuf_stream_record_native_event;
     Ends gpubuf_stream_destroy;
     Normally gpubuf_event_create;
+    Normally gpubuf_event_create_timed;
+    Normally gpubuf_event_elapsed_ns;
     Normally gpubuf_event_record;
     Normally gpubuf_event_query;
     Normally gpubuf_event_wait;

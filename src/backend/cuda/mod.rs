@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::sync::Arc;
 use context::Context;
+use event::CudaEvent;
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute};
 use kit::{StreamHolds, Words};
 use memory::Memory;
@@ -163,7 +164,11 @@ impl DeviceBackend for CudaDevice {
     }
 
     fn create_event(&self) -> Result<Arc<dyn EventBackend>> {
-        Ok(Arc::new(event::CudaEvent::create(&self.context)?))
+        Ok(Arc::new(CudaEvent::create(&self.context)?))
+    }
+
+    fn create_timed_event(&self) -> Result<Arc<dyn EventBackend>> {
+        Ok(Arc::new(CudaEvent::create_timed(&self.context)?))
     }
 
     fn is_lost(&self) -> bool {

@@ -217,11 +217,11 @@ impl StreamBackend for CudaStream {
     }
 
     fn record(&self, event: &dyn EventBackend, _tag: u64) -> Result<()> {
-        self.record_native(own(event)?.handle() as usize)
+        self.record_native(CudaEvent::own(event)?.handle() as usize)
     }
 
     fn wait(&self, event: &dyn EventBackend) -> Result<()> {
-        self.wait_native(own(event)?.handle() as usize)
+        self.wait_native(CudaEvent::own(event)?.handle() as usize)
     }
 
     fn is_idle(&self) -> Result<bool> {
@@ -327,12 +327,5 @@ impl Drop for CudaStream {
             // SAFETY: created by this value. What is queued still runs.
             unsafe { (self.context.driver().cuStreamDestroy_v2)(self.handle) };
         }
-    }
-}
-
-fn own(event: &dyn EventBackend) -> Result<&CudaEvent> {
-    match event.as_any().downcast_ref::<CudaEvent>() {
-        Some(event) => Ok(event),
-        None => fail!(Internal, "an event of another backend reached the cuda backend"),
     }
 }
