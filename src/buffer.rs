@@ -305,6 +305,13 @@ impl Buffer {
         let storages: Vec<Storage> = block.sides_mut().filter_map(Side::take_storage).collect();
         drop(block);
         storages.into_iter().for_each(Storage::hand_back);
+        if !self.device.backend().await_frees(timeout.deadline()) {
+            return fail!(
+                Timeout,
+                "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again, and longer",
+                self.name
+            );
+        }
         Ok(())
     }
 

@@ -195,6 +195,7 @@ fn out_of_memory_says_whose_memory() {
     cuda.fail_next("cuMemAlloc_v2", 2);
     let error = gpubuf::buffer::Buffer::create(&device, pair_of(64)).err().expect("a refusal");
     assert_eq!(error.status(), Status::OutOfDeviceMemory);
+    device.maintain();
     assert_eq!(device.counters.pinned_bytes.get(), 0, "the half that was had is given back");
 }
 

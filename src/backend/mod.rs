@@ -182,11 +182,24 @@ pub trait DeviceBackend: Send + Sync {
     /// # Safety
     /// The memory stays mapped until it is given back with `free`.
     unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory>;
-    /// Gives memory back.
+    /// Gives memory back. Never waits for the device: it may be done later, on another thread.
     ///
     /// # Safety
     /// `memory` came from `allocate` or `adopt` of this device, was not freed before, and neither the CPU nor the device uses it.
     unsafe fn free(&self, memory: RawMemory);
+    /// As `free`, for memory of `adopt`; calls `then` when it is the caller's again.
+    ///
+    /// # Safety
+    /// As `free`.
+    unsafe fn disown(&self, memory: RawMemory, then: Box<dyn FnOnce() + Send>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.free(memory) };
+        then();
+    }
+    /// Waits until all memory was given back; false if the deadline came first.
+    fn await_frees(&self, _deadline: Option<Instant>) -> bool {
+        true
+    }
     /// A new stream.
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>>;
     /// A stream of the driver's that the caller goes on owning.

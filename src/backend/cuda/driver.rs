@@ -6,6 +6,7 @@
 //! names it. What is required exists in every driver since CUDA 12.0; what is newer, or a thing to do without, is optional.
 
 use super::codes::{self, Code};
+use super::exit;
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::OnceLock;
@@ -271,7 +272,10 @@ impl Driver {
         // SAFETY: no flags are defined; it may be called any number of times.
         let code = unsafe { (driver.table.cuInit)(0) };
         match code {
-            0 => Ok(driver),
+            0 => {
+                exit::watch();
+                Ok(driver)
+            }
             codes::NO_DEVICE => fail!(DriverMissing, "{path}: the driver sees no GPU ({})", driver.explain(code)),
             codes::STUB_LIBRARY => fail!(
                 DriverMissing,

@@ -343,7 +343,12 @@ impl Memory {
         self.with_device_address(memory)
     }
 
-    /// Gives memory back.
+    /// Whether [`Memory::free`] waits for nothing.
+    pub fn frees_at_once(memory: RawMemory) -> bool {
+        matches!(memory.backing, Backing::StreamOrdered | Backing::Foreign)
+    }
+
+    /// Gives memory back. May wait for the whole device.
     ///
     /// # Safety
     /// It came from this value, was not freed before, and neither the CPU nor the device uses it.
