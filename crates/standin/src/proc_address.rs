@@ -6,7 +6,10 @@ use std::sync::atomic::Ordering;
 use crate::code;
 use crate::driver::driver;
 use crate::entry::{In, Out};
-use crate::{batch, capture, code, context_calls, copy, copy2d, device_calls, driver, event, fill, graph, memory_calls, pointer, stream_calls, value};
+use crate::{
+    batch, capture, context_calls, copy, copy2d, device_calls, driver, event, fill, graph, memory_calls, pointer,
+    stream_calls, value,
+};
 
 /// A function as it is from some version of the interface on.
 struct Row {
