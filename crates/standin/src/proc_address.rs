@@ -223,7 +223,7 @@ mod tests {
             (row.map(|(name, _)| name), status)
         };
         assert_eq!(symbol("cuMemAlloc", 12040), (Some("cuMemAlloc_v2"), SUCCESS));
-        assert_eq!(symbol("cuMemAlloc", 2000), (None, NOT_FOUND));
+        assert_eq!(symbol("cuMemAlloc", 2000), (None, VERSION_NOT_SUFFICIENT));
         assert_eq!(symbol("cuStreamGetId", 11000), (None, VERSION_NOT_SUFFICIENT));
         assert_eq!(symbol("cuMemAlloc_v2", 12040), (None, NOT_FOUND));
         assert_eq!(symbol("cuStreamGetCaptureInfo", 12000), (Some("cuStreamGetCaptureInfo_v2"), SUCCESS));
