@@ -20,29 +20,29 @@ pub(crate) const PCI_DOMAIN: i32 = 0xffff;
 
 /// Attributes that are not 0, other than those that differ by device.
 const VALUES: &[(i32, i32)] = &[
-    (1, 1024),       // threads in a block
-    (2, 1024),       // its sizes
+    (1, 1024), // threads in a block
+    (2, 1024), // its sizes
     (3, 1024),
     (4, 64),
-    (5, i32::MAX),   // the grid's sizes
+    (5, i32::MAX), // the grid's sizes
     (6, 65535),
     (7, 65535),
-    (10, 32),        // threads in a warp
-    (11, i32::MAX),  // longest pitch
-    (15, 1),         // copies overlap with execution
-    (16, 1),         // multiprocessors
+    (10, 32),       // threads in a warp
+    (11, i32::MAX), // longest pitch
+    (15, 1),        // copies overlap with execution
+    (16, 1),        // multiprocessors
     (CAN_MAP_HOST_MEMORY, 1),
-    (40, 2),         // copy engines
-    (41, 1),         // unified addressing
+    (40, 2), // copy engines
+    (41, 1), // unified addressing
     (50, PCI_DOMAIN),
-    (75, 7),         // compute capability
+    (75, 7), // compute capability
     (MANAGED_MEMORY, 1),
-    (89, 1),         // concurrent managed access
+    (89, 1), // concurrent managed access
     (CAN_USE_STREAM_MEM_OPS, 1),
     (HOST_REGISTER_SUPPORTED, 1),
     (MEMORY_POOLS_SUPPORTED, 1),
     (CAN_USE_STREAM_WAIT_VALUE_NOR, 1),
-    (134, -1),       // the host's NUMA node: not known
+    (134, -1), // the host's NUMA node: not known
 ];
 
 impl Ordinal {

@@ -102,7 +102,11 @@ const NAMES: &[(i32, &CStr, &CStr)] = &[
 
 /// Writes the name or description of a code; a code that is not known gives null and `INVALID_VALUE` (driver API,
 /// "Error Handling").
-fn text(code: i32, out: Out<*const c_char>, pick: impl Fn(&(i32, &'static CStr, &'static CStr)) -> &'static CStr) -> Result<(), i32> {
+fn text(
+    code: i32,
+    out: Out<*const c_char>,
+    pick: impl Fn(&(i32, &'static CStr, &'static CStr)) -> &'static CStr,
+) -> Result<(), i32> {
     match NAMES.iter().find(|(known, ..)| *known == code) {
         Some(row) => out.set(pick(row).as_ptr()),
         None => {

@@ -46,10 +46,12 @@ pub extern "C" fn gpubuf_standin_reset() {
 /// # Safety
 /// `function` is null or a C string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_standin_calls(function: In<c_char>) -> u64 {
+pub unsafe extern "C" fn gpubuf_standin_calls(function: *const c_char) -> u64 {
     if function.is_null() {
         return entry::calls_of_all();
     }
+    // SAFETY: this function's contract.
+    let function = unsafe { In::argument(function) };
     let name = function.text().ok().and_then(proc_address::exported);
     name.map_or(0, |name| entry::counter(name).calls())
 }
@@ -60,7 +62,9 @@ pub unsafe extern "C" fn gpubuf_standin_calls(function: In<c_char>) -> u64 {
 /// # Safety
 /// `function` is null or a C string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_standin_fail_call(function: In<c_char>, nth: u64, code: i32) -> i32 {
+pub unsafe extern "C" fn gpubuf_standin_fail_call(function: *const c_char, nth: u64, code: i32) -> i32 {
+    // SAFETY: this function's contract.
+    let function = unsafe { In::argument(function) };
     match function.text().ok().and_then(proc_address::exported) {
         Some(name) => {
             entry::counter(name).arm(nth, code);

@@ -32,8 +32,15 @@ macro_rules! entry {
 /// A place of the caller's to write to. Only an argument of an exported function can be one, so it is null or valid
 /// for the call, as that function's caller promises.
 #[repr(transparent)]
-#[derive(Clone, Copy)]
 pub(crate) struct Out<T>(*mut T);
+
+impl<T> Clone for Out<T> {
+    fn clone(&self) -> Out<T> {
+        *self
+    }
+}
+
+impl<T> Copy for Out<T> {}
 
 impl<T> Out<T> {
     pub(crate) fn is_null(self) -> bool {
@@ -83,6 +90,14 @@ impl<T> Out<T> {
 pub(crate) struct In<T>(*const T);
 
 impl<T: Copy> In<T> {
+    /// An argument that was taken as a plain pointer.
+    ///
+    /// # Safety
+    /// It is null, or valid as the exported function's caller promises.
+    pub(crate) unsafe fn argument(pointer: *const T) -> In<T> {
+        In(pointer)
+    }
+
     pub(crate) fn is_null(self) -> bool {
         self.0.is_null()
     }

@@ -102,11 +102,7 @@ pub(crate) fn enter(context: &Arc<Context>, sort: Sort, flags: u32, allocation: 
         bytes: allocation.bytes,
         base: if sort == Sort::Registered { host } else { allocation.device },
     });
-    let mut map = MAP.write();
-    if host != 0 {
-        map.insert(host, memory.clone());
-    }
-    map.insert(memory.device, memory.clone());
+    memory.remember();
     memory
 }
 
@@ -145,13 +141,24 @@ impl Memory {
     }
 
     /// Frees it when the stream comes to it; the address is unknown from now on.
-    pub(crate) fn free_in(&self, stream: &Stream) -> Result<(), i32> {
+    pub(crate) fn free_in(self: &Arc<Memory>, stream: &Stream) -> Result<(), i32> {
         if !self.forget() {
             return Err(code::INVALID_VALUE);
         }
         let op = Op::Call { function: free_now, arguments: [self.context.handle as usize, self.base as usize] };
         // SAFETY: the operation names no memory of the caller's, and its function takes any numbers.
-        unsafe { stream.engine.submit(op, 0) }.map_err(|fault| stream.context.code(fault))
+        unsafe { stream.engine.submit(op, 0) }.map_err(|fault| {
+            self.remember();
+            stream.context.code(fault)
+        })
+    }
+
+    fn remember(self: &Arc<Memory>) {
+        let mut map = MAP.write();
+        if self.host != 0 {
+            map.insert(self.host, self.clone());
+        }
+        map.insert(self.device, self.clone());
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::atomic::Ordering;
 use crate::code;
 use crate::driver::driver;
 use crate::entry::{In, Out};
-use crate::{batch, capture, code, context_calls, copy, copy2d, device_calls, driver, event, fill, graph, memory_calls, pointer, stream_calls, value};
+use crate::{
+    batch, capture, context_calls, copy, copy2d, device_calls, driver, event, fill, graph, memory_calls, pointer,
+    stream_calls, value,
+};
 
 /// A function as it is from some version of the interface on.
 struct Row {
@@ -220,7 +223,7 @@ mod tests {
             (row.map(|(name, _)| name), status)
         };
         assert_eq!(symbol("cuMemAlloc", 12040), (Some("cuMemAlloc_v2"), SUCCESS));
-        assert_eq!(symbol("cuMemAlloc", 2000), (None, NOT_FOUND));
+        assert_eq!(symbol("cuMemAlloc", 2000), (None, VERSION_NOT_SUFFICIENT));
         assert_eq!(symbol("cuStreamGetId", 11000), (None, VERSION_NOT_SUFFICIENT));
         assert_eq!(symbol("cuMemAlloc_v2", 12040), (None, NOT_FOUND));
         assert_eq!(symbol("cuStreamGetCaptureInfo", 12000), (Some("cuStreamGetCaptureInfo_v2"), SUCCESS));
