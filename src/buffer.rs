@@ -3,7 +3,7 @@
 use crate::config::checks::Check;
 use crate::config::{ALL, Placement, Timeout};
 use crate::dtype::{Dtype, Shape};
-use crate::error::Result;
+use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::{
     Access, Block, Borrow, Device, HostWait, Name, Range, ReleaseCallback, Side, Storage, Timeline, Which,
@@ -306,11 +306,12 @@ impl Buffer {
         drop(block);
         storages.into_iter().for_each(Storage::hand_back);
         if !self.device.backend().await_frees(timeout.deadline()) {
-            return fail!(
-                Timeout,
-                "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again, and longer",
+            let status = if timeout == Timeout::Try { Status::Busy } else { Status::Timeout };
+            let text = format!(
+                "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again",
                 self.name
             );
+            return Err(Error::new(status, text));
         }
         Ok(())
     }

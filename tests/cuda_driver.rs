@@ -4,7 +4,7 @@
 mod common;
 
 use common::standin::{Cuda, alone, library, moved, run_alone};
-use common::{buffer, pair_of, ran, read_device, status, stream};
+use common::{buffer, kit_of, pair_of, ran, read_device, status, stream};
 use gpubuf::backend::{self, BackendKind, DeviceOptions, DeviceSettings};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::{Error, Status};
@@ -186,13 +186,13 @@ fn out_of_memory_says_whose_memory() {
     if moved("out_of_memory_says_whose_memory", &[]) {
         return;
     }
-    let cuda = Cuda::open();
-    let device = open(&self::cuda());
-    cuda.fail_next("cuMemHostAlloc", 2);
+    let device = open(&cuda());
+    kit_of(&device).limit_memory(Placement::Pinned, 0).expect("a limit");
     let error = gpubuf::buffer::Buffer::create(&device, pair_of(64)).err().expect("a refusal");
     assert_eq!(error.status(), Status::OutOfHostMemory);
     assert!(error.message().contains("64 bytes") && error.message().contains("host memory"), "{error}");
-    cuda.fail_next("cuMemAlloc_v2", 2);
+    kit_of(&device).limit_memory(Placement::Pinned, 1 << 20).expect("a limit");
+    kit_of(&device).limit_memory(Placement::Device, 0).expect("a limit");
     let error = gpubuf::buffer::Buffer::create(&device, pair_of(64)).err().expect("a refusal");
     assert_eq!(error.status(), Status::OutOfDeviceMemory);
     device.maintain();

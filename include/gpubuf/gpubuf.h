@@ -991,6 +991,23 @@ GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_event_create(gpubuf_device *device,
                                   gpubuf_event **out_event);
 
+/** As gpubuf_event_create, for an event that notes when its mark is reached. Only such events cost a time stamp. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_event_create_timed(gpubuf_device *device,
+                                        gpubuf_event **out_event);
+
+/**
+ * Nanoseconds of device time from the latest record of `earlier` to that of `later`, two timed events of one device.
+ *
+ * Never waits. The driver's resolution is about half a microsecond.
+ * Errors: GPUBUF_BUSY (a mark is not reached yet), GPUBUF_NOT_BEGUN (never recorded), GPUBUF_UNSUPPORTED (not timed),
+ * GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_event_elapsed_ns(const gpubuf_event *earlier,
+                                      const gpubuf_event *later,
+                                      uint64_t *out_ns);
+
 /**
  * Marks the work queued on the stream so far. Recording again moves the mark; who waits for the earlier one goes on with it.
  *

@@ -391,7 +391,7 @@ fn from_fault(fault: engine::Fault, doing: impl std::fmt::Display) -> Error {
         engine::Fault::InvalidValue | engine::Fault::InvalidAddress => Status::InvalidArgument,
         engine::Fault::OutOfDeviceMemory => Status::OutOfDeviceMemory,
         engine::Fault::OutOfHostMemory | engine::Fault::NoResources => Status::OutOfHostMemory,
-        engine::Fault::OperationFailed => Status::CopyFailed,
+        engine::Fault::OperationFailed => Status::DriverError,
         engine::Fault::DeviceLost => Status::DeviceLost,
         engine::Fault::Timeout => Status::Timeout,
         engine::Fault::Closed => Status::ShutDown,

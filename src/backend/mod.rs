@@ -196,7 +196,8 @@ pub trait DeviceBackend: Send + Sync {
         unsafe { self.free(memory) };
         then();
     }
-    /// Waits until all memory was given back; false if the deadline came first.
+    /// Waits until all memory was given back; false if the deadline came first. A deadline that is over leaves an idle device
+    /// the time for it all the same.
     fn await_frees(&self, _deadline: Option<Instant>) -> bool {
         true
     }

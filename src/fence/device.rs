@@ -207,7 +207,7 @@ impl Device {
             self.maintain();
         }
         waited?;
-        if timeout != Timeout::Try && !self.backend.await_frees(timeout.deadline()) {
+        if !self.backend.await_frees(timeout.deadline()) {
             return fail!(Timeout, "{}: memory is still on its way back to the driver; drain again", self.name);
         }
         report_failures(&self.name, self.failures_unreported.take())

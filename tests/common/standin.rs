@@ -90,6 +90,7 @@ calls! {
     cuMemsetD8Async(target: u64, value: u8, bytes: usize, stream: usize) -> c_int;
     cuCtxSynchronize() -> c_int;
     gpubuf_standin_version() -> c_int;
+    gpubuf_standin_reset() -> ();
     gpubuf_standin_calls(function: *const c_char) -> u64;
     gpubuf_standin_fail_call(function: *const c_char, nth: u64, code: c_int) -> c_int;
     gpubuf_standin_lose_device(ordinal: c_int, code: c_int) -> c_int;
@@ -98,15 +99,36 @@ calls! {
     gpubuf_standin_stream_release(stream: usize) -> c_int;
 }
 
+/// A context that nobody used before, current nowhere, of a stand-in without faults; 0 with a real driver, whose primary
+/// context has to do.
+pub fn fresh_context() -> usize {
+    let cuda = Cuda::open();
+    if !cuda.is_simulation() {
+        return 0;
+    }
+    cuda.gpubuf_standin_reset();
+    assert_eq!(cuda.cuInit(0), 0);
+    let (mut before, mut context) = (0, 0);
+    assert_eq!(cuda.cuCtxGetCurrent(&mut before), 0);
+    assert_eq!(cuda.cuCtxCreate_v2(&mut context, 0, 0), 0);
+    assert_eq!(cuda.cuCtxSetCurrent(before), 0);
+    context
+}
+
 impl Cuda {
     /// The driver of this process.
     pub fn open() -> Cuda {
-        let path = std::env::var("GPUBUF_CUDA_DRIVER").expect("GPUBUF_CUDA_DRIVER names the stand-in");
+        let path = std::env::var("GPUBUF_CUDA_DRIVER").unwrap_or_else(|_| "libcuda.so.1".into());
         let path = CString::new(path).expect("a path");
         // SAFETY: the stand-in is made to be opened.
         let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
-        assert!(!handle.is_null(), "the stand-in opens");
+        assert!(!handle.is_null(), "the driver opens");
         Cuda(handle)
+    }
+
+    pub fn is_simulation(&self) -> bool {
+        // SAFETY: an open library and a C string.
+        !unsafe { libc::dlsym(self.0, c"gpubuf_standin_version".as_ptr()) }.is_null()
     }
 
     fn symbol(&self, name: &str) -> *mut c_void {

@@ -19,16 +19,16 @@ mod wait;
 
 use super::kit::DeviceKit;
 use super::{
-    Backing, BackendKind, DeviceBackend, DeviceFacts, DeviceOptions, EventBackend, RawMemory, StreamBackend, allocate_pageable,
-    free_pageable,
+    BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceOptions, EventBackend, RawMemory, StreamBackend,
+    allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
 use crate::error::{Result, Status};
 use crate::fail;
 use crate::sync::Arc;
 use context::Context;
-use event::CudaEvent;
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute};
+use event::CudaEvent;
 use kit::{StreamHolds, Words};
 use memory::Memory;
 use reaper::Reaper;
@@ -56,7 +56,7 @@ pub fn time_inside_ns() -> u64 {
     }
 }
 
-/// How long an allocation that fails waits for frees on their way.
+/// How long frees on their way are waited for at least: an idle device needs far less.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A device, opened on a context.
@@ -153,7 +153,7 @@ impl DeviceBackend for CudaDevice {
                 // What is on its way back may be what is missing.
                 Err(error)
                     if matches!(error.status(), Status::OutOfDeviceMemory | Status::OutOfHostMemory)
-                        && self.reaper.wait(Instant::now().checked_add(PATIENCE)) =>
+                        && self.await_frees(Some(Instant::now())) =>
                 {
                     self.memory.allocate(placement, bytes).map_err(|_| error)
                 }
@@ -184,7 +184,7 @@ impl DeviceBackend for CudaDevice {
     }
 
     fn await_frees(&self, deadline: Option<Instant>) -> bool {
-        self.reaper.wait(deadline)
+        self.reaper.wait(deadline.map(|deadline| deadline.max(Instant::now() + PATIENCE)))
     }
 
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>> {
@@ -217,7 +217,7 @@ impl DeviceBackend for CudaDevice {
     fn close(&self, deadline: Option<Instant>) -> usize {
         // Streams have no threads of ours: there are only waits and frees that cannot be left.
         let _ = self.synchronize(deadline);
-        let freed = self.reaper.wait(deadline);
+        let freed = self.await_frees(deadline);
         usize::from(self.wait.is_running()) + usize::from(!freed)
     }
 

@@ -26,10 +26,7 @@ struct State {
 impl Reaper {
     /// Nothing to do yet.
     pub fn new() -> Arc<Reaper> {
-        Arc::new(Reaper {
-            state: Mutex::new(State { jobs: VecDeque::new(), running: false }),
-            changed: Condvar::new(),
-        })
+        Arc::new(Reaper { state: Mutex::new(State { jobs: VecDeque::new(), running: false }), changed: Condvar::new() })
     }
 
     /// Gives memory back soon, and calls `then`. Never waits for the device.
