@@ -44,6 +44,9 @@ pub fn moved(test: &str, environment: &[(&str, &str)]) -> bool {
 /// The file opened a second time: one image, whoever opened it first.
 pub struct Cuda(*mut c_void);
 
+// SAFETY: the handle of a library that stays open is good on every thread.
+unsafe impl Sync for Cuda {}
+
 macro_rules! calls {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)+) => {
         impl Cuda {
