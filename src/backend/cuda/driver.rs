@@ -154,6 +154,8 @@ table! {
         cuMemAllocAsync(address: *mut CUdeviceptr, bytes: usize, stream: CUstream);
         cuMemFreeAsync(address: CUdeviceptr, stream: CUstream);
         cuMemAllocManaged(address: *mut CUdeviceptr, bytes: usize, flags: c_uint);
+        cuMemcpyDtoHAsync_v2(target: *mut c_void, source: CUdeviceptr, bytes: usize, stream: CUstream);
+        cuMemcpyHtoDAsync_v2(target: CUdeviceptr, source: *const c_void, bytes: usize, stream: CUstream);
         cuEventElapsedTime(milliseconds: *mut f32, from: CUevent, to: CUevent);
         cuStreamWaitValue32_v2(stream: CUstream, address: CUdeviceptr, value: cuuint32_t, flags: c_uint);
         cuLaunchHostFunc(stream: CUstream, function: CUhostFn, data: *mut c_void);
