@@ -184,6 +184,61 @@ impl Device {
         Ok(Stream::new(queue))
     }
 
+    /// Makes a stream that is ordered with the [legacy stream](Device::legacy_stream).
+    ///
+    /// # Errors
+    /// As for [`create_stream`](Device::create_stream).
+    pub fn create_blocking_stream(&self) -> Result<Stream, Fault> {
+        todo!()
+    }
+
+    /// The device's legacy default stream: one per device, made on first use, which ends with the device. Its work waits
+    /// for the work that was submitted before on blocking streams, and theirs for its work.
+    ///
+    /// # Errors
+    /// On first use as for [`create_stream`](Device::create_stream).
+    pub fn legacy_stream(&self) -> Result<Stream, Fault> {
+        todo!()
+    }
+
+    /// Makes the caller's memory known as page-locked: from now on operations read it when they run, by host pointer or
+    /// by the device address returned. It counts against no limit.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidValue`] for a null pointer, zero bytes or a range that cannot be the caller's;
+    /// [`Fault::AlreadyRegistered`] if it overlaps page-locked memory; [`Fault::OutOfHostMemory`],
+    /// [`Fault::DeviceLost`], [`Fault::Closed`].
+    ///
+    /// # Safety
+    /// The range must be readable and writable, and stay so until it is unregistered and its queued operations are done.
+    pub unsafe fn register(&self, host: *mut u8, bytes: usize) -> Result<Allocation, Fault> {
+        let _ = (host, bytes);
+        todo!()
+    }
+
+    /// Takes back what [`register`](Device::register) did for the range that begins at `host`.
+    ///
+    /// # Errors
+    /// [`Fault::NotRegistered`] if no range registered with this device begins there.
+    pub fn unregister(&self, host: *mut u8) -> Result<(), Fault> {
+        let _ = host;
+        todo!()
+    }
+
+    /// What a driver asks before a call that is potentially unsafe during a capture (an allocation, a synchronous copy,
+    /// an event query).
+    ///
+    /// # Errors
+    /// [`Fault::CaptureUnsupported`], and the captures that forbid it are invalidated.
+    pub fn expect_no_unsafe_capture(&self) -> Result<(), Fault> {
+        todo!()
+    }
+
+    /// Whether any stream of the device is capturing.
+    pub fn is_capturing(&self) -> bool {
+        todo!()
+    }
+
     /// Makes an event; it may be recorded on and waited for by streams of any device.
     pub fn create_event(&self) -> Event {
         self.core.tallies.events_created.fetch_add(1, Ordering::Relaxed);

@@ -26,24 +26,30 @@ pub enum EventState {
     Failed,
     /// The device was lost first.
     Lost,
+    /// The newest record is part of a capture and never ends.
+    Captured,
 }
 
 impl EventState {
     fn from_bits(bits: u64) -> EventState {
-        match bits & 3 {
+        match bits & 7 {
             0 => EventState::Complete,
             1 => EventState::Pending,
             2 => EventState::Failed,
-            _ => EventState::Lost,
+            3 => EventState::Lost,
+            _ => EventState::Captured,
         }
     }
 }
+
+/// Room for a state below the generation.
+const STATE_BITS: u32 = 3;
 
 /// Ends other than `Complete` that are remembered for waiters that have yet to wake; older ones read as `Complete`.
 const FAILURES_KEPT: usize = 64;
 
 pub(crate) struct Mark {
-    /// Newest generation << 2 | its state. Generation 0 is "never recorded" and complete.
+    /// Newest generation << STATE_BITS | its state. Generation 0 is "never recorded" and complete.
     newest: AtomicU64,
     records: Mutex<Records>,
     ended: Condvar,
@@ -61,7 +67,7 @@ struct Records {
 impl Mark {
     fn newest(&self) -> (u64, EventState) {
         let bits = self.newest.load(Ordering::Acquire);
-        (bits >> 2, EventState::from_bits(bits))
+        (bits >> STATE_BITS, EventState::from_bits(bits))
     }
 
     /// The generation of the latest record submitted so far; 0 if there is none.
@@ -74,7 +80,7 @@ impl Mark {
         let mut records = self.records.lock();
         let generation = self.newest().0 + 1;
         records.pending.push(generation);
-        self.newest.store(generation << 2 | EventState::Pending as u64, Ordering::Release);
+        self.newest.store(generation << STATE_BITS | EventState::Pending as u64, Ordering::Release);
         generation
     }
 
@@ -93,7 +99,7 @@ impl Mark {
         }
         if self.newest().0 == generation {
             // The release makes what the operations before the record wrote visible to whoever reads this.
-            self.newest.store(generation << 2 | state as u64, Ordering::Release);
+            self.newest.store(generation << STATE_BITS | state as u64, Ordering::Release);
         }
         records.workers.retain(|(wanted, worker)| {
             if *wanted == generation {
@@ -198,6 +204,22 @@ impl Event {
         };
         records.waiters -= 1;
         result
+    }
+}
+
+impl Event {
+    /// Whether the newest record is part of a capture. Disturbs nothing.
+    pub fn is_captured(&self) -> bool {
+        todo!()
+    }
+
+    /// The time between the ends of the newest records of two events.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidValue`] unless both were recorded and are complete, this one not before `earlier`.
+    pub fn elapsed_since(&self, earlier: &Event) -> Result<std::time::Duration, Fault> {
+        let _ = earlier;
+        todo!()
     }
 }
 

@@ -33,12 +33,14 @@
 //!
 //! Every type here may be used from any thread. Only Linux on 64-bit processors is supported.
 
+mod capture;
 mod clock;
 mod config;
 mod counters;
 mod device;
 mod event;
 mod faults;
+mod graph;
 mod mapping;
 mod memory;
 mod operation;
@@ -47,14 +49,16 @@ mod queue;
 mod stream;
 mod worker;
 
+pub use capture::{CaptureMode, CaptureStatus, exchange_capture_mode};
 pub use clock::time_inside_ns;
 pub use config::{Config, Delay, MemoryKind, Pageable};
 pub use counters::{ByKind, Counters};
 pub use device::Device;
 pub use event::{Event, EventState};
 pub use faults::FailWhen;
+pub use graph::{Graph, GraphExec};
 pub use memory::Allocation;
-pub use operation::{Op, OpKind, View};
+pub use operation::{Compare, Op, OpKind, View};
 pub use policy::Fault;
 pub use stream::Stream;
 pub use worker::on_worker_thread;

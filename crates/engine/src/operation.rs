@@ -24,6 +24,24 @@ pub enum OpKind {
     Record,
     /// [`Stream::wait_event`](crate::Stream::wait_event).
     Wait,
+    /// [`Op::WaitValue`].
+    WaitValue,
+    /// [`Op::WriteValue`].
+    WriteValue,
+}
+
+/// When an [`Op::WaitValue`] passes, for a memory word `a` and its `value`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compare {
+    /// `a` is at or after `value` in the cyclic order of 32-bit numbers: `a - value`, as a signed number, is not
+    /// negative.
+    AtLeast,
+    /// `a == value`.
+    Equal,
+    /// `a & value != 0`.
+    AnyBit,
+    /// `!(a | value) != 0`: some bit is set in neither.
+    NoBit,
 }
 
 /// An operation to submit; plain data. Addresses are those that the caller knows: device addresses, pinned host
@@ -65,6 +83,22 @@ pub enum Op {
         /// What to hand to it; the engine does not look at it, so it keeps no memory alive.
         arguments: [usize; 2],
     },
+    /// Waits until a word of memory compares with a value; whoever writes it, another stream or the CPU.
+    WaitValue {
+        /// The word: device or pinned memory, aligned to 4 bytes.
+        address: u64,
+        /// What it is compared with.
+        value: u32,
+        /// How it is compared.
+        compare: Compare,
+    },
+    /// Writes a word of memory, after all that the stream wrote before.
+    WriteValue {
+        /// The word: device or pinned memory, aligned to 4 bytes.
+        address: u64,
+        /// What to write.
+        value: u32,
+    },
 }
 
 /// An address that an operation uses, with what keeps it valid.
@@ -91,6 +125,17 @@ impl Place {
             Some((region, offset)) => Place::Owned { region, offset },
             None => Place::Pageable(address as usize),
         })
+    }
+
+    /// A word that streams wait for or write: never the caller's pageable memory.
+    fn word(user: u64, address: u64) -> Result<Place, Fault> {
+        if !address.is_multiple_of(4) {
+            return Err(Fault::InvalidValue);
+        }
+        match Place::resolve(user, address, 4)? {
+            Place::Pageable(_) => Err(Fault::InvalidAddress),
+            place => Ok(place),
+        }
     }
 
     pub(crate) fn kind(&self) -> Option<MemoryKind> {
@@ -123,6 +168,8 @@ pub(crate) enum Task {
     Call { function: fn(&View<'_>, [usize; 2]), arguments: [usize; 2] },
     Record { mark: Arc<Mark>, generation: u64 },
     Wait { mark: Arc<Mark>, generation: u64 },
+    WaitValue { word: Place, value: u32, compare: Compare },
+    WriteValue { word: Place, value: u32 },
 }
 
 impl Task {
@@ -134,6 +181,8 @@ impl Task {
             Task::Call { .. } => OpKind::Call,
             Task::Record { .. } => OpKind::Record,
             Task::Wait { .. } => OpKind::Wait,
+            Task::WaitValue { .. } => OpKind::WaitValue,
+            Task::WriteValue { .. } => OpKind::WriteValue,
         }
     }
 
@@ -166,6 +215,10 @@ impl Task {
             }
             Op::Delay { ns } => Ok(Task::Delay { ns }),
             Op::Call { function, arguments } => Ok(Task::Call { function, arguments }),
+            Op::WaitValue { address, value, compare } => {
+                Ok(Task::WaitValue { word: Place::word(user, address)?, value, compare })
+            }
+            Op::WriteValue { address, value } => Ok(Task::WriteValue { word: Place::word(user, address)?, value }),
         }
     }
 }

@@ -58,6 +58,28 @@ pub enum Fault {
     Closed,
     /// The system gave no thread.
     NoResources,
+    /// Not allowed while a stream captures, and the capture is invalid now (CUDA 900).
+    CaptureUnsupported,
+    /// The capture was made invalid by an earlier call (CUDA 901).
+    CaptureInvalidated,
+    /// It would have joined two captures (CUDA 902).
+    CaptureMerge,
+    /// The capture did not begin on this stream (CUDA 903).
+    CaptureUnmatched,
+    /// Work of a joined stream was not joined back into the stream that ends the capture (CUDA 904).
+    CaptureUnjoined,
+    /// It would have made captured work depend on work outside of the capture (CUDA 905).
+    CaptureIsolation,
+    /// The legacy stream would have been ordered with a stream that captures (CUDA 906).
+    CaptureImplicit,
+    /// The event was last recorded in a capture (CUDA 907).
+    CapturedEvent,
+    /// Another thread began the capture (CUDA 908).
+    CaptureWrongThread,
+    /// The range overlaps page-locked memory (CUDA 712).
+    AlreadyRegistered,
+    /// No registered range begins there (CUDA 713).
+    NotRegistered,
 }
 
 impl Fault {
@@ -73,6 +95,17 @@ impl Fault {
             Fault::Timeout => 7,
             Fault::Closed => 8,
             Fault::NoResources => 9,
+            Fault::CaptureUnsupported => 10,
+            Fault::CaptureInvalidated => 11,
+            Fault::CaptureMerge => 12,
+            Fault::CaptureUnmatched => 13,
+            Fault::CaptureUnjoined => 14,
+            Fault::CaptureIsolation => 15,
+            Fault::CaptureImplicit => 16,
+            Fault::CapturedEvent => 17,
+            Fault::CaptureWrongThread => 18,
+            Fault::AlreadyRegistered => 19,
+            Fault::NotRegistered => 20,
         }
     }
 }
@@ -89,6 +122,17 @@ impl fmt::Display for Fault {
             Fault::Timeout => "timed out",
             Fault::Closed => "device closed",
             Fault::NoResources => "no thread to be had",
+            Fault::CaptureUnsupported => "not allowed while a stream captures",
+            Fault::CaptureInvalidated => "the capture was made invalid before",
+            Fault::CaptureMerge => "would join two captures",
+            Fault::CaptureUnmatched => "the capture began on another stream",
+            Fault::CaptureUnjoined => "the capture has work that was not joined back",
+            Fault::CaptureIsolation => "would depend on work outside of the capture",
+            Fault::CaptureImplicit => "would order the legacy stream with a capture",
+            Fault::CapturedEvent => "the event was last recorded in a capture",
+            Fault::CaptureWrongThread => "the capture began on another thread",
+            Fault::AlreadyRegistered => "the range overlaps page-locked memory",
+            Fault::NotRegistered => "no registered range begins there",
         })
     }
 }

@@ -136,6 +136,26 @@ impl Stream {
         state.items.is_empty() && !state.busy
     }
 
+    /// Whether all that was submitted has run; on the legacy stream, on blocking streams too. [`is_idle`](Stream::is_idle)
+    /// looks without disturbing a capture.
+    ///
+    /// # Errors
+    /// [`Fault::CaptureUnsupported`], which invalidates the capture, or [`Fault::CaptureInvalidated`] on a stream that
+    /// captures; [`Fault::CaptureImplicit`] on the legacy stream; [`Fault::DeviceLost`].
+    pub fn query(&self) -> Result<bool, Fault> {
+        todo!()
+    }
+
+    /// Whether the stream is ordered with the legacy stream.
+    pub fn is_blocking(&self) -> bool {
+        todo!()
+    }
+
+    /// Whether this is the device's legacy stream.
+    pub fn is_legacy(&self) -> bool {
+        todo!()
+    }
+
     /// Waits until all that was submitted before this call has run. Operations that failed do not make it fail.
     ///
     /// # Errors

@@ -149,6 +149,7 @@ fn execute(queue: &Queue, item: &Item, failed: &mut FailedTags) -> Outcome {
         }
         Task::Wait { mark, generation } => wait(queue, mark, *generation),
         Task::Record { .. } => Outcome::Done,
+        Task::WaitValue { .. } | Task::WriteValue { .. } => todo!(),
     }
 }
 
