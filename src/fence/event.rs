@@ -4,6 +4,7 @@ use super::device::Device;
 use super::name::Name;
 use super::timeline::{Fence, HostWait, Proof, Timeline};
 use crate::config::Timeout;
+use crate::config::checks::Check;
 use crate::error::Result;
 use crate::fail;
 use crate::stats::WaitCounters;
@@ -42,18 +43,22 @@ impl Event {
     /// Marks what is queued on the stream so far.
     pub fn record(&self, timeline: &Arc<Timeline>) -> Result<()> {
         timeline.expect_device(&self.device)?;
-        timeline.expect_not_capturing()?;
+        timeline.expect_not_capturing(Check::CaptureFences)?;
         let fence = timeline.record().map_err(|e| e.context(&self.name))?;
         let old = self.latest.lock().replace(fence);
         drop(old);
         Ok(())
     }
 
-    /// Work queued on the stream from now on waits, on the device, for the latest record.
+    /// Work queued on the stream from now on waits, on the device, for the latest record. A capture cannot: what it waits
+    /// for would be outside of it.
     pub fn order(&self, timeline: &Arc<Timeline>) -> Result<()> {
         timeline.expect_device(&self.device)?;
         match self.latest() {
-            Some(fence) => timeline.wait_for(&fence).map(drop),
+            Some(fence) => {
+                timeline.expect_not_capturing(Check::CaptureWaits)?;
+                timeline.wait_for(&fence).map(drop)
+            }
             None => Ok(()),
         }
     }
