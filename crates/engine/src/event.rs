@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::captures::{self, Point};
 use crate::clock::Inside;
 use crate::policy::Fault;
 
@@ -57,6 +58,8 @@ pub(crate) struct Mark {
 
 struct Records {
     pending: Vec<u64>,
+    /// What the newest record stands for, if it is part of a capture.
+    captured: Option<Point>,
     failures: VecDeque<(u64, EventState)>,
     /// Workers that wait for a generation.
     workers: Vec<(u64, Thread)>,
@@ -79,9 +82,27 @@ impl Mark {
     pub(crate) fn begin(&self) -> u64 {
         let mut records = self.records.lock();
         let generation = self.newest().0 + 1;
+        records.captured = None;
         records.pending.push(generation);
         self.newest.store(generation << STATE_BITS | EventState::Pending as u64, Ordering::Release);
         generation
+    }
+
+    /// A record that is part of a capture: it begins nothing, and never ends.
+    pub(crate) fn capture(&self, point: Point) {
+        let mut records = self.records.lock();
+        let generation = self.newest().0 + 1;
+        records.captured = Some(point);
+        self.newest.store(generation << STATE_BITS | EventState::Captured as u64, Ordering::Release);
+    }
+
+    pub(crate) fn is_captured(&self) -> bool {
+        self.newest().1 == EventState::Captured
+    }
+
+    /// What the newest record stands for, if it is part of a capture.
+    pub(crate) fn point(&self) -> Option<Point> {
+        self.records.lock().captured.clone()
     }
 
     /// Ends a record. The first end counts: a device's loss and the worker may both come with one.
@@ -157,6 +178,7 @@ impl Event {
     pub(crate) fn new() -> Event {
         let records = Records {
             pending: Vec::with_capacity(16),
+            captured: None,
             failures: VecDeque::new(),
             workers: Vec::with_capacity(4),
             waiters: 0,
@@ -166,10 +188,20 @@ impl Event {
         }
     }
 
-    /// The state of the newest record; an event that was never recorded is complete. Takes no lock.
+    /// The state of the newest record; an event that was never recorded is complete. Takes no lock, unless the record is
+    /// part of a capture, which is invalid then.
     pub fn query(&self) -> EventState {
         let _inside = Inside::enter();
-        self.mark.newest().1
+        let state = self.mark.newest().1;
+        if state == EventState::Captured {
+            captures::looked_at(&self.mark);
+        }
+        state
+    }
+
+    /// Whether the newest record is part of a capture, though that may have ended. Disturbs nothing.
+    pub fn is_captured(&self) -> bool {
+        self.mark.is_captured()
     }
 
     /// Waits for the record that is the newest now, whatever is recorded later, and tells how it ended. Without a
@@ -177,10 +209,15 @@ impl Event {
     /// comes later in the same stream: that would wait for itself.
     ///
     /// # Errors
-    /// Only [`Fault::Timeout`], when the deadline passes first.
+    /// [`Fault::Timeout`], when the deadline passes first; [`Fault::CapturedEvent`], when the record is part of a capture,
+    /// which is invalid then.
     pub fn wait(&self, deadline: Option<Instant>) -> Result<EventState, Fault> {
         let _inside = Inside::enter();
         let (generation, state) = self.mark.newest();
+        if state == EventState::Captured {
+            captures::looked_at(&self.mark);
+            return Err(Fault::CapturedEvent);
+        }
         if state != EventState::Pending {
             return Ok(state);
         }
@@ -208,11 +245,6 @@ impl Event {
 }
 
 impl Event {
-    /// Whether the newest record is part of a capture. Disturbs nothing.
-    pub fn is_captured(&self) -> bool {
-        todo!()
-    }
-
     /// The time between the ends of the newest records of two events.
     ///
     /// # Errors

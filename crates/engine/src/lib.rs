@@ -34,6 +34,7 @@
 //! Every type here may be used from any thread. Only Linux on 64-bit processors is supported.
 
 mod capture;
+mod captures;
 mod clock;
 mod config;
 mod counters;
@@ -44,6 +45,7 @@ mod graph;
 mod mapping;
 mod memory;
 mod operation;
+mod order;
 pub mod policy;
 mod queue;
 mod stream;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::MemoryKind;
 use crate::event::Mark;
+use crate::graph::Node;
 use crate::memory::{self, Region};
 use crate::policy::{Direction, Fault};
 
@@ -101,6 +102,19 @@ pub enum Op {
     },
 }
 
+impl Op {
+    pub(crate) fn kind(&self) -> OpKind {
+        match self {
+            Op::Copy { .. } => OpKind::Copy,
+            Op::Fill { .. } => OpKind::Fill,
+            Op::Delay { .. } => OpKind::Delay,
+            Op::Call { .. } => OpKind::Call,
+            Op::WaitValue { .. } => OpKind::WaitValue,
+            Op::WriteValue { .. } => OpKind::WriteValue,
+        }
+    }
+}
+
 /// An address that an operation uses, with what keeps it valid.
 pub(crate) enum Place {
     Owned {
@@ -160,16 +174,48 @@ impl Place {
     }
 }
 
-/// An operation with everything it needs to run.
+/// An operation with everything it needs to run, or the way to it.
 pub(crate) enum Task {
-    Copy { dst: Place, src: Place, bytes: usize },
-    Fill { dst: Place, width: u8, value: u64, count: usize },
-    Delay { ns: u64 },
-    Call { function: fn(&View<'_>, [usize; 2]), arguments: [usize; 2] },
-    Record { mark: Arc<Mark>, generation: u64 },
-    Wait { mark: Arc<Mark>, generation: u64 },
-    WaitValue { word: Place, value: u32, compare: Compare },
-    WriteValue { word: Place, value: u32 },
+    Copy {
+        dst: Place,
+        src: Place,
+        bytes: usize,
+    },
+    Fill {
+        dst: Place,
+        width: u8,
+        value: u64,
+        count: usize,
+    },
+    Delay {
+        ns: u64,
+    },
+    Call {
+        function: fn(&View<'_>, [usize; 2]),
+        arguments: [usize; 2],
+    },
+    Record {
+        mark: Arc<Mark>,
+        generation: u64,
+    },
+    Wait {
+        mark: Arc<Mark>,
+        generation: u64,
+    },
+    WaitValue {
+        word: Place,
+        value: u32,
+        compare: Compare,
+    },
+    WriteValue {
+        word: Place,
+        value: u32,
+    },
+    /// One node of a graph, which finds its memory when it runs.
+    Replay {
+        nodes: Arc<Vec<Node>>,
+        index: usize,
+    },
 }
 
 impl Task {
@@ -183,6 +229,15 @@ impl Task {
             Task::Wait { .. } => OpKind::Wait,
             Task::WaitValue { .. } => OpKind::WaitValue,
             Task::WriteValue { .. } => OpKind::WriteValue,
+            Task::Replay { nodes, index } => nodes[*index].kind(),
+        }
+    }
+
+    /// Whether the target and the source are memory of the caller's that the engine does not know.
+    pub(crate) fn foreign(&self) -> [bool; 2] {
+        match self {
+            Task::Copy { dst, src, .. } => [dst, src].map(|place| matches!(place, Place::Pageable(_))),
+            _ => [false; 2],
         }
     }
 

@@ -34,6 +34,7 @@
 
 use std::fmt;
 
+use crate::capture::CaptureMode;
 use crate::config::{MemoryKind, Pageable};
 use crate::event::EventState;
 
@@ -188,6 +189,26 @@ pub(crate) fn stages(pageable: Pageable) -> bool {
 /// Whether a device-side wait that ended in `state` counts as failed.
 pub(crate) fn wait_failed(state: EventState) -> bool {
     state == EventState::Lost
+}
+
+/// Whether a graph's operation reads a pageable source when it is captured. The engine keeps addresses only; a driver may
+/// do otherwise for small copies, but promises nothing (CUDA, "API synchronization behavior").
+pub(crate) const STAGES_IN_GRAPH: bool = false;
+
+/// Whether a capture forbids a thread of mode `heeds` the calls that are potentially unsafe during capture; `own` if that
+/// thread began it (CUDA, `cuThreadExchangeStreamCaptureMode`).
+pub(crate) fn forbids_unsafe_calls(capture: CaptureMode, own: bool, heeds: CaptureMode) -> bool {
+    let own = own && capture != CaptureMode::Relaxed;
+    match heeds {
+        CaptureMode::Global => own || capture == CaptureMode::Global,
+        CaptureMode::ThreadLocal => own,
+        CaptureMode::Relaxed => false,
+    }
+}
+
+/// Whether the legacy stream must not be used while blocking streams are in such a capture.
+pub(crate) fn forbids_implicit_order(capture: CaptureMode) -> bool {
+    capture != CaptureMode::Relaxed
 }
 
 /// What running out of memory of `kind` is called.

@@ -12,7 +12,7 @@ use crate::event::{EventState, Mark};
 use crate::faults::FailedTags;
 use crate::operation::{Place, Task, View, copy_racing, direction};
 use crate::policy;
-use crate::queue::{Item, Queue};
+use crate::queue::{Item, Queue, Role};
 
 /// How long a worker looks for work before it sleeps: a busy submitter then rarely pays for waking it.
 const LINGER: Duration = Duration::from_micros(20);
@@ -77,17 +77,44 @@ fn next(queue: &Queue, mut ran: bool) -> Option<Item> {
     let device = &queue.device;
     // The operation whose delay is over; it is not taken out before, so that a hold can still stop it.
     let mut delayed = None;
+    // The operation that the order between streams lets start; what it waited for stays finished.
+    let mut cleared = None;
     let mut linger = None;
     loop {
         let mut state = queue.state.lock();
         if ran {
             queue.finish(&mut state);
             ran = false;
+            if queue.role != Role::Free {
+                drop(state);
+                device.order.progressed(queue.role);
+                continue;
+            }
         }
         if device.is_lost() || (state.closing && state.items.is_empty()) {
             return None;
         }
-        if state.holders.is_empty() && !state.items.is_empty() {
+        let seen = queue.pokes.load(Ordering::Acquire);
+        let mut ready = state.holders.is_empty() && !state.items.is_empty();
+        if ready
+            && queue.role != Role::Free
+            && cleared != Some(state.finished)
+            && let Some(ticket) = state.oldest()
+        {
+            let position = state.finished;
+            drop(state);
+            if device.order.is_clear(queue.role, ticket) {
+                cleared = Some(position);
+                continue;
+            }
+            state = queue.state.lock();
+            // Whoever was in the way may have finished since, and its nudge come too early.
+            if queue.pokes.load(Ordering::Acquire) != seen {
+                continue;
+            }
+            ready = false;
+        }
+        if ready {
             let position = state.finished;
             let ns = device.settings().delay.before(queue.ordinal, position);
             if ns > 0 && delayed != Some(position) {
@@ -98,12 +125,12 @@ fn next(queue: &Queue, mut ran: bool) -> Option<Item> {
             }
             let item = state.items.pop_front()?;
             state.busy = true;
+            state.running = item.ticket;
             if let Task::Record { mark, generation } = &item.task {
                 state.recording = Some((mark.clone(), *generation));
             }
             return Some(item);
         }
-        let seen = queue.pokes.load(Ordering::Acquire);
         let until = *linger.get_or_insert_with(|| Instant::now() + LINGER);
         if Instant::now() < until {
             drop(state);
@@ -133,11 +160,22 @@ fn execute(queue: &Queue, item: &Item, failed: &mut FailedTags) -> Outcome {
         return Outcome::Failed;
     }
     match &item.task {
+        Task::Replay { nodes, index } => match nodes[*index].prepare() {
+            Ok(task) => perform(queue, &task, nodes[*index].device()),
+            Err(_) => Outcome::Failed,
+        },
+        task => perform(queue, task, queue.device.id),
+    }
+}
+
+/// Runs an operation that came from a stream of `device`.
+fn perform(queue: &Queue, task: &Task, device: u64) -> Outcome {
+    match task {
         Task::Copy { dst, src, bytes } => copy(queue, dst, src, *bytes),
         Task::Fill { dst, width, value, count } => fill(queue, dst.target(0), usize::from(*width), *value, *count),
         Task::Delay { ns } => pause(queue, Instant::now(), *ns),
         Task::Call { function, arguments } => {
-            let view = View::new(queue.device.id, queue.id);
+            let view = View::new(device, queue.id);
             match catch_unwind(AssertUnwindSafe(|| function(&view, *arguments))) {
                 Ok(()) => Outcome::Done,
                 Err(payload) => {
@@ -148,8 +186,9 @@ fn execute(queue: &Queue, item: &Item, failed: &mut FailedTags) -> Outcome {
             }
         }
         Task::Wait { mark, generation } => wait(queue, mark, *generation),
-        Task::Record { .. } => Outcome::Done,
         Task::WaitValue { .. } | Task::WriteValue { .. } => todo!(),
+        // Records are settled above, and no node of a graph is a replay.
+        Task::Record { .. } | Task::Replay { .. } => Outcome::Done,
     }
 }
 
