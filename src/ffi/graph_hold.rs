@@ -4,6 +4,8 @@ use super::boundary::call;
 use super::entries::Entry;
 use super::types::*;
 use crate::graph::GraphHold;
+use crate::sync::Arc;
+use std::ffi::c_void;
 
 /// A hold of no blocks yet: one for each executable graph that copies from blocks, or reads or writes them where they are.
 ///
@@ -30,12 +32,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_graph_hold_destroy(hold: *mut gpubuf_graph_hold) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_destroy, |c| {
-        if let Some(hold) = c.end(hold, "hold")? {
-            hold.device().tidy_if_orphaned();
-        }
-        Ok(())
-    })
+    call(Entry::gpubuf_graph_hold_destroy, |c| c.end(hold, "hold").map(drop))
 }
 
 /// Adds a buffer, before its addresses are captured. Waits until each of its uses is over.
@@ -71,7 +68,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_block(
     call(Entry::gpubuf_graph_hold_add_block, |c| {
         let hold = c.get(hold, "hold")?;
         let block = c.get(block, "block")?;
-        hold.add(crate::sync::Arc::new(block.clone()), Some(hold.device().timeout(timeout_ns)))
+        hold.add(Arc::new(block.clone()), Some(hold.device().timeout(timeout_ns)))
     })
 }
 
@@ -172,7 +169,7 @@ pub unsafe extern "C" fn gpubuf_block_capture_to_host(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_graph_hold_set_graph(
     hold: *mut gpubuf_graph_hold,
-    executable_graph: *mut core::ffi::c_void,
+    executable_graph: *mut c_void,
 ) -> gpubuf_status {
     call(Entry::gpubuf_graph_hold_set_graph, |c| {
         let hold = c.get(hold, "hold")?;
