@@ -166,7 +166,7 @@ entries! {
     Normally gpubuf_host_capture_end;
     Normally gpubuf_host_capture_call;
     Normally gpubuf_host_graph_launch;
-    Normally gpubuf_host_graph_destroy;
+    Ends gpubuf_host_graph_destroy;
     InCallback gpubuf_host_view_read;
     InCallback gpubuf_host_view_write;
     Normally gpubuf_host_set_delay;

@@ -37,7 +37,8 @@ pub unsafe extern "C" fn gpubuf_graph_hold_destroy(hold: *mut gpubuf_graph_hold)
 
 /// Adds a buffer, before its addresses are captured. Waits until each of its uses is over.
 ///
-/// From now on the buffer is not detached, and destroying it ends the handle alone: its memory stays until the hold ends.
+/// From now on the buffer is not detached, and destroying it ends the handle alone: its memory stays until the hold ends,
+/// and so does a write guard that is open in it, which keeps the graph from being launched.
 /// Take the device address for the graph's kernels afterwards. A buffer may be in several holds, once in each.
 /// Errors: GPUBUF_BUSY (a guard is open, or the try form would wait), GPUBUF_TIMEOUT, GPUBUF_UNFENCED (its address is with
 /// work that nobody declared), GPUBUF_EXISTS (it is in this hold), GPUBUF_EXHAUSTED (128 blocks are in it),
