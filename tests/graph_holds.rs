@@ -383,3 +383,28 @@ fn a_borrowed_side_of_a_destroyed_buffer_is_told_of_after_the_hold() {
     device.maintain();
     assert!(told.load(Ordering::SeqCst));
 }
+
+#[test]
+fn work_queued_before_a_capture_is_waited_for_as_ever() {
+    let device = device();
+    let (buffer, timeline) = (buffer(&device, pair_of(BYTES)), stream(&device));
+    let options = PoolOptions {
+        placement: Placement::Pinned,
+        block_bytes: BYTES,
+        block_count: 1,
+        device_side: true,
+        label: String::new(),
+    };
+    let pool = Pool::create(&device, options).unwrap();
+    hold(&timeline);
+    buffer.copy(true, 0, ALL, &timeline, None).unwrap();
+    pool.acquire(0, Timeout::Try).unwrap().release_after(std::slice::from_ref(&timeline)).unwrap();
+    kit(&timeline).begin_capture().unwrap();
+    assert_eq!(status(buffer.begin(Access::Write, 0, 1, Timeout::Try)), Status::Busy);
+    assert_eq!(status(pool.acquire(0, Timeout::Try)), Status::Busy);
+    kit(&timeline).release().unwrap();
+    assert_eq!(status(buffer.begin(Access::Write, 0, 1, Timeout::Infinite)), Status::Ok);
+    assert_eq!(status(pool.acquire(0, Timeout::Infinite)), Status::Ok);
+    device.maintain();
+    assert_eq!(status(kit(&timeline).end_capture()), Status::Ok, "and the capture is whole");
+}

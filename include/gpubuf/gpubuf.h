@@ -1145,6 +1145,7 @@ gpubuf_status gpubuf_buffer_zero(gpubuf_buffer *buffer,
  *
  * The buffer then answers GPUBUF_NOT_HELD, and only waits to be destroyed.
  * Errors: GPUBUF_UNSUPPORTED (nothing is borrowed), GPUBUF_BUSY (a guard is open, or the try form would have to wait),
+ * GPUBUF_GRAPH_HELD (a graph hold has it), GPUBUF_CAPTURING (a stream that would have to be waited for captures),
  * GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
  */
 GPUBUF_API GPUBUF_MUST_USE
@@ -1202,7 +1203,7 @@ gpubuf_status gpubuf_pool_stats_get(const gpubuf_pool *pool,
  *
  * The block's handle ends with it. Never waits: the next holder does.
  * Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_pool_release_after),
- * GPUBUF_BUSY (a guard is open); the block stays the caller's.
+ * GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_release(gpubuf_block *block);
@@ -1211,8 +1212,8 @@ gpubuf_status gpubuf_pool_release(gpubuf_block *block);
  * Gives a block back; work queued so far on these streams, 1 to 8, used it.
  *
  * Stream order: one fence is recorded on each. The next holder waits for them. The block's handle ends with it.
- * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING: the
- * block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_GRAPH_HELD, GPUBUF_WRONG_DEVICE,
+ * GPUBUF_CAPTURING: the block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_release_after(gpubuf_block *block,
@@ -1376,7 +1377,7 @@ gpubuf_status gpubuf_slots_create(gpubuf_device *device,
  * Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
  *
  * The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven; by
- * gpubuf_device_drain only where a span was open or a step not retired.
+ * gpubuf_device_drain only where a span was open or a step not retired. Device memory in a graph hold stays until that ends.
  * NULL is GPUBUF_OK. Never waits.
  * Errors: GPUBUF_STALE_HANDLE (destroyed before).
  */

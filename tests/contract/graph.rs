@@ -71,11 +71,14 @@ pub const CASES: &[Case] = &[
         let device = device();
         let (buffer, slots) = (pair(&device), slots(&device));
         let (hold, _) = graph_of(&pair(&device), true).works()?;
+        let sent = slots.begin(Timeout::Try).works()?.commit(&stream(&device), &[]).works()?;
         let step = slots.begin(Timeout::Try).works()?;
         let captured = capturing(&device);
         ensure!(status(buffer.copy(true, 0, ALL, &captured, None)) == Status::Capturing, it);
         ensure!(status(buffer.copy(false, 0, ALL, &captured, None)) == Status::Capturing, it);
         ensure!(status(buffer.fill(false, true, &[1], Some(&captured), Timeout::Try)) == Status::Capturing, it);
+        ensure!(status(slots.read_back(sent, 0, 0, ALL, &captured)) == Status::Capturing, it);
+        slots.retire(sent, &[]).works()?;
         ensure!(status(step.commit(&captured, &[])) == Status::Capturing, it);
         ensure!(status(hold.launch(&captured)) == Status::Capturing, it);
         ensure!(is_whole(&captured), "the capture goes on");
@@ -88,6 +91,8 @@ pub const CASES: &[Case] = &[
         let (hold, _) = graph_of(&pair(&device), true).works()?;
         lease.device_address().works()?;
         let event = Event::create(&device, "").works()?;
+        let slots = slots(&device);
+        let sent = slots.begin(Timeout::Try).works()?.commit(&stream(&device), &[]).works()?;
         let captured = capturing(&device);
         let streams = std::slice::from_ref(&captured);
         ensure!(status(event.record(&captured)) == Status::Capturing, it);
@@ -95,7 +100,9 @@ pub const CASES: &[Case] = &[
         ensure!(status(lease.fence(streams)) == Status::Capturing, it);
         ensure!(status(lease.release_after(streams)) == Status::Capturing, it);
         ensure!(status(hold.replayed(&captured)) == Status::Capturing, it);
+        ensure!(status(slots.retire(sent, streams)) == Status::Capturing, it);
         ensure!(is_whole(&captured), "the capture goes on");
+        ensure!(status(slots.retire(sent, streams)) == Status::Ok, "the step is still to be retired");
         ensure!(status(lease.release_after(streams)) == Status::Ok, "the block is as it was");
     }),
     case!(CaptureWaits, "nothing waits for a stream that captures, nor has it wait for work outside", |it| {
