@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::captured;
 use crate::captures;
 use crate::clock::Inside;
 use crate::device::Device;
@@ -85,8 +86,8 @@ impl Stream {
     /// As for [`record`](Stream::record).
     pub fn launch(&self, exec: &GraphExec, tag: u64) -> Result<(), Fault> {
         let _inside = Inside::enter();
-        captures::heed_implicit(self.queue())?;
-        if captures::launch(self.queue(), &exec.nodes)? {
+        captured::heed_implicit(self.queue())?;
+        if captured::launch(self.queue(), &exec.nodes)? {
             return Ok(());
         }
         self.queue().push_replay(&exec.nodes, tag)
@@ -101,7 +102,7 @@ impl Device {
     /// # Errors
     /// [`Fault::CaptureUnsupported`]; the captures that forbid it are invalid from then on.
     pub fn expect_no_unsafe_capture(&self) -> Result<(), Fault> {
-        captures::heed_unsafe(MODE.with(Cell::get))
+        captured::heed_unsafe(MODE.with(Cell::get))
     }
 
     /// Whether any stream of the device is in a capture, valid or not.

@@ -69,7 +69,7 @@ pub struct Counters {
     pub bytes_within_device: u64,
     /// Bytes copied from host to host memory.
     pub bytes_on_host: u64,
-    /// Frees of memory that a queued or running operation still used.
+    /// Frees, and ends of registration, of memory that a queued or running operation still used.
     pub frees_in_use: u64,
     /// Events made.
     pub events_created: u64,

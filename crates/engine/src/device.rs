@@ -1,110 +1,27 @@
 //! The device: what memory, streams and events are made from, and the switches for faults and timing.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::Mutex;
 
+use crate::captured;
 use crate::captures;
 use crate::clock::Inside;
-use crate::config::{Config, Delay, MemoryKind, Pageable, Settings};
-use crate::counters::{Counters, Tallies};
+use crate::config::{Config, Delay, MemoryKind, Pageable};
+use crate::counters::Counters;
 use crate::event::Event;
-use crate::faults::{Armory, FailWhen};
-use crate::memory::{self, Allocation, Usage};
+use crate::faults::FailWhen;
+use crate::memory::{self, Allocation};
 use crate::operation::OpKind;
-use crate::order::Order;
 use crate::policy::{self, Fault};
 use crate::queue::{Queue, Role};
+use crate::shared::{Core, Root, Worker};
 use crate::stream::Stream;
 use crate::worker;
-
-/// What a device's handles, streams and workers share.
-pub(crate) struct Core {
-    pub(crate) id: u64,
-    name: String,
-    settings: RwLock<Settings>,
-    device_memory: Arc<Usage>,
-    pinned_memory: Arc<Usage>,
-    pub(crate) armory: Armory,
-    pub(crate) tallies: Tallies,
-    pub(crate) order: Order,
-    lost: AtomicBool,
-    streams: Mutex<Streams>,
-    ended: Condvar,
-}
-
-struct Streams {
-    workers: Vec<Worker>,
-    made: u64,
-    closed: bool,
-}
-
-struct Worker {
-    /// Weak, as the queue refers to the device.
-    queue: Weak<Queue>,
-    stream: u64,
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Core {
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn settings(&self) -> Settings {
-        *self.settings.read()
-    }
-
-    /// Called by a worker as its last act.
-    pub(crate) fn worker_ended(&self) {
-        // With the lock, so that a closer between its check and its sleep does not miss it.
-        drop(self.streams.lock());
-        self.ended.notify_all();
-    }
-
-    /// Counts an operation against the armed faults: whether it will fail when it runs, or an error if it fails now.
-    pub(crate) fn dooms(&self, kind: OpKind) -> Result<bool, Fault> {
-        match self.armory.strike(kind) {
-            Some(FailWhen::Submission) => {
-                self.tallies.refused.add(kind);
-                Err(Fault::OperationFailed)
-            }
-            struck => Ok(struck.is_some()),
-        }
-    }
-
-    /// The same for an operation that goes into a capture.
-    pub(crate) fn refusal(&self, kind: OpKind) -> Result<(), Fault> {
-        if self.armory.refuses(kind) {
-            self.tallies.refused.add(kind);
-            return Err(Fault::OperationFailed);
-        }
-        Ok(())
-    }
-
-    fn usage(&self, kind: MemoryKind) -> &Arc<Usage> {
-        match kind {
-            MemoryKind::Device => &self.device_memory,
-            MemoryKind::Pinned => &self.pinned_memory,
-        }
-    }
-
-    fn queues(&self) -> Vec<Arc<Queue>> {
-        let streams = self.streams.lock();
-        streams.workers.iter().filter_map(|worker| worker.queue.upgrade()).collect()
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        memory::free_all(self.id);
-    }
-}
 
 /// An emulated accelerator. Cloning gives another handle to the same device; memory that was not freed goes when the
 /// last handle and the last of its streams' workers are gone.
@@ -113,41 +30,13 @@ pub struct Device {
     root: Arc<Root>,
 }
 
-/// What handles of the device and of its streams keep, and workers do not.
-struct Root {
-    core: Arc<Core>,
-    legacy: Mutex<Option<Arc<Queue>>>,
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        if let Some(queue) = self.legacy.get_mut() {
-            // As when the last handle of any other stream goes.
-            queue.stop(true);
-        }
-    }
-}
-
 impl Device {
     /// Makes a device.
     ///
     /// # Errors
     /// None so far; a device that needs resources of its own may run out of them.
     pub fn new(config: Config) -> Result<Device, Fault> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let core = Arc::new(Core {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            settings: RwLock::new(Settings::of(&config)),
-            device_memory: Usage::new(config.device_memory_bytes),
-            pinned_memory: Usage::new(config.pinned_memory_bytes),
-            name: config.name,
-            armory: Armory::default(),
-            tallies: Tallies::default(),
-            order: Order::default(),
-            lost: AtomicBool::new(false),
-            streams: Mutex::new(Streams { workers: Vec::new(), made: 0, closed: false }),
-            ended: Condvar::new(),
-        });
+        let core = Arc::new(Core::new(config));
         Ok(Device { root: Arc::new(Root { core, legacy: Mutex::new(None) }) })
     }
 
@@ -166,7 +55,7 @@ impl Device {
     /// [`Fault::InvalidValue`] for zero bytes, [`Fault::OutOfDeviceMemory`] or [`Fault::OutOfHostMemory`],
     /// [`Fault::DeviceLost`], [`Fault::Closed`].
     pub fn allocate(&self, kind: MemoryKind, bytes: usize) -> Result<Allocation, Fault> {
-        policy::admit(self.is_lost(), self.core().streams.lock().closed)?;
+        self.core().admit()?;
         memory::allocate(self.core().id, kind, bytes, self.core().usage(kind))
     }
 
@@ -253,30 +142,6 @@ impl Device {
         Ok(queue)
     }
 
-    /// Makes the caller's memory known as page-locked: from now on operations read it when they run, by host pointer or
-    /// by the device address returned. It counts against no limit.
-    ///
-    /// # Errors
-    /// [`Fault::InvalidValue`] for a null pointer, zero bytes or a range that cannot be the caller's;
-    /// [`Fault::AlreadyRegistered`] if it overlaps page-locked memory; [`Fault::OutOfHostMemory`],
-    /// [`Fault::DeviceLost`], [`Fault::Closed`].
-    ///
-    /// # Safety
-    /// The range must be readable and writable, and stay so until it is unregistered and its queued operations are done.
-    pub unsafe fn register(&self, host: *mut u8, bytes: usize) -> Result<Allocation, Fault> {
-        let _ = (host, bytes);
-        todo!()
-    }
-
-    /// Takes back what [`register`](Device::register) did for the range that begins at `host`.
-    ///
-    /// # Errors
-    /// [`Fault::NotRegistered`] if no range registered with this device begins there.
-    pub fn unregister(&self, host: *mut u8) -> Result<(), Fault> {
-        let _ = host;
-        todo!()
-    }
-
     /// Makes an event; it may be recorded on and waited for by streams of any device.
     pub fn create_event(&self) -> Event {
         self.core().tallies.events_created.fetch_add(1, Ordering::Relaxed);
@@ -344,7 +209,7 @@ impl Device {
         if self.is_lost() {
             return Err(Fault::DeviceLost);
         }
-        captures::refuse_device_wait(self.core().id)?;
+        captured::refuse_device_wait(self.core().id)?;
         let queues = self.core().queues();
         if queues.iter().any(|queue| queue.id == worker::current_stream()) {
             return Err(Fault::InvalidValue);

@@ -8,11 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::captures::{self, Point};
+use crate::captured;
+use crate::captures::Point;
 use crate::clock::Inside;
 use crate::policy::Fault;
 
@@ -58,6 +59,8 @@ pub(crate) struct Mark {
 
 struct Records {
     pending: Vec<u64>,
+    /// When the newest record that has ended did so, and which it is.
+    end: Option<(u64, Instant)>,
     /// What the newest record stands for, if it is part of a capture.
     captured: Option<Point>,
     failures: VecDeque<(u64, EventState)>,
@@ -107,6 +110,7 @@ impl Mark {
 
     /// Ends a record. The first end counts: a device's loss and the worker may both come with one.
     pub(crate) fn end(&self, generation: u64, state: EventState) {
+        let now = Instant::now();
         let mut records = self.records.lock();
         let Some(index) = records.pending.iter().position(|pending| *pending == generation) else {
             return;
@@ -119,6 +123,7 @@ impl Mark {
             records.failures.push_back((generation, state));
         }
         if self.newest().0 == generation {
+            records.end = Some((generation, now));
             // The release makes what the operations before the record wrote visible to whoever reads this.
             self.newest.store(generation << STATE_BITS | state as u64, Ordering::Release);
         }
@@ -131,6 +136,14 @@ impl Mark {
         if records.waiters > 0 {
             self.ended.notify_all();
         }
+    }
+
+    /// When the newest record completed, if it did.
+    fn completed(&self) -> Option<Instant> {
+        let records = self.records.lock();
+        let (generation, state) = self.newest();
+        let ended = |(ended, _): &(u64, Instant)| *ended == generation && state == EventState::Complete;
+        records.end.filter(ended).map(|(_, time)| time)
     }
 
     /// The state of one generation, which need not be the newest.
@@ -178,6 +191,7 @@ impl Event {
     pub(crate) fn new() -> Event {
         let records = Records {
             pending: Vec::with_capacity(16),
+            end: None,
             captured: None,
             failures: VecDeque::new(),
             workers: Vec::with_capacity(4),
@@ -194,7 +208,7 @@ impl Event {
         let _inside = Inside::enter();
         let state = self.mark.newest().1;
         if state == EventState::Captured {
-            captures::looked_at(&self.mark);
+            captured::looked_at(&self.mark);
         }
         state
     }
@@ -215,7 +229,7 @@ impl Event {
         let _inside = Inside::enter();
         let (generation, state) = self.mark.newest();
         if state == EventState::Captured {
-            captures::looked_at(&self.mark);
+            captured::looked_at(&self.mark);
             return Err(Fault::CapturedEvent);
         }
         if state != EventState::Pending {
@@ -242,16 +256,14 @@ impl Event {
         records.waiters -= 1;
         result
     }
-}
 
-impl Event {
     /// The time between the ends of the newest records of two events.
     ///
     /// # Errors
     /// [`Fault::InvalidValue`] unless both were recorded and are complete, this one not before `earlier`.
-    pub fn elapsed_since(&self, earlier: &Event) -> Result<std::time::Duration, Fault> {
-        let _ = earlier;
-        todo!()
+    pub fn elapsed_since(&self, earlier: &Event) -> Result<Duration, Fault> {
+        let ended = |event: &Event| event.mark.completed().ok_or(Fault::InvalidValue);
+        ended(self)?.checked_duration_since(ended(earlier)?).ok_or(Fault::InvalidValue)
     }
 }
 

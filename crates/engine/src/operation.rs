@@ -1,14 +1,15 @@
 //! What streams do: operations as callers write them, and as streams keep them once their addresses are known.
 
-use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use crate::config::MemoryKind;
 use crate::event::Mark;
 use crate::graph::Node;
 use crate::memory::{self, Region};
 use crate::policy::{Direction, Fault};
+use crate::view::View;
 
 /// A kind of operation; also the filter of [`Device::fail_operation`](crate::Device::fail_operation).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -102,6 +103,18 @@ pub enum Op {
     },
 }
 
+impl Compare {
+    /// Whether a wait for `value` passes where memory has `seen`.
+    pub(crate) fn passes(self, seen: u32, value: u32) -> bool {
+        match self {
+            Compare::AtLeast => seen.wrapping_sub(value) as i32 >= 0,
+            Compare::Equal => seen == value,
+            Compare::AnyBit => seen & value != 0,
+            Compare::NoBit => !(seen | value) != 0,
+        }
+    }
+}
+
 impl Op {
     pub(crate) fn kind(&self) -> OpKind {
         match self {
@@ -157,6 +170,15 @@ impl Place {
             Place::Owned { region, .. } => Some(region.kind),
             Place::Pageable(_) | Place::Staged(_) => None,
         }
+    }
+
+    /// The word that [`Place::word`] found. Others write it through other mappings of the same memory, hence an atomic.
+    pub(crate) fn as_word(&self) -> &AtomicU32 {
+        // SAFETY: `word` found four bytes of a region, at an address that is a multiple of four, as regions begin at
+        // such a multiple or, where the caller registered them, with the caller's alignment. The place keeps the
+        // region, whose memory stays mapped. Whoever uses the word at the same time is another processor's emulation
+        // or the C side of the program, as with `copy_racing`.
+        unsafe { AtomicU32::from_ptr(self.target(0).cast()) }
     }
 
     /// Where to read byte `at` of the place; in bounds if `at` is below the size that it was resolved for.
@@ -306,60 +328,6 @@ pub(crate) unsafe fn copy_racing(dst: *mut u8, src: *const u8, bytes: usize) {
     // memory holds only bytes, for which every value is valid, so the worst outcome is a mixture of old and new bytes.
     // `copy` and not `copy_nonoverlapping`, as a caller may name overlapping ranges.
     unsafe { ptr::copy(src, dst, bytes) };
-}
-
-/// What a running [`Op::Call`] sees: device and pinned memory as it is at that moment. Addresses are looked up when
-/// they are used; memory that was freed, pageable memory and other devices' memory are not there.
-pub struct View<'a> {
-    device: u64,
-    stream: u64,
-    /// Keeps the view inside the call.
-    call: PhantomData<&'a ()>,
-}
-
-impl View<'_> {
-    pub(crate) fn new(device: u64, stream: u64) -> View<'static> {
-        View { device, stream, call: PhantomData }
-    }
-
-    /// Reads `out.len()` bytes at `address` into `out`, which must not be pinned memory.
-    ///
-    /// # Errors
-    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
-    pub fn read(&self, address: u64, out: &mut [u8]) -> Result<(), Fault> {
-        self.with_bytes(address, out.len(), |bytes| {
-            // SAFETY: with_bytes gives as many mapped bytes as `out` has room for.
-            unsafe { copy_racing(out.as_mut_ptr(), bytes, out.len()) }
-        })
-    }
-
-    /// Writes `data` at `address`.
-    ///
-    /// # Errors
-    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
-    pub fn write(&self, address: u64, data: &[u8]) -> Result<(), Fault> {
-        self.with_bytes(address, data.len(), |bytes| {
-            // SAFETY: with_bytes gives as many mapped bytes as `data` has, of the engine's alias, which is writable.
-            unsafe { copy_racing(bytes.cast_mut(), data.as_ptr(), data.len()) }
-        })
-    }
-
-    /// Hands `f` a pointer to `bytes` bytes at `address`, valid during `f` only. The memory stays mapped meanwhile even
-    /// if it is freed, and may change at any time.
-    ///
-    /// # Errors
-    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
-    pub fn with_bytes<R>(&self, address: u64, bytes: usize, f: impl FnOnce(*const u8) -> R) -> Result<R, Fault> {
-        match memory::resolve(self.device, address, bytes)? {
-            Some((region, offset)) => Ok(f(region.at(offset))),
-            None => Err(Fault::InvalidAddress),
-        }
-    }
-
-    /// The stream that runs the call.
-    pub fn stream_id(&self) -> u64 {
-        self.stream
-    }
 }
 
 /// The direction of a copy between two places.

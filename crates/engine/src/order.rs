@@ -14,7 +14,7 @@ use crate::queue::{Queue, Role};
 
 #[derive(Default)]
 pub(crate) struct Order {
-    /// The next ticket. 0 until there is a legacy stream, and so is the ticket of all that is submitted before: it waits
+    /// The next ticket; 0 is none. It is 0 until there is a legacy stream, and so is the ticket of all that is submitted before: it waits
     /// for nothing, and legacy work waits for it.
     next: AtomicU64,
     legacy: OnceLock<Weak<Queue>>,
@@ -39,22 +39,24 @@ impl Order {
         self.blocking.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The ticket for an operation on a stream of this role. Called with the queue locked, so that tickets rise within it.
-    pub(crate) fn draw(&self, role: Role) -> u64 {
-        if role == Role::Free || self.next.load(Ordering::Acquire) == 0 {
-            return 0;
-        }
-        self.next.fetch_add(1, Ordering::AcqRel)
+    /// Whether there is a legacy stream. Asked with a queue locked, it cannot miss one that has looked at that queue.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.next.load(Ordering::Acquire) != 0
     }
 
-    /// Whether all that an operation with this ticket waits for has run. No queue may be locked.
+    /// The ticket for an operation on a stream of this role. Called with the queue locked, so that tickets rise within it.
+    pub(crate) fn draw(&self, role: Role) -> u64 {
+        if role != Role::Free && self.is_in_use() { self.next.fetch_add(1, Ordering::AcqRel) } else { 0 }
+    }
+
+    /// Whether all that an operation with this ticket waits for has run; one with none waits for nothing. No queue may be locked.
     pub(crate) fn is_clear(&self, role: Role, ticket: u64) -> bool {
         // Locking the other queue settles what is being submitted to it at this moment: it is either in the queue, or
         // draws a higher ticket.
-        let clear = |queue: Arc<Queue>| queue.state.lock().oldest().is_none_or(|oldest| oldest > ticket);
+        let clear = |queue: Arc<Queue>| !queue.state.lock().precedes(ticket);
         match role {
             Role::Free => true,
-            Role::Blocking => ticket == 0 || self.legacy().is_none_or(clear),
+            Role::Blocking => self.legacy().is_none_or(clear),
             Role::Legacy => self.blocking.lock().iter().filter_map(Weak::upgrade).all(clear),
         }
     }
@@ -76,6 +78,32 @@ impl Order {
     }
 
     fn legacy(&self) -> Option<Arc<Queue>> {
-        if self.next.load(Ordering::Acquire) == 0 { None } else { self.legacy.get()?.upgrade() }
+        self.legacy.get()?.upgrade()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::operation::{Op, OpKind, Task};
+    use crate::{Config, Device};
+
+    /// Here and not with the other tests, because only here others can come in the middle of a submission.
+    #[test]
+    fn a_wait_comes_after_a_record_that_was_submitted_meanwhile() {
+        let device = Device::new(Config::default()).unwrap();
+        let legacy = device.legacy_stream().unwrap();
+        let [recorder, waiter] = [(); 2].map(|()| device.create_blocking_stream().unwrap());
+        let event = device.create_event();
+        let make = || {
+            // SAFETY: a delay names no memory.
+            unsafe { legacy.submit(Op::Delay { ns: 0 }, 0).unwrap() };
+            recorder.record(&event, 0).unwrap();
+            Task::Wait { mark: event.mark.clone(), generation: event.mark.generation() }
+        };
+        waiter.queue().push(OpKind::Wait, 0, make).unwrap();
+        // The record waits for the legacy stream; that must not wait for the wait.
+        device.synchronize(Some(Instant::now() + Duration::from_secs(60))).unwrap();
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::captured;
 use crate::captures;
 use crate::clock::Inside;
 use crate::device::Device;
@@ -83,9 +84,9 @@ impl Stream {
     pub unsafe fn submit(&self, op: Op, tag: u64) -> Result<(), Fault> {
         let _inside = Inside::enter();
         let queue = self.queue();
-        captures::heed_implicit(queue)?;
+        captured::heed_implicit(queue)?;
         // SAFETY: this function's contract covers replays.
-        if unsafe { captures::append(queue, &op)? } {
+        if unsafe { captured::append(queue, &op)? } {
             return Ok(());
         }
         let stage = policy::stages(queue.device.settings().pageable);
@@ -103,8 +104,8 @@ impl Stream {
     /// [`Fault::CaptureInvalidated`] or [`Fault::CaptureImplicit`]; the event is then as it was.
     pub fn record(&self, event: &Event, tag: u64) -> Result<(), Fault> {
         let _inside = Inside::enter();
-        captures::heed_implicit(self.queue())?;
-        if captures::record(self.queue(), &event.mark)? {
+        captured::heed_implicit(self.queue())?;
+        if captured::record(self.queue(), &event.mark)? {
             return Ok(());
         }
         self.queue()
@@ -122,8 +123,8 @@ impl Stream {
     /// `CapturedEvent` invalidate the captures involved.
     pub fn wait_event(&self, event: &Event) -> Result<(), Fault> {
         let _inside = Inside::enter();
-        captures::heed_implicit(self.queue())?;
-        if captures::wait(self.shared_queue(), &event.mark)? {
+        captured::heed_implicit(self.queue())?;
+        if captured::wait(self.shared_queue(), &event.mark)? {
             return Ok(());
         }
         self.queue()
@@ -210,8 +211,8 @@ impl Stream {
     }
 
     fn refuse_looking(&self) -> Result<(), Fault> {
-        captures::heed_implicit(self.queue())?;
-        captures::refuse_looking(self.queue())
+        captured::heed_implicit(self.queue())?;
+        captured::refuse_looking(self.queue())
     }
 
     /// The streams whose work a look at this one is a look at, too.

@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::event::{EventState, Mark};
 use crate::faults::FailedTags;
-use crate::operation::{Place, Task, View, copy_racing, direction};
+use crate::operation::{Compare, Place, Task, copy_racing, direction};
 use crate::policy;
 use crate::queue::{Item, Queue, Role};
+use crate::view::View;
 
 /// How long a worker looks for work before it sleeps: a busy submitter then rarely pays for waking it.
 const LINGER: Duration = Duration::from_micros(20);
+
+/// How long a worker sleeps between two looks at a value.
+const POLL: Duration = Duration::from_micros(50);
 
 /// Most bytes moved between two looks at whether the device was lost.
 const STRIDE: usize = 4 << 20;
@@ -85,7 +89,7 @@ fn next(queue: &Queue, mut ran: bool) -> Option<Item> {
         if ran {
             queue.finish(&mut state);
             ran = false;
-            if queue.role != Role::Free {
+            if queue.role != Role::Free && device.order.is_in_use() {
                 drop(state);
                 device.order.progressed(queue.role);
                 continue;
@@ -96,11 +100,8 @@ fn next(queue: &Queue, mut ran: bool) -> Option<Item> {
         }
         let seen = queue.pokes.load(Ordering::Acquire);
         let mut ready = state.holders.is_empty() && !state.items.is_empty();
-        if ready
-            && queue.role != Role::Free
-            && cleared != Some(state.finished)
-            && let Some(ticket) = state.oldest()
-        {
+        let ticket = state.items.front().map_or(0, |item| item.ticket);
+        if ready && ticket > 0 && cleared != Some(state.finished) {
             let position = state.finished;
             drop(state);
             if device.order.is_clear(queue.role, ticket) {
@@ -125,7 +126,6 @@ fn next(queue: &Queue, mut ran: bool) -> Option<Item> {
             }
             let item = state.items.pop_front()?;
             state.busy = true;
-            state.running = item.ticket;
             if let Task::Record { mark, generation } = &item.task {
                 state.recording = Some((mark.clone(), *generation));
             }
@@ -186,7 +186,12 @@ fn perform(queue: &Queue, task: &Task, device: u64) -> Outcome {
             }
         }
         Task::Wait { mark, generation } => wait(queue, mark, *generation),
-        Task::WaitValue { .. } | Task::WriteValue { .. } => todo!(),
+        Task::WaitValue { word, value, compare } => wait_value(queue, word, *value, *compare),
+        Task::WriteValue { word, value } => {
+            // A release, as what the stream wrote before must be there for whoever sees the value.
+            word.as_word().store(*value, Ordering::Release);
+            Outcome::Done
+        }
         // Records are settled above, and no node of a graph is a replay.
         Task::Record { .. } | Task::Replay { .. } => Outcome::Done,
     }
@@ -281,4 +286,21 @@ fn wait(queue: &Queue, mark: &Mark, generation: u64) -> Outcome {
         true => Outcome::Failed,
         false => Outcome::Done,
     }
+}
+
+/// Nobody tells who writes the word, so the worker has to look again and again.
+fn wait_value(queue: &Queue, word: &Place, value: u32, compare: Compare) -> Outcome {
+    let linger = Instant::now() + LINGER;
+    while !compare.passes(word.as_word().load(Ordering::Acquire), value) {
+        if queue.device.is_lost() {
+            return Outcome::Lost;
+        }
+        if Instant::now() < linger {
+            thread::yield_now();
+        } else {
+            // A loss unparks it.
+            thread::park_timeout(POLL);
+        }
+    }
+    Outcome::Done
 }
