@@ -8,7 +8,7 @@ use crate::config::checks::{Check, on};
 use crate::config::{HELD_BLOCKS, Timeout};
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::fence::{Baked, BlockGuard, Device, HoldMark, Holdable, HostWait, Name, Timeline};
+use crate::fence::{BlockGuard, Device, HoldMark, Holdable, HostWait, Name, Timeline};
 use crate::stats::WaitCounters;
 use crate::sync::{Arc, MutexGuard, OneThread};
 use arrayvec::ArrayVec;
@@ -23,23 +23,18 @@ pub struct GraphHold {
 
 #[derive(Default)]
 struct Held {
-    members: Vec<Member>,
+    /// One for each object, in their order. They end first.
+    marks: Vec<HoldMark>,
+    objects: Vec<Object>,
     /// The executable graph, once it is launched through the hold only; 0 before.
     graph: u64,
 }
 
-struct Member {
-    object: Arc<dyn Holdable>,
-    /// What the graph's own copies touch of its host side.
-    baked: Baked,
-    /// `None` when it is being dropped.
-    mark: Option<HoldMark>,
-}
+struct Object(Arc<dyn Holdable>);
 
-impl Drop for Member {
+impl Drop for Object {
     fn drop(&mut self) {
-        drop(self.mark.take());
-        self.object.hold_ended();
+        self.0.hold_ended();
     }
 }
 
@@ -89,10 +84,10 @@ impl GraphHold {
                     self.device.name()
                 );
             }
-            if held.members.iter().any(|member| member.object.key() == object.key()) {
+            if held.objects.iter().any(|known| known.0.key() == object.key()) {
                 return fail!(Exists, "{} is in {} already", block.name(), self.name);
             }
-            if held.members.len() == HELD_BLOCKS {
+            if held.objects.len() == HELD_BLOCKS {
                 return fail!(
                     Exhausted,
                     "{} has {HELD_BLOCKS} blocks, which is the limit: use another hold",
@@ -102,7 +97,8 @@ impl GraphHold {
             let wait = timeout.map(|timeout| HostWait::new(timeout, &self.waits));
             block.hold(wait.as_ref())?
         };
-        held.members.push(Member { object, baked: Baked::default(), mark: Some(mark) });
+        held.marks.push(mark);
+        held.objects.push(Object(object));
         Ok(())
     }
 
@@ -119,22 +115,17 @@ impl GraphHold {
         let mut block = object.enter()?;
         let range = object.part(&block, first, count)?;
         timeline.expect_device(&self.device)?;
-        let mut unnoted = Baked::default();
-        let member = held.members.iter_mut().find(|member| member.object.key() == object.key());
-        let baked = match member {
-            Some(member) => &mut member.baked,
-            None if on(Check::CaptureHeld) => {
-                self.device.counters.refusals.add(1);
-                return fail!(
-                    NotHeld,
-                    "capturing a copy of {}: it is not in {}; add it before the capture begins",
-                    block.name(),
-                    self.name
-                );
-            }
-            None => &mut unnoted,
-        };
-        block.capture(up, range, timeline, baked)
+        let place = held.objects.iter().position(|known| known.0.key() == object.key());
+        if place.is_none() && on(Check::CaptureHeld) {
+            self.device.counters.refusals.add(1);
+            return fail!(
+                NotHeld,
+                "capturing a copy of {}: it is not in {}; add it before the capture begins",
+                block.name(),
+                self.name
+            );
+        }
+        block.capture(up, range, timeline, place.map(|place| &mut held.marks[place]))
     }
 
     /// The graph is this executable one, launched through the hold only: nothing unseen uses the blocks any more.
@@ -143,9 +134,10 @@ impl GraphHold {
             return fail!(InvalidArgument, "the executable graph is NULL");
         }
         let mut held = self.enter()?;
-        let mut blocks = enter_all(&held.members)?;
-        blocks.iter_mut().for_each(|block| block.unseal());
-        drop(blocks);
+        let held = &mut *held;
+        for (block, mark) in enter_all(&held.objects)?.iter_mut().zip(&mut held.marks) {
+            block.launches_are_known(mark);
+        }
         held.graph = graph;
         Ok(())
     }
@@ -160,47 +152,48 @@ impl GraphHold {
         }
         timeline.expect_device(&self.device)?;
         timeline.expect_not_capturing(Check::CaptureCopies)?;
-        let mut blocks = enter_all(&held.members)?;
-        for (block, member) in blocks.iter_mut().zip(&held.members) {
-            block.expect_replay(&member.baked)?;
+        let mut blocks = enter_all(&held.objects)?;
+        for (block, mark) in blocks.iter_mut().zip(&held.marks) {
+            block.expect_replay(mark)?;
         }
         let mut submission = timeline.submission();
-        for (block, member) in blocks.iter_mut().zip(&held.members) {
-            block.order_replay(&mut submission, &member.baked)?;
+        for (block, mark) in blocks.iter_mut().zip(&held.marks) {
+            block.order_replay(&mut submission, mark)?;
         }
         // SAFETY: the graph is alive, as whoever set it promised; its blocks stay while this hold does, and after it until
         // the fence below is proven, or for ever without one.
         unsafe { submission.launch(held.graph) }?;
         match submission.finish() {
             Ok(fence) => {
-                for (block, member) in blocks.iter_mut().zip(&held.members) {
-                    block.add_replay(&fence, &member.baked);
+                for (block, mark) in blocks.iter_mut().zip(&held.marks) {
+                    block.add_replay(&fence, mark);
                 }
                 Ok(())
             }
-            Err(error) => Err(unfenced(&mut blocks, &held.members, error)),
+            Err(error) => Err(unfenced(&mut blocks, &held.marks, error)),
         }
     }
 
     /// The caller has launched the graph itself, and its launches are on the stream by now. Declares them as
     /// [`GraphHold::launch`] does, and lifts the seals.
     pub fn replayed(&self, timeline: &Arc<Timeline>) -> Result<()> {
-        let held = self.enter()?;
+        let mut held = self.enter()?;
+        let held = &mut *held;
         timeline.expect_device(&self.device)?;
         timeline.expect_not_capturing(Check::CaptureFences)?;
-        let mut blocks = enter_all(&held.members)?;
-        for (block, member) in blocks.iter_mut().zip(&held.members) {
-            block.expect_replay_noted(timeline, &member.baked)?;
+        let mut blocks = enter_all(&held.objects)?;
+        for (block, mark) in blocks.iter_mut().zip(&held.marks) {
+            block.expect_replay_noted(timeline, mark)?;
         }
         match timeline.record() {
             Ok(fence) => {
-                for (block, member) in blocks.iter_mut().zip(&held.members) {
-                    block.add_replay(&fence, &member.baked);
-                    block.unseal();
+                for (block, mark) in blocks.iter_mut().zip(&mut held.marks) {
+                    block.add_replay(&fence, mark);
+                    block.launches_are_known(mark);
                 }
                 Ok(())
             }
-            Err(error) => Err(unfenced(&mut blocks, &held.members, error)),
+            Err(error) => Err(unfenced(&mut blocks, &held.marks, error)),
         }
     }
 
@@ -208,25 +201,25 @@ impl GraphHold {
     pub fn describe(&self) -> String {
         let state = self.held.look(|held| {
             let graph = if held.graph == 0 { "no graph set".into() } else { format!("graph {:#x}", held.graph) };
-            format!("{} blocks, {graph}", held.members.len())
+            format!("{} blocks, {graph}", held.objects.len())
         });
         let state = state.unwrap_or_else(|| "in use by another thread".into());
         format!("{}: {state}; waits: {} ({} ns)", self.name, self.waits.waits.get(), self.waits.wait_ns.get())
     }
 }
 
-/// Every block, for this thread alone. No two members are one block, so none is tried twice.
-fn enter_all(members: &[Member]) -> Result<ArrayVec<BlockGuard<'_>, HELD_BLOCKS>> {
-    members.iter().map(|member| member.object.enter()).collect()
+/// Every block, for this thread alone. No two objects are one block, so none is tried twice.
+fn enter_all(objects: &[Object]) -> Result<ArrayVec<BlockGuard<'_>, HELD_BLOCKS>> {
+    objects.iter().map(|object| object.0.enter()).collect()
 }
 
 /// A replay is out there and no fence could be recorded behind it.
 #[cold]
-fn unfenced(blocks: &mut [BlockGuard<'_>], members: &[Member], error: Error) -> Error {
+fn unfenced(blocks: &mut [BlockGuard<'_>], marks: &[HoldMark], error: Error) -> Error {
     let mut told = None;
-    for (block, member) in blocks.iter_mut().zip(members) {
+    for (block, mark) in blocks.iter_mut().zip(marks) {
         let why = Error::new(error.status(), error.message());
-        told = Some(block.replay_unfenced(why, &member.baked));
+        told = Some(block.replay_unfenced(why, mark));
     }
     told.unwrap_or(error)
 }

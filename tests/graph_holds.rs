@@ -408,3 +408,18 @@ fn work_queued_before_a_capture_is_waited_for_as_ever() {
     device.maintain();
     assert_eq!(status(kit(&timeline).end_capture()), Status::Ok, "and the capture is whole");
 }
+
+#[test]
+fn a_block_of_two_graphs_is_sealed_until_the_launches_of_both_are_known() {
+    let device = device();
+    let buffer = buffer(&device, pair_of(BYTES));
+    let ((one, first), (two, second)) = (begun(&buffer), begun(&buffer));
+    one.capture(&*buffer, true, 0, ALL, &first).unwrap();
+    two.capture(&*buffer, true, 0, ALL, &second).unwrap();
+    end(&one, &first);
+    assert_eq!(status(buffer.begin(Access::Write, 0, 1, Timeout::Try)), Status::Unfenced);
+    one.launch(&first).unwrap();
+    kit(&second).end_capture().unwrap();
+    two.replayed(&second).unwrap();
+    assert_eq!(status(buffer.begin(Access::Write, 0, 1, Timeout::Infinite)), Status::Ok);
+}

@@ -1733,6 +1733,7 @@ gpubuf_status gpubuf_block_capture_to_host(gpubuf_block *block,
  * Ties the hold to its executable graph (a CUgraphExec): from now on it is launched by gpubuf_graph_hold_launch only, so the
  * seals of the hold's blocks are lifted.
  *
+ * A block that another hold captured copies of stays sealed until the launches of that graph are known, too.
  * Ownership: the graph stays the caller's; it must be alive at each launch. Setting another one replaces it.
  * Errors: GPUBUF_INVALID_ARGUMENT (NULL), GPUBUF_BUSY (another thread is inside a block).
  */

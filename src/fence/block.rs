@@ -2,7 +2,7 @@
 
 mod graph;
 
-pub use graph::{Baked, HoldMark};
+pub use graph::HoldMark;
 
 use super::name::Name;
 use super::side::{Access, Side, Which};

@@ -16,7 +16,7 @@ mod timeline;
 mod transfer;
 mod uses;
 
-pub use block::{Baked, Block, HoldMark};
+pub use block::{Block, HoldMark};
 pub use device::{Device, WaitedIn, shut_down_all};
 pub use event::Event;
 pub use hold::{BlockGuard, Holdable};

@@ -223,7 +223,6 @@ pub const CASES: &[Case] = &[
         let (slots, hold) = (slots(&device), hold_of(&device));
         hold.add(slots.clone(), None).works()?;
         slots.destroy();
-        drop(slots);
         device.maintain();
         ensure!(device.counters.device_bytes.get() == BYTES, it);
         ensure!(device.counters.pinned_bytes.get() == 0, "staging memory is not held");

@@ -10,38 +10,60 @@ use crate::fence::transfer;
 use crate::fence::uses::Range;
 use crate::sync::{Arc, AtomicU32, Ordering};
 
-/// How many graph holds a block is in. Counted outside the block's lock: a hold ends whoever is inside.
+/// The graph holds that a block is in. Counted outside the block's lock: a hold ends whoever is inside.
 #[derive(Default)]
-pub(super) struct Holds(Option<Arc<AtomicU32>>);
+pub(super) struct Holds(Option<Arc<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    holds: AtomicU32,
+    /// Those of them whose graph anybody may launch.
+    loose: AtomicU32,
+}
 
 impl Holds {
-    pub(super) fn count(&self) -> u32 {
-        self.0.as_ref().map_or(0, |count| count.load(Ordering::SeqCst))
+    fn count(&self) -> u32 {
+        self.0.as_ref().map_or(0, |counts| counts.holds.load(Ordering::SeqCst))
+    }
+
+    fn is_any_loose(&self) -> bool {
+        self.0.as_ref().is_some_and(|counts| counts.loose.load(Ordering::SeqCst) > 0)
     }
 
     fn add(&mut self) -> HoldMark {
-        let count = self.0.get_or_insert_default().clone();
-        count.fetch_add(1, Ordering::SeqCst);
-        HoldMark(count)
+        let counts = self.0.get_or_insert_default().clone();
+        counts.holds.fetch_add(1, Ordering::SeqCst);
+        HoldMark { counts, read: None, written: None, loose: false }
     }
 }
 
-/// One hold on a block, until it is dropped.
-pub struct HoldMark(Arc<AtomicU32>);
+/// One hold on a block, until it is dropped, and what its graph does with the block.
+pub struct HoldMark {
+    counts: Arc<Counts>,
+    /// The bytes of the host side that the graph's own copies read, and those between them.
+    read: Option<Range>,
+    /// And those they write.
+    written: Option<Range>,
+    /// Copies were captured, and nobody has said who launches them.
+    loose: bool,
+}
+
+impl HoldMark {
+    fn set_loose(&mut self, loose: bool) {
+        match (self.loose, loose) {
+            (false, true) => self.counts.loose.fetch_add(1, Ordering::SeqCst),
+            (true, false) => self.counts.loose.fetch_sub(1, Ordering::SeqCst),
+            _ => return,
+        };
+        self.loose = loose;
+    }
+}
 
 impl Drop for HoldMark {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.set_loose(false);
+        self.counts.holds.fetch_sub(1, Ordering::SeqCst);
     }
-}
-
-/// The bytes of a host side that a graph's own copies read and write: those between them may be named, too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Baked {
-    /// Sources.
-    pub read: Option<Range>,
-    /// Targets.
-    pub written: Option<Range>,
 }
 
 impl Block {
@@ -77,7 +99,13 @@ impl Block {
     /// Appends a copy of `range` to the graph that the stream captures: from the host side to the device side (`up`), or
     /// back. Each replay reads its source anew. Nothing is recorded, and both sides are sealed: who launches the graph
     /// is not known yet.
-    pub fn capture(&mut self, up: bool, range: Range, timeline: &Arc<Timeline>, baked: &mut Baked) -> Result<()> {
+    pub fn capture(
+        &mut self,
+        up: bool,
+        range: Range,
+        timeline: &Arc<Timeline>,
+        mark: Option<&mut HoldMark>,
+    ) -> Result<()> {
         let (Some(host), Some(device)) = (&mut self.host, &mut self.device) else {
             return fail!(Unsupported, "{} has one side only: there is nothing to copy to", self.name);
         };
@@ -93,8 +121,11 @@ impl Block {
         // SAFETY: the range lies inside both sides, whose memory stays while the hold does: its owner has promised not to
         // launch the graph after that.
         unsafe { timeline.submission().capture_copy(to, from, range.end - range.start) }?;
-        let noted = if up { &mut baked.read } else { &mut baked.written };
-        *noted = Some(noted.map_or(range, |before| before.hull(range)));
+        if let Some(mark) = mark {
+            let noted = if up { &mut mark.read } else { &mut mark.written };
+            *noted = Some(noted.map_or(range, |before| before.hull(range)));
+            mark.set_loose(true);
+        }
         if on(Check::CapturedSeals) {
             host.seal();
             device.seal();
@@ -102,11 +133,19 @@ impl Block {
         Ok(())
     }
 
+    /// Every launch of the hold's graph is known. Lifts the seals, but for those of other graphs that anybody may launch.
+    pub fn launches_are_known(&mut self, mark: &mut HoldMark) {
+        mark.set_loose(false);
+        if !self.holds.is_any_loose() {
+            self.unseal();
+        }
+    }
+
     /// Every use that one replay makes of the sides: of what kernels can reach all of it, of another host side what the
     /// graph's copies touch. `each` gets the side, whether it is written, where, and whether kernels use it in place.
     fn replay_uses(
         &mut self,
-        baked: &Baked,
+        mark: &HoldMark,
         mut each: impl FnMut(&mut Side, bool, Range, bool) -> Result<()>,
     ) -> Result<()> {
         let all = Range { start: 0, end: self.bytes };
@@ -115,10 +154,10 @@ impl Block {
             if in_place {
                 each(host, true, all, true)?;
             }
-            if let Some(range) = baked.read.filter(|_| !in_place) {
+            if let Some(range) = mark.read.filter(|_| !in_place) {
                 each(host, false, range, false)?;
             }
-            if let Some(range) = baked.written {
+            if let Some(range) = mark.written {
                 each(host, true, range, false)?;
             }
         }
@@ -129,37 +168,37 @@ impl Block {
     }
 
     /// Refuses a replay that may not be, before anything is queued.
-    pub fn expect_replay(&mut self, baked: &Baked) -> Result<()> {
+    pub fn expect_replay(&mut self, mark: &HoldMark) -> Result<()> {
         // Also a host side that the graph does not touch: who fills it means to send it first.
         if let Some(host) = &mut self.host {
             host.expect_replay(false, Range { start: 0, end: 0 }, false)?;
         }
-        self.replay_uses(baked, |side, write, range, in_place| side.expect_replay(write, range, in_place))
+        self.replay_uses(mark, |side, write, range, in_place| side.expect_replay(write, range, in_place))
     }
 
     /// Orders a replay behind what conflicts with it on other streams.
-    pub fn order_replay(&mut self, submission: &mut Submission<'_>, baked: &Baked) -> Result<()> {
-        self.replay_uses(baked, |side, write, range, _| side.order_replay(submission, write, range))
+    pub fn order_replay(&mut self, submission: &mut Submission<'_>, mark: &HoldMark) -> Result<()> {
+        self.replay_uses(mark, |side, write, range, _| side.order_replay(submission, write, range))
     }
 
     /// Makes room to note a replay that is out there already.
-    pub fn expect_replay_noted(&mut self, timeline: &Arc<Timeline>, baked: &Baked) -> Result<()> {
-        self.replay_uses(baked, |side, _, _, _| side.expect_declaration(std::slice::from_ref(timeline)))
+    pub fn expect_replay_noted(&mut self, timeline: &Arc<Timeline>, mark: &HoldMark) -> Result<()> {
+        self.replay_uses(mark, |side, _, _, _| side.expect_declaration(std::slice::from_ref(timeline)))
     }
 
     /// A replay is queued up to this fence.
-    pub fn add_replay(&mut self, fence: &Fence, baked: &Baked) {
+    pub fn add_replay(&mut self, fence: &Fence, mark: &HoldMark) {
         // It fails only where `each` does.
-        let _ = self.replay_uses(baked, |side, write, range, _| {
+        let _ = self.replay_uses(mark, |side, write, range, _| {
             side.add_replay(fence, write, range);
             Ok(())
         });
     }
 
     /// A replay is queued and could not be fenced.
-    pub fn replay_unfenced(&mut self, error: Error, baked: &Baked) -> Error {
+    pub fn replay_unfenced(&mut self, error: Error, mark: &HoldMark) -> Error {
         let mut error = Some(error);
-        let _ = self.replay_uses(baked, |side, _, _, _| {
+        let _ = self.replay_uses(mark, |side, _, _, _| {
             error = error.take().map(|error| side.record_failed(error));
             Ok(())
         });

@@ -3,8 +3,7 @@
 use super::{Access, Guard, Side};
 use crate::config::Placement;
 use crate::config::checks::{Check, on};
-use crate::error::Result;
-use crate::fail;
+use crate::error::{Result, Status};
 use crate::fence::timeline::{Fence, HostWait, Submission, Timeline};
 use crate::fence::uses::{Range, Role};
 use crate::sync::Arc;
@@ -32,11 +31,13 @@ impl Side {
         let device = self.device()?;
         timeline.expect_device(&device)?;
         if self.storage()?.memory().placement == Placement::Pageable && on(Check::PageableCapture) {
-            return fail!(
-                Unsupported,
-                "the {} is pageable: whether a replay reads it when it runs is the driver's choice; use a pinned or uva side",
-                self.place()
-            );
+            return Err(self.refuse(
+                Status::Unsupported,
+                format!(
+                    "the {} is pageable: whether a replay reads it when it runs is the driver's choice; use a pinned or uva side",
+                    self.place()
+                ),
+            ));
         }
         let writers = |guard: &Guard| guard.access == Access::Write && on(Check::CaptureGuard);
         self.refuse_guards(range, writers, "capturing a copy of")
