@@ -3,7 +3,7 @@
 use crate::config::checks::Check;
 use crate::config::{ALL, Placement, Timeout};
 use crate::dtype::{Dtype, Shape};
-use crate::error::Result;
+use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::{
     Access, Block, BlockGuard, Borrow, Device, Holdable, HostWait, Name, Range, ReleaseCallback, Side, Storage,
@@ -18,7 +18,7 @@ pub struct BufferOptions {
     pub dtype: Dtype,
     /// Elements per dimension.
     pub shape: Shape,
-    /// Where the host side lives: none, pageable, pinned or uva.
+    /// Where the host side lives: anywhere but on the device.
     pub host: Placement,
     /// Where the device side lives: none or device.
     pub device: Placement,
@@ -51,19 +51,14 @@ impl Buffer {
     pub fn create(device: &Arc<Device>, options: BufferOptions) -> Result<Arc<Buffer>> {
         let BufferOptions { dtype, shape, host, device: on_device, host_memory, device_memory, release, label } =
             options;
-        if !matches!(host, Placement::None | Placement::Pageable | Placement::Pinned | Placement::Uva) {
-            let status_text = "a host side is none, pageable, pinned or uva";
-            return if host == Placement::Managed {
-                fail!(Unsupported, "managed memory is not supported yet: {status_text}")
-            } else {
-                fail!(InvalidArgument, "host_placement {}: {status_text}", host.name())
-            };
+        if host == Placement::Device {
+            return fail!(
+                InvalidArgument,
+                "host_placement device: a host side is none, pageable, pinned, uva or managed"
+            );
         }
         match on_device {
             Placement::None | Placement::Device => {}
-            Placement::Managed => {
-                return fail!(Unsupported, "managed memory is not supported yet: a device side is none or device");
-            }
             other => {
                 return fail!(InvalidArgument, "device_placement {}: a device side is none or device", other.name());
             }
@@ -74,8 +69,8 @@ impl Buffer {
         if (!host_memory.is_null() && host == Placement::None) || (device_memory != 0 && on_device == Placement::None) {
             return fail!(InvalidArgument, "memory is lent for a side whose placement is none");
         }
-        if !host_memory.is_null() && host == Placement::Uva {
-            return fail!(Unsupported, "borrowed host memory cannot be uva yet: use pinned or pageable");
+        if !host_memory.is_null() && host == Placement::Managed {
+            return fail!(Unsupported, "borrowed host memory cannot be managed: use uva, pinned or pageable");
         }
         let bytes = shape.bytes(dtype)?;
         let name = Arc::new(Name::new("buffer", &label));
@@ -312,6 +307,14 @@ impl Buffer {
         let storages: Vec<Storage> = block.sides_mut().filter_map(Side::take_storage).collect();
         drop(block);
         storages.into_iter().for_each(Storage::hand_back);
+        if !self.device.backend().await_frees(timeout.deadline()) {
+            let status = if timeout == Timeout::Try { Status::Busy } else { Status::Timeout };
+            let text = format!(
+                "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again",
+                self.name
+            );
+            return Err(Error::new(status, text));
+        }
         Ok(())
     }
 

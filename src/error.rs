@@ -90,6 +90,8 @@ statuses! {
     CopyFailed = 504, c"GPUBUF_COPY_FAILED";
     /// Completion could not be proven: the memory is never touched again.
     Quarantined = 505, c"GPUBUF_QUARANTINED";
+    /// The driver refused a call with a code that has no status of its own: the message names it.
+    DriverError = 506, c"GPUBUF_DRIVER_ERROR";
     /// The library was shut down.
     ShutDown = 900, c"GPUBUF_SHUT_DOWN";
     /// A child after fork: inherited objects are void.

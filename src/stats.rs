@@ -70,6 +70,7 @@ pub struct DeviceCounters {
     pub host_bytes: Counter,
     pub pinned_bytes: Counter,
     pub device_bytes: Counter,
+    pub managed_bytes: Counter,
     pub deferred_bytes: Counter,
     pub deferred_objects: Counter,
     pub quarantined_bytes: Counter,

@@ -127,6 +127,9 @@
 /** Completion could not be proven: the memory is never touched again. */
 #define GPUBUF_QUARANTINED 505
 
+/** The driver refused a call with a code that has no status of its own: the message names it. */
+#define GPUBUF_DRIVER_ERROR 506
+
 /** The library was shut down, the process exits, or the object was destroyed while the call waited. */
 #define GPUBUF_SHUT_DOWN 900
 
@@ -160,6 +163,21 @@
 /** The emulated device: truly asynchronous, on the CPU. */
 #define GPUBUF_BACKEND_HOST 2
 
+/** Small pieces by the driver's own allocation; large ones (64 MiB on) mapped, touched by several threads and registered. */
+#define GPUBUF_PINNED_AUTO 0
+
+/** By the driver's own allocation. */
+#define GPUBUF_PINNED_DRIVER 1
+
+/** Mapped, touched by several threads and registered; where the driver refuses that, creation fails. */
+#define GPUBUF_PINNED_REGISTER 2
+
+/** By cuMemAlloc: memory that can be exported. Giving it back may wait for the device, which maintain, drain and creations do. */
+#define GPUBUF_DEVICE_MEMORY_PLAIN 0
+
+/** By the driver's stream-ordered pool: giving it back waits for nothing. */
+#define GPUBUF_DEVICE_MEMORY_STREAM_ORDERED 1
+
 /** This side does not exist. */
 #define GPUBUF_PLACEMENT_NONE 0
 
@@ -175,7 +193,7 @@
 /** Device memory. */
 #define GPUBUF_PLACEMENT_DEVICE 4
 
-/** Memory that migrates by itself: not supported yet. */
+/** Memory that CPU and device use at one address, and that migrates by itself: a host side, on devices that have it. */
 #define GPUBUF_PLACEMENT_MANAGED 5
 
 /** Truth values of 1 byte. */
@@ -339,7 +357,44 @@ typedef struct gpubuf_device_options {
   uint64_t default_timeout_ns;
   /** For messages; NULL: none. Copied. */
   const char *label;
+  /**
+   * GPUBUF_BACKEND_CUDA: a CUcontext that the caller made, to be used instead of the primary context of `ordinal` (which is
+   * then not looked at). It must outlive the device and all its objects. NULL: the primary context, which is retained.
+   */
+  void *native_context;
+  /** Most bytes of page-locked memory that one registration with the driver locks. 0: 1 GiB. */
+  uint64_t register_bytes;
+  /** GPUBUF_PINNED_: how page-locked memory is made. */
+  uint32_t pinned_method;
+  /** GPUBUF_DEVICE_MEMORY_: how device memory is made. */
+  uint32_t device_memory;
 } gpubuf_device_options;
+
+/** What is known of a device. */
+typedef struct gpubuf_device_info {
+  /** sizeof(gpubuf_device_info), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST */
+  uint32_t backend;
+  /** The version that the driver is for: 12040 is CUDA 12.4. 0: there is no driver. */
+  uint32_t driver_version;
+  /** 1: no hardware is behind it (the host backend, and the stand-in driver). */
+  uint32_t simulation;
+  /** The memory node near the device; -1: not known. */
+  int32_t numa_node;
+  /** 1: it shares its memory with the CPU. */
+  uint32_t integrated;
+  /** 1: the caller's host memory can be page-locked. */
+  uint32_t can_register;
+  /** 1: it has managed memory that the CPU may use while kernels run. */
+  uint32_t can_manage;
+  /** 1: it has stream-ordered memory. */
+  uint32_t has_memory_pools;
+  /** 0 */
+  uint32_t reserved;
+  /** The driver's handle of its context, a CUcontext; NULL on the host backend. */
+  void *native_context;
+} gpubuf_device_info;
 
 /** A device's figures. Bytes are what the library owns at this moment; the rest only grows. */
 typedef struct gpubuf_device_stats {
@@ -353,6 +408,8 @@ typedef struct gpubuf_device_stats {
   uint64_t pinned_bytes;
   /** Device memory. */
   uint64_t device_bytes;
+  /** Managed memory. */
+  uint64_t managed_bytes;
   /** Memory of destroyed objects that waits for its last use. */
   uint64_t deferred_bytes;
   /** The pieces it is in. */
@@ -387,6 +444,8 @@ typedef struct gpubuf_device_stats {
   uint64_t sealed_at_destroy;
   /** Pointers given out by gpubuf_buffer_host_ptr_unfenced. */
   uint64_t unfenced_pointers;
+  /** Times that memory was made in another way than would have been best, each with a message in the log. */
+  uint64_t fallbacks;
   /** Calls with a handle that had ended, or never was one: of the whole process. */
   uint64_t stale_handles;
 } gpubuf_device_stats;
@@ -751,9 +810,13 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_device_count(uint32_t backend, u
 /**
  * Opens a device. `options` may be NULL: device 0 of GPUBUF_BACKEND_AUTO.
  *
+ * With GPUBUF_BACKEND_CUDA the driver is loaded now: GPUBUF_CUDA_DRIVER (a path, in the environment) alone if it is set, else
+ * libcuda.so.1, else libcuda.so. The context current on the calling thread stays current, here and in every other function.
  * Ownership: the caller's, until gpubuf_device_destroy. Opening an ordinal twice makes two devices whose objects do not mix.
  * Threads: any.
- * Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING, GPUBUF_VERSION_MISMATCH, GPUBUF_INVALID_ARGUMENT.
+ * Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING (no driver, no device, or a symbol that it lacks: the
+ * message says which), GPUBUF_VERSION_MISMATCH (older than CUDA 12.0), GPUBUF_UNSUPPORTED, GPUBUF_DRIVER_ERROR,
+ * GPUBUF_INVALID_ARGUMENT.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_open(const gpubuf_device_options *options,
@@ -773,6 +836,18 @@ gpubuf_status gpubuf_device_destroy(gpubuf_device *device);
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_backend(const gpubuf_device *device,
                                     uint32_t *out_backend);
+
+/** What is known of the device. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_device_info_get(const gpubuf_device *device,
+                                     gpubuf_device_info *inout_info);
+
+/** The device's name, for people. `buffer`, `capacity` and `out_length` as in gpubuf_describe. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_device_name(const gpubuf_device *device,
+                                 char *buffer,
+                                 size_t capacity,
+                                 size_t *out_length);
 
 /** Why this backend was chosen, in words. `buffer`, `capacity` and `out_length` as in gpubuf_describe. */
 GPUBUF_API GPUBUF_MUST_USE
@@ -830,14 +905,28 @@ gpubuf_status gpubuf_stream_create(gpubuf_device *device,
                                    gpubuf_stream **out_stream);
 
 /**
- * A stream object over a stream of the driver's that the caller goes on owning.
+ * A stream object over a stream of the driver's (a CUstream, or a cudaStream_t) that the caller goes on owning.
  *
- * Errors: GPUBUF_UNSUPPORTED on the host backend, which has no native streams.
+ * NULL and CU_STREAM_LEGACY are the legacy default stream of the device's context; CU_STREAM_PER_THREAD is that of the calling
+ * thread, and only that thread may queue through this object. Wrap a stream once: two objects over one stream are two
+ * timelines, ordered by waits that are not needed. Ownership: destroy the object *before* the stream; it then records a last
+ * fence, which goes on covering what was queued until then. Nothing waits.
+ * Errors: GPUBUF_WRONG_DEVICE (a stream of another context), GPUBUF_UNSUPPORTED on the host backend, which has no native
+ * streams, GPUBUF_DRIVER_ERROR (not a stream).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_stream_wrap_native(gpubuf_device *device,
                                         void *native_stream,
                                         gpubuf_stream **out_stream);
+
+/**
+ * The driver's handle of the stream (a CUstream), for kernels and graphs of the caller's; NULL on the host backend.
+ *
+ * A stream of the library's own ends with its object, and with the last object that still refers to it.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_stream_native(const gpubuf_stream *stream,
+                                   void **out_native_stream);
 
 /**
  * GPUBUF_OK if all work on the stream is done, GPUBUF_BUSY if not. Never waits.
@@ -868,6 +957,26 @@ gpubuf_status gpubuf_stream_wait_event(gpubuf_stream *stream,
                                        gpubuf_event *event);
 
 /**
+ * As gpubuf_stream_wait_event, for an event of the driver's (a CUevent, or a cudaEvent_t) that the caller recorded.
+ *
+ * With gpubuf_buffer_used_on and the like on this stream afterwards, work of streams that the library does not know is
+ * declared: record an event behind it, have a stream wait for the event, declare the use on that stream.
+ * Errors: GPUBUF_UNSUPPORTED on the host backend, GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST, GPUBUF_DRIVER_ERROR.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_stream_wait_native_event(gpubuf_stream *stream,
+                                              void *native_event);
+
+/**
+ * Records an event of the driver's after the work queued on the stream so far, so that the caller's own streams can wait for it.
+ *
+ * Errors: as gpubuf_stream_wait_native_event.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_stream_record_native_event(gpubuf_stream *stream,
+                                                void *native_event);
+
+/**
  * Ends the handle. Work queued on the stream still runs.
  *
  * NULL is GPUBUF_OK. Never waits.
@@ -884,6 +993,23 @@ GPUBUF_API gpubuf_status gpubuf_stream_destroy(gpubuf_stream *stream);
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_event_create(gpubuf_device *device,
                                   gpubuf_event **out_event);
+
+/** As gpubuf_event_create, for an event that notes when its mark is reached. Only such events cost a time stamp. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_event_create_timed(gpubuf_device *device,
+                                        gpubuf_event **out_event);
+
+/**
+ * Nanoseconds of device time from the latest record of `earlier` to that of `later`, two timed events of one device.
+ *
+ * Never waits. The driver's resolution is about half a microsecond.
+ * Errors: GPUBUF_BUSY (a mark is not reached yet), GPUBUF_NOT_BEGUN (never recorded), GPUBUF_UNSUPPORTED (not timed),
+ * GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_event_elapsed_ns(const gpubuf_event *earlier,
+                                      const gpubuf_event *later,
+                                      uint64_t *out_ns);
 
 /**
  * Marks the work queued on the stream so far. Recording again moves the mark; who waits for the earlier one goes on with it.

@@ -743,6 +743,19 @@ class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy
       return length;
     });
   }
+  /// What is known of the device: driver, memory node, what it can do.
+  template <class Form = throwing>
+  outcome<Form, gpubuf_device_info> info() const noexcept(quiet<Form>) {
+    return detail::about<Form, gpubuf_device_info>(gpubuf_device_info_get, capi());
+  }
+  /// Its name, for people.
+  std::string name() const {
+    return detail::text([&](char* buffer, std::size_t capacity) {
+      std::size_t length = 0;
+      detail::done<throwing>(gpubuf_device_name(capi(), buffer, capacity, &length));
+      return length;
+    });
+  }
   /// Frees what destroyed objects left behind and the device no longer uses. Never waits. The bytes freed.
   template <class Form = throwing>
   outcome<Form, std::uint64_t> maintain() const noexcept(quiet<Form>) {
@@ -779,7 +792,8 @@ class stream : public detail::owner<stream, gpubuf_stream, gpubuf_stream_destroy
   static outcome<Form, stream> create(const device& on) noexcept(quiet<Form>) {
     return detail::make<Form, stream>(gpubuf_stream_create, on.capi());
   }
-  /// A stream of the backend's own, not owned: it must outlive this object. The host backend has none (unsupported).
+  /// A CUstream or cudaStream_t, not owned: it must outlive this object. nullptr is the legacy default stream. The host
+  /// backend has none (unsupported).
   template <class Form = throwing>
   static outcome<Form, stream> wrap_native(const device& on, void* native) noexcept(quiet<Form>) {
     return detail::make<Form, stream>(gpubuf_stream_wrap_native, on.capi(), native);
@@ -793,9 +807,24 @@ class stream : public detail::owner<stream, gpubuf_stream, gpubuf_stream_destroy
   outcome<Form> synchronize(timeout wait = timeout_default) const noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_stream_synchronize(capi(), wait.capi()));
   }
+  /// The driver's handle, for kernels and graphs of your own; nullptr on the host backend.
+  template <class Form = throwing>
+  outcome<Form, void*> native() const noexcept(quiet<Form>) {
+    return detail::get<Form, void*>(gpubuf_stream_native, capi());
+  }
   /// Later work on this stream waits, on the device, for the event's newest record.
   template <class Form = throwing>
   outcome<Form> wait_event(const event& until) const noexcept(quiet<Form>);
+  /// The same for a CUevent or cudaEvent_t of yours.
+  template <class Form = throwing>
+  outcome<Form> wait_native_event(void* until) const noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_stream_wait_native_event(capi(), until));
+  }
+  /// Records a CUevent or cudaEvent_t of yours behind the work queued so far.
+  template <class Form = throwing>
+  outcome<Form> record_native_event(void* event) const noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_stream_record_native_event(capi(), event));
+  }
 };
 
 /// A mark in a stream. Only needed for work that the library does not see: it orders its own operations itself.
@@ -804,6 +833,18 @@ class event : public detail::owner<event, gpubuf_event, gpubuf_event_destroy> {
   template <class Form = throwing>
   static outcome<Form, event> create(const device& on) noexcept(quiet<Form>) {
     return detail::make<Form, event>(gpubuf_event_create, on.capi());
+  }
+  /// An event that notes when it is reached, for elapsed_since(). Only such events cost a time stamp.
+  template <class Form = throwing>
+  static outcome<Form, event> create_timed(const device& on) noexcept(quiet<Form>) {
+    return detail::make<Form, event>(gpubuf_event_create_timed, on.capi());
+  }
+  /// Device time from the newest record of `earlier` to this one's; both timed, and reached (busy).
+  template <class Form = throwing>
+  outcome<Form, std::chrono::nanoseconds> elapsed_since(const event& earlier) const noexcept(quiet<Form>) {
+    std::uint64_t ns = 0;
+    const gpubuf_status code = gpubuf_event_elapsed_ns(earlier.capi(), capi(), &ns);
+    return detail::give<Form>(code, std::chrono::nanoseconds(static_cast<std::int64_t>(ns)));
   }
   template <class Form = throwing>
   outcome<Form> record(const stream& on) const noexcept(quiet<Form>) {

@@ -4,7 +4,8 @@ mod kit;
 
 use super::kit::{DeviceKit, StreamKit};
 use super::{
-    BackendKind, DeviceBackend, EventBackend, EventState, RawMemory, StreamBackend, allocate_pageable, free_pageable,
+    BackendKind, Backing, DeviceBackend, EventBackend, EventState, RawMemory, StreamBackend, allocate_pageable,
+    free_pageable,
 };
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
@@ -104,13 +105,30 @@ impl DeviceBackend for HostDevice {
         let got = self.device.allocate(kind, bytes).map_err(|fault| {
             from_fault(fault, format_args!("allocating {bytes} bytes of {} memory", placement.name()))
         })?;
-        Ok(RawMemory { placement, host: got.host, device: got.device, bytes })
+        Ok(RawMemory { placement, host: got.host, device: got.device, bytes, backing: Backing::Driver, node: None })
+    }
+
+    unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
+        // SAFETY: the caller's promise, which is longer than the engine needs.
+        match unsafe { self.device.register(host, bytes) } {
+            Ok(got) => {
+                Ok(RawMemory { placement, host, device: got.device, bytes, backing: Backing::Registered, node: None })
+            }
+            Err(engine::Fault::AlreadyRegistered) => {
+                Ok(RawMemory { placement, host, device: 0, bytes, backing: Backing::Foreign, node: None })
+            }
+            Err(fault) => Err(from_fault(fault, format_args!("page-locking {bytes} bytes of the caller's"))),
+        }
     }
 
     unsafe fn free(&self, memory: RawMemory) {
         match memory.placement {
             // SAFETY: the caller's promise.
             Placement::Pageable => unsafe { free_pageable(memory) },
+            _ if memory.backing == Backing::Registered => {
+                let undone = self.device.unregister(memory.host);
+                debug_assert!(undone.is_ok(), "{memory:?} unregistered twice: {undone:?}");
+            }
             _ => {
                 let freed = self.device.free(memory.device);
                 debug_assert!(freed.is_ok(), "{memory:?} freed twice: {freed:?}");
@@ -125,6 +143,11 @@ impl DeviceBackend for HostDevice {
 
     fn create_event(&self) -> Result<Arc<dyn EventBackend>> {
         Ok(Arc::new(HostEvent { event: self.device.create_event() }))
+    }
+
+    fn create_timed_event(&self) -> Result<Arc<dyn EventBackend>> {
+        // The emulation notes times always.
+        self.create_event()
     }
 
     fn is_lost(&self) -> bool {
@@ -213,6 +236,11 @@ impl EventBackend for HostEvent {
         self.event.wait(deadline).map_or(EventState::Pending, from_state)
     }
 
+    fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64> {
+        let elapsed = self.event.elapsed_since(own(earlier)?);
+        elapsed.map(|time| time.as_nanos() as u64).map_err(|fault| from_fault(fault, "taking the time between events"))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -247,7 +275,7 @@ fn from_fault(fault: engine::Fault, doing: impl std::fmt::Display) -> Error {
         engine::Fault::InvalidValue | engine::Fault::InvalidAddress => Status::InvalidArgument,
         engine::Fault::OutOfDeviceMemory => Status::OutOfDeviceMemory,
         engine::Fault::OutOfHostMemory | engine::Fault::NoResources => Status::OutOfHostMemory,
-        engine::Fault::OperationFailed => Status::CopyFailed,
+        engine::Fault::OperationFailed => Status::DriverError,
         engine::Fault::DeviceLost => Status::DeviceLost,
         engine::Fault::Timeout => Status::Timeout,
         engine::Fault::Closed => Status::ShutDown,

@@ -1,5 +1,6 @@
 //! What a device must be able to do: memory, streams, events. Nothing here knows who may touch what when.
 
+pub mod cuda;
 pub mod host;
 pub mod kit;
 
@@ -42,6 +43,104 @@ pub struct RawMemory {
     pub device: u64,
     /// Its size.
     pub bytes: usize,
+    /// How it came, and so how it goes.
+    pub backing: Backing,
+    /// The memory node that was asked for it; part of what memory must have in common to be used again.
+    pub node: Option<u32>,
+}
+
+/// How memory came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// From the language's allocator.
+    Heap,
+    /// Allocated by the driver, or the emulated device.
+    Driver,
+    /// Allocated by the driver in the order of a stream.
+    StreamOrdered,
+    /// Pages of our own, registered with the driver piece by piece.
+    Mapped,
+    /// The caller's, registered by us.
+    Registered,
+    /// The caller's, and nothing was done to it.
+    Foreign,
+}
+
+/// How page-locked memory is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PinnedMethod {
+    /// Small pieces by the driver, large ones mapped and registered.
+    #[default]
+    Auto = 0,
+    /// By the driver's own allocation.
+    Driver = 1,
+    /// Pages of ours, touched in parallel and registered.
+    Register = 2,
+}
+
+/// How a device makes memory.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceSettings {
+    /// How page-locked memory is made.
+    pub pinned: PinnedMethod,
+    /// Bytes of one registration.
+    pub register_bytes: usize,
+    /// Whether device memory comes from the driver's pool, so that giving it back waits for nothing.
+    pub stream_ordered: bool,
+    /// Whether host memory can be registered at all: found out, not chosen.
+    pub can_register: bool,
+    /// Whether managed memory works as the library needs it: found out, not chosen.
+    pub can_manage: bool,
+}
+
+impl Default for DeviceSettings {
+    fn default() -> DeviceSettings {
+        DeviceSettings {
+            pinned: PinnedMethod::Auto,
+            register_bytes: REGISTER_BYTES,
+            stream_ordered: false,
+            can_register: false,
+            can_manage: false,
+        }
+    }
+}
+
+/// Bytes that one registration of host memory locks, if not chosen: the driver holds a lock for as long as it takes.
+pub const REGISTER_BYTES: usize = 1 << 30;
+
+/// Which device, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeviceOptions {
+    /// Which backend; `None` chooses.
+    pub kind: Option<BackendKind>,
+    /// Which device of it.
+    pub ordinal: u32,
+    /// A context of the driver's that the caller made, instead of the ordinal's primary one; 0: none.
+    pub native_context: usize,
+    /// How it makes memory.
+    pub settings: DeviceSettings,
+}
+
+/// What is known of a device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeviceFacts {
+    /// 12040 is CUDA 12.4; 0: there is no driver.
+    pub driver_version: u32,
+    /// No hardware is behind it.
+    pub simulation: bool,
+    /// The memory node that is near it.
+    pub numa_node: Option<u32>,
+    /// It shares its memory with the CPU.
+    pub integrated: bool,
+    /// The caller's host memory can be page-locked.
+    pub can_register: bool,
+    /// It has managed memory that the CPU may use while kernels run.
+    pub can_manage: bool,
+    /// It has stream-ordered memory.
+    pub has_memory_pools: bool,
+    /// The driver's handle of its context; 0 where there is none.
+    pub native_context: usize,
 }
 
 // SAFETY: plain numbers; the library's fences, not the type, decide who may go through the pointer.
@@ -68,17 +167,57 @@ pub trait DeviceBackend: Send + Sync {
     fn kind(&self) -> BackendKind;
     /// The device's name, for people.
     fn name(&self) -> String;
+    /// What is known of it.
+    fn facts(&self) -> DeviceFacts {
+        DeviceFacts::default()
+    }
+    /// Times that memory was made in another way than was asked for.
+    fn fallbacks(&self) -> u64 {
+        0
+    }
     /// Zeroed memory of that placement, page-locked where the placement says so.
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory>;
-    /// Gives memory back.
+    /// Makes the caller's host memory of a page-locked placement, for as long as it is borrowed.
     ///
     /// # Safety
-    /// `memory` came from `allocate` of this device, was not freed before, and neither the CPU nor the device uses it.
+    /// The memory stays mapped until it is given back with `free`.
+    unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory>;
+    /// Gives memory back. Never waits for the device: it may be done later, on another thread.
+    ///
+    /// # Safety
+    /// `memory` came from `allocate` or `adopt` of this device, was not freed before, and neither the CPU nor the device uses it.
     unsafe fn free(&self, memory: RawMemory);
+    /// As `free`, for memory of `adopt`; calls `then` when it is the caller's again.
+    ///
+    /// # Safety
+    /// As `free`.
+    unsafe fn disown(&self, memory: RawMemory, then: Box<dyn FnOnce() + Send>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.free(memory) };
+        then();
+    }
+    /// Waits until all memory was given back; false if the deadline came first. A deadline that is over leaves an idle device
+    /// the time for it all the same.
+    fn await_frees(&self, _deadline: Option<Instant>) -> bool {
+        true
+    }
     /// A new stream.
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>>;
+    /// A stream of the driver's that the caller goes on owning.
+    ///
+    /// # Safety
+    /// It is alive until [`StreamBackend::end`], or the stream object is dropped.
+    unsafe fn wrap_stream(&self, native: usize) -> Result<Box<dyn StreamBackend>> {
+        fail!(
+            Unsupported,
+            "{} has no native streams to wrap: {native:#x} cannot be one of its own; use gpubuf_stream_create",
+            self.name()
+        )
+    }
     /// A new event that carries no timing.
     fn create_event(&self) -> Result<Arc<dyn EventBackend>>;
+    /// A new event that notes when it was reached.
+    fn create_timed_event(&self) -> Result<Arc<dyn EventBackend>>;
     /// Whether the device is lost.
     fn is_lost(&self) -> bool;
     /// Waits for all work of all streams; `None` has no deadline.
@@ -97,6 +236,10 @@ pub trait DeviceBackend: Send + Sync {
 pub trait StreamBackend: Send + Sync {
     /// A number that no other stream of the process has, had, or will have.
     fn id(&self) -> u64;
+    /// The driver's handle; 0 where there is none.
+    fn native(&self) -> usize {
+        0
+    }
     /// Queues a copy between any two addresses the device can reach, or host memory of any kind.
     /// A failure when it runs is told by the next record with the same `tag`.
     ///
@@ -123,6 +266,16 @@ pub trait StreamBackend: Send + Sync {
     /// # Safety
     /// The graph is alive, and so is all memory that it names until the replay has run.
     unsafe fn launch_graph(&self, graph: u64, tag: u64) -> Result<()>;
+    /// Makes work queued from now on wait for the latest record of an event of the driver's.
+    fn wait_native(&self, _event: usize) -> Result<()> {
+        fail!(Unsupported, "this backend has no native events")
+    }
+    /// Records an event of the driver's after all work queued so far.
+    fn record_native(&self, _event: usize) -> Result<()> {
+        fail!(Unsupported, "this backend has no native events")
+    }
+    /// The caller's stream may be destroyed from now on: the driver is not asked about it again.
+    fn end(&self) {}
     /// Whether the test kit holds the stream shut from this very thread.
     fn held_by_this_thread(&self) -> bool;
     /// The test kit, where the stream has one.
@@ -139,6 +292,8 @@ pub trait EventBackend: Send + Sync {
     fn failed(&self) -> bool;
     /// Waits until it is not pending, or the deadline: then `Pending`.
     fn wait(&self, deadline: Option<Instant>) -> EventState;
+    /// Nanoseconds between the newest records of two timed events of one device, both reached.
+    fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64>;
     /// For the backend's own use.
     fn as_any(&self) -> &dyn Any;
 }
@@ -151,33 +306,44 @@ pub struct Opened {
     pub reason: String,
 }
 
-/// How many devices a backend has; `None` is what `auto` would take.
+/// How many devices a backend has; `None` is what `auto` would take. 0 where there is no driver.
 pub fn device_count(kind: Option<BackendKind>) -> Result<u32> {
     match choose(kind)?.0 {
         BackendKind::Host => host::device_count(),
-        BackendKind::Cuda => Ok(0),
+        BackendKind::Cuda => match cuda::device_count() {
+            Err(error) if matches!(error.status(), Status::DriverMissing | Status::VersionMismatch) => Ok(0),
+            count => count,
+        },
     }
 }
 
-/// Opens device `ordinal` of a backend; `None` chooses: `GPUBUF_BACKEND` if set, else the best there is.
-pub fn open(kind: Option<BackendKind>, ordinal: u32) -> Result<Opened> {
-    let (kind, reason) = choose(kind)?;
+/// Opens a device.
+pub fn open(options: &DeviceOptions) -> Result<Opened> {
+    let (kind, reason) = choose(options.kind)?;
     match kind {
-        BackendKind::Host => Ok(Opened { backend: Arc::new(host::HostDevice::open(ordinal)?), reason }),
-        BackendKind::Cuda => fail!(DriverMissing, "{NO_CUDA}"),
+        BackendKind::Host if options.native_context != 0 => fail!(
+            InvalidArgument,
+            "native_context is set, and the backend is host ({reason}): a context is the cuda backend's"
+        ),
+        BackendKind::Host => Ok(Opened { backend: Arc::new(host::HostDevice::open(options.ordinal)?), reason }),
+        BackendKind::Cuda => {
+            let device = cuda::CudaDevice::open(options)?;
+            let reason = format!("{reason}; driver: {}", cuda::describe_driver()?);
+            Ok(Opened { backend: Arc::new(device), reason })
+        }
     }
 }
-
-const NO_CUDA: &str = "the cuda backend is not built into this version: ask for GPUBUF_BACKEND_HOST or GPUBUF_BACKEND_AUTO, and set the environment variable GPUBUF_BACKEND, if at all, to host or auto";
 
 fn choose(kind: Option<BackendKind>) -> Result<(BackendKind, String)> {
     if let Some(kind) = kind {
         return Ok((kind, format!("{}: asked for by the caller", kind.name())));
     }
     match std::env::var("GPUBUF_BACKEND").as_deref() {
-        Err(_) | Ok("") | Ok("auto") => {
-            Ok((BackendKind::Host, "host: the cuda backend is not built into this version".into()))
-        }
+        Err(_) | Ok("") | Ok("auto") => Ok(match cuda::device_count() {
+            Ok(0) => (BackendKind::Host, "host: the CUDA driver sees no device".into()),
+            Ok(count) => (BackendKind::Cuda, format!("cuda: the driver has {count} devices")),
+            Err(error) => (BackendKind::Host, format!("host: {}", error.message())),
+        }),
         Ok("host") => Ok((BackendKind::Host, "host: GPUBUF_BACKEND=host".into())),
         Ok("cuda") => Ok((BackendKind::Cuda, "cuda: GPUBUF_BACKEND=cuda".into())),
         Ok(other) => {
@@ -198,7 +364,7 @@ pub(crate) fn allocate_pageable(bytes: usize) -> Result<RawMemory> {
     if host.is_null() {
         return Err(none());
     }
-    Ok(RawMemory { placement: Placement::Pageable, host, device: 0, bytes })
+    Ok(RawMemory { placement: Placement::Pageable, host, device: 0, bytes, backing: Backing::Heap, node: None })
 }
 
 /// Gives back memory of [`allocate_pageable`].

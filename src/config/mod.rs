@@ -21,7 +21,7 @@ pub enum Placement {
     Uva = 3,
     /// Device memory.
     Device = 4,
-    /// Memory that migrates by itself. No backend has it yet.
+    /// Memory that CPU and device use at one address, and that migrates by itself.
     Managed = 5,
 }
 
@@ -42,6 +42,11 @@ impl Placement {
                 );
             }
         })
+    }
+
+    /// Host memory that kernels use where it is.
+    pub const fn is_in_place(self) -> bool {
+        matches!(self, Placement::Uva | Placement::Managed)
     }
 
     /// The placement's name.

@@ -10,7 +10,6 @@ use super::timeline::{Fences, HostWait, Proof, Timeline, record_all};
 use super::transfer::{self, Piece};
 use super::uses::{Range, Role};
 use crate::backend::RawMemory;
-use crate::config::Placement;
 use crate::config::checks::{Check, on};
 use crate::error::{Error, Result, Status};
 use crate::fail;
@@ -188,7 +187,7 @@ impl Block {
 
     /// Whether kernels use the host side in place.
     fn is_in_place(&self) -> bool {
-        self.host.as_ref().is_some_and(|h| h.storage().is_ok_and(|s| s.memory().placement == Placement::Uva))
+        self.host.as_ref().is_some_and(|h| h.storage().is_ok_and(|s| s.memory().placement.is_in_place()))
     }
 
     /// The sides that the caller's work on a stream uses: the device's, and the host's where kernels use it in place, where

@@ -4,7 +4,7 @@ use super::deferred::DeferredList;
 use super::name::Name;
 use super::storage::Storage;
 use super::timeline::{Fence, HostWait, Proof, Timeline, late_by, report_failures};
-use crate::backend::{BackendKind, DeviceBackend, Opened};
+use crate::backend::{DeviceBackend, DeviceOptions, Opened};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
@@ -43,9 +43,9 @@ pub trait WaitedIn: Send + Sync {
 }
 
 impl Device {
-    /// Opens a device of a backend; `None` chooses.
-    pub fn open(kind: Option<BackendKind>, ordinal: u32, default_timeout_ns: u64, label: &str) -> Result<Arc<Device>> {
-        let Opened { backend, reason } = crate::backend::open(kind, ordinal)?;
+    /// Opens a device.
+    pub fn open(options: &DeviceOptions, default_timeout_ns: u64, label: &str) -> Result<Arc<Device>> {
+        let Opened { backend, reason } = crate::backend::open(options)?;
         let default_timeout_ns = if default_timeout_ns == 0 { DEFAULT_TIMEOUT_NS } else { default_timeout_ns };
         let device = Arc::new(Device {
             name: Name::new("device", label),
@@ -207,6 +207,9 @@ impl Device {
             self.maintain();
         }
         waited?;
+        if !self.backend.await_frees(timeout.deadline()) {
+            return fail!(Timeout, "{}: memory is still on its way back to the driver; drain again", self.name);
+        }
         report_failures(&self.name, self.failures_unreported.take())
     }
 
@@ -224,7 +227,8 @@ impl Device {
         // Before any is waited for: a device that waits breaks every capture on it.
         timelines.iter().try_for_each(|timeline| timeline.expect_not_capturing(Check::CaptureWaits))?;
         for timeline in timelines {
-            if timeline.stream().is_idle()? {
+            // What an ended one has left, the backend waits for.
+            if !timeline.is_alive() || timeline.stream().is_idle()? {
                 continue;
             }
             if tries {

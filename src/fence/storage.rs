@@ -1,7 +1,7 @@
 //! The memory of one side: owned, or borrowed from the caller.
 
 use super::device::Device;
-use crate::backend::RawMemory;
+use crate::backend::{Backing, RawMemory};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{ALIGNMENT, Placement};
@@ -48,7 +48,7 @@ pub struct Storage {
 enum Origin {
     Owned,
     /// Shared by the sides of one buffer: the last one to go tells the owner.
-    Borrowed(#[allow(dead_code)] Option<Arc<Borrow>>),
+    Borrowed(Option<Arc<Borrow>>),
     /// Nobody may touch it again.
     Abandoned,
 }
@@ -117,7 +117,14 @@ impl Storage {
         // A wrapper that is gone may still have the range, if only for want of a maintain.
         device.maintain();
         take_foreign(at, bytes as u64)?;
-        let memory = RawMemory { placement, host, device: address, bytes };
+        let memory = match placement {
+            Placement::Pinned | Placement::Uva => {
+                // SAFETY: the caller lends the memory until it is handed back, which is after it was given back here.
+                let adopted = unsafe { device.backend().adopt(placement, host, bytes) };
+                adopted.inspect_err(|_| give_back_foreign(at, bytes as u64))?
+            }
+            _ => RawMemory { placement, host, device: address, bytes, backing: Backing::Foreign, node: None },
+        };
         Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)) })
     }
 
@@ -179,9 +186,20 @@ impl Drop for Storage {
                 // SAFETY: owned and dropped once; a side with uses defers its storage until they are proven, or abandons it.
                 unsafe { self.device.backend().free(self.memory) };
             }
-            Origin::Borrowed(_) => {
+            Origin::Borrowed(ref mut owner) => {
                 let at = if self.memory.host.is_null() { self.memory.device } else { self.memory.host as u64 };
-                give_back_foreign(at, self.bytes() as u64);
+                let bytes = self.memory.bytes as u64;
+                let owner = owner.take();
+                let back = move || {
+                    give_back_foreign(at, bytes);
+                    drop(owner);
+                };
+                if self.memory.backing == Backing::Registered {
+                    // SAFETY: registered by `borrow`, dropped once, and out of use as above.
+                    unsafe { self.device.backend().disown(self.memory, Box::new(back)) };
+                } else {
+                    back();
+                }
             }
             Origin::Abandoned => {}
         }
@@ -192,6 +210,7 @@ fn level(device: &Device, placement: Placement) -> &crate::stats::Counter {
     match placement {
         Placement::Pageable => &device.counters.host_bytes,
         Placement::Device => &device.counters.device_bytes,
+        Placement::Managed => &device.counters.managed_bytes,
         _ => &device.counters.pinned_bytes,
     }
 }

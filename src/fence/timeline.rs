@@ -10,11 +10,12 @@ use super::device::Device;
 use super::name::Name;
 use crate::backend::{EventBackend, EventState, StreamBackend};
 use crate::config::checks::{Check, on};
+use crate::config::log::{self, Level};
 use crate::config::{EVENTS_PER_STREAM, STREAMS_PER_CALL, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::{Counter, WaitCounters};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering};
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -56,6 +57,10 @@ pub struct Timeline {
     known: AtomicU64,
     any_failed: AtomicBool,
     pending: Mutex<Pending>,
+    /// The stream is the caller's.
+    wrapped: bool,
+    /// The caller may have destroyed the stream: this fence, if it could be recorded, is the last there is.
+    ended: OnceLock<Option<u64>>,
     /// (timeline, sequence) this stream already waits for.
     awaited: Mutex<[(u64, u64); AWAITED]>,
     unreported: Counter,
@@ -83,6 +88,22 @@ impl Timeline {
     pub fn create(device: &Arc<Device>, label: &str) -> Result<Arc<Timeline>> {
         device.maintain();
         let stream = device.backend().create_stream()?;
+        Timeline::over(device, stream, false, label)
+    }
+
+    /// A stream of the driver's that the caller goes on owning.
+    ///
+    /// # Safety
+    /// It is alive until [`Timeline::end_wrapped`].
+    pub unsafe fn wrap(device: &Arc<Device>, native: usize, label: &str) -> Result<Arc<Timeline>> {
+        device.expect_usable()?;
+        device.maintain();
+        // SAFETY: the caller's promise.
+        let stream = unsafe { device.backend().wrap_stream(native) }?;
+        Timeline::over(device, stream, true, label)
+    }
+
+    fn over(device: &Arc<Device>, stream: Box<dyn StreamBackend>, wrapped: bool, label: &str) -> Result<Arc<Timeline>> {
         let mut free = Vec::with_capacity(2 * EVENTS_PER_STREAM);
         for _ in 0..EVENTS_PER_STREAM {
             free.push(device.backend().create_event()?);
@@ -101,6 +122,8 @@ impl Timeline {
                 referred: Vec::with_capacity(EVENTS_PER_STREAM),
                 failed: VecDeque::new(),
             }),
+            wrapped,
+            ended: OnceLock::new(),
             awaited: Mutex::new([(0, 0); AWAITED]),
             unreported: Counter::default(),
         });
@@ -171,6 +194,46 @@ impl Timeline {
         }
         self.poll();
         Ok(())
+    }
+
+    /// Ends a wrapped stream: a last fence covers all that was queued, and the driver is not asked about the stream again.
+    /// Where no fence can be recorded, what still depends on the stream is quarantined.
+    pub fn end_wrapped(self: &Arc<Timeline>) {
+        if !self.wrapped || self.ended.get().is_some() {
+            return;
+        }
+        let last = self.expect_not_capturing(Check::CaptureFences).and_then(|()| self.record());
+        if let Err(error) = &last {
+            log::write(Level::Warn, format_args!("{} ends without a last fence: {}", self.name, error.message()));
+        }
+        if self.ended.set(last.ok().map(|fence| fence.sequence)).is_ok() {
+            self.stream.end();
+        }
+    }
+
+    /// Whether the stream can still be asked.
+    pub(super) fn is_alive(&self) -> bool {
+        self.ended.get().is_none()
+    }
+
+    /// Makes work queued from now on wait for the latest record of an event of the driver's.
+    pub fn wait_native(&self, event: usize) -> Result<()> {
+        self.expect_native(event, Check::CaptureWaits)?;
+        self.stream.wait_native(event).map_err(|e| e.context(&self.name))
+    }
+
+    /// Records an event of the driver's behind everything queued so far.
+    pub fn record_native(&self, event: usize) -> Result<()> {
+        self.expect_native(event, Check::CaptureFences)?;
+        self.stream.record_native(event).map_err(|e| e.context(&self.name))
+    }
+
+    fn expect_native(&self, event: usize, check: Check) -> Result<()> {
+        if event == 0 {
+            return fail!(InvalidArgument, "native_event is NULL");
+        }
+        self.device.expect_usable()?;
+        self.expect_not_capturing(check)
     }
 
     /// Begins work on this stream.
@@ -384,6 +447,14 @@ impl Timeline {
     }
 
     fn record_tagged(self: &Arc<Timeline>, tag: u64) -> Result<Fence> {
+        match self.ended.get() {
+            None => {}
+            // Nothing was queued since: it proves as much as a new one would.
+            Some(Some(last)) => return Ok(Fence { timeline: self.clone(), sequence: *last }),
+            Some(None) => {
+                return fail!(StaleHandle, "{} was destroyed, and no last fence could be recorded", self.name);
+            }
+        }
         let event = self.take_event()?;
         let sequence = {
             let mut pending = self.pending.lock();

@@ -4,12 +4,12 @@ use super::arguments::{figures, growing, init, label, options_or, reserved};
 use super::boundary::{STALE, call, plain};
 use super::entries::Entry;
 use super::types::*;
-use crate::backend::{self, BackendKind};
+use crate::backend::{self, BackendKind, DeviceOptions, DeviceSettings, PinnedMethod, REGISTER_BYTES};
 use crate::config::DEFAULT_TIMEOUT_NS;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::Device;
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 
 /// How a device is opened. Set up by gpubuf_device_options_init.
 #[repr(C)]
@@ -27,6 +27,43 @@ pub struct gpubuf_device_options {
     pub default_timeout_ns: u64,
     /// For messages; NULL: none. Copied.
     pub label: *const c_char,
+    /// GPUBUF_BACKEND_CUDA: a CUcontext that the caller made, to be used instead of the primary context of `ordinal` (which is
+    /// then not looked at). It must outlive the device and all its objects. NULL: the primary context, which is retained.
+    pub native_context: *mut c_void,
+    /// Most bytes of page-locked memory that one registration with the driver locks. 0: 1 GiB.
+    pub register_bytes: u64,
+    /// GPUBUF_PINNED_: how page-locked memory is made.
+    pub pinned_method: u32,
+    /// GPUBUF_DEVICE_MEMORY_: how device memory is made.
+    pub device_memory: u32,
+}
+
+/// What is known of a device.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_device_info {
+    /// sizeof(gpubuf_device_info), set by the caller.
+    pub struct_size: u32,
+    /// GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST
+    pub backend: u32,
+    /// The version that the driver is for: 12040 is CUDA 12.4. 0: there is no driver.
+    pub driver_version: u32,
+    /// 1: no hardware is behind it (the host backend, and the stand-in driver).
+    pub simulation: u32,
+    /// The memory node near the device; -1: not known.
+    pub numa_node: i32,
+    /// 1: it shares its memory with the CPU.
+    pub integrated: u32,
+    /// 1: the caller's host memory can be page-locked.
+    pub can_register: u32,
+    /// 1: it has managed memory that the CPU may use while kernels run.
+    pub can_manage: u32,
+    /// 1: it has stream-ordered memory.
+    pub has_memory_pools: u32,
+    /// 0
+    pub reserved: u32,
+    /// The driver's handle of its context, a CUcontext; NULL on the host backend.
+    pub native_context: *mut c_void,
 }
 
 /// A device's figures. Bytes are what the library owns at this moment; the rest only grows.
@@ -43,6 +80,8 @@ pub struct gpubuf_device_stats {
     pub pinned_bytes: u64,
     /// Device memory.
     pub device_bytes: u64,
+    /// Managed memory.
+    pub managed_bytes: u64,
     /// Memory of destroyed objects that waits for its last use.
     pub deferred_bytes: u64,
     /// The pieces it is in.
@@ -77,11 +116,13 @@ pub struct gpubuf_device_stats {
     pub sealed_at_destroy: u64,
     /// Pointers given out by gpubuf_buffer_host_ptr_unfenced.
     pub unfenced_pointers: u64,
+    /// Times that memory was made in another way than would have been best, each with a message in the log.
+    pub fallbacks: u64,
     /// Calls with a handle that had ended, or never was one: of the whole process.
     pub stale_handles: u64,
 }
 
-growing!(gpubuf_device_options, gpubuf_device_stats);
+growing!(gpubuf_device_options, gpubuf_device_info, gpubuf_device_stats);
 
 fn defaults(options: &mut gpubuf_device_options) {
     options.default_timeout_ns = DEFAULT_TIMEOUT_NS;
@@ -93,6 +134,23 @@ fn backend_kind(code: u32) -> Result<Option<BackendKind>> {
         GPUBUF_BACKEND_CUDA => Ok(Some(BackendKind::Cuda)),
         GPUBUF_BACKEND_HOST => Ok(Some(BackendKind::Host)),
         _ => fail!(InvalidArgument, "backend {code} is not known: use a GPUBUF_BACKEND_ number (0 to 2)"),
+    }
+}
+
+fn pinned_method(code: u32) -> Result<PinnedMethod> {
+    match code {
+        GPUBUF_PINNED_AUTO => Ok(PinnedMethod::Auto),
+        GPUBUF_PINNED_DRIVER => Ok(PinnedMethod::Driver),
+        GPUBUF_PINNED_REGISTER => Ok(PinnedMethod::Register),
+        _ => fail!(InvalidArgument, "pinned_method {code} is not known: use a GPUBUF_PINNED_ number (0 to 2)"),
+    }
+}
+
+fn stream_ordered(code: u32) -> Result<bool> {
+    match code {
+        GPUBUF_DEVICE_MEMORY_PLAIN => Ok(false),
+        GPUBUF_DEVICE_MEMORY_STREAM_ORDERED => Ok(true),
+        _ => fail!(InvalidArgument, "device_memory {code} is not known: use a GPUBUF_DEVICE_MEMORY_ number (0 or 1)"),
     }
 }
 
@@ -116,9 +174,13 @@ pub unsafe extern "C" fn gpubuf_device_count(backend: u32, out_count: *mut u32) 
 
 /// Opens a device. `options` may be NULL: device 0 of GPUBUF_BACKEND_AUTO.
 ///
+/// With GPUBUF_BACKEND_CUDA the driver is loaded now: GPUBUF_CUDA_DRIVER (a path, in the environment) alone if it is set, else
+/// libcuda.so.1, else libcuda.so. The context current on the calling thread stays current, here and in every other function.
 /// Ownership: the caller's, until gpubuf_device_destroy. Opening an ordinal twice makes two devices whose objects do not mix.
 /// Threads: any.
-/// Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING, GPUBUF_VERSION_MISMATCH, GPUBUF_INVALID_ARGUMENT.
+/// Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING (no driver, no device, or a symbol that it lacks: the
+/// message says which), GPUBUF_VERSION_MISMATCH (older than CUDA 12.0), GPUBUF_UNSUPPORTED, GPUBUF_DRIVER_ERROR,
+/// GPUBUF_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_open(
     options: *const gpubuf_device_options,
@@ -128,9 +190,21 @@ pub unsafe extern "C" fn gpubuf_device_open(
         let chosen = options_or(options, "options", defaults)?;
         let out = c.out(out_device, "out_device")?;
         reserved(chosen.reserved, "options.reserved")?;
-        let kind = backend_kind(chosen.backend)?;
-        let device =
-            Device::open(kind, chosen.ordinal, chosen.default_timeout_ns, label(chosen.label, "options.label")?)?;
+        let mut settings = DeviceSettings {
+            pinned: pinned_method(chosen.pinned_method)?,
+            stream_ordered: stream_ordered(chosen.device_memory)?,
+            ..Default::default()
+        };
+        if chosen.register_bytes != 0 {
+            settings.register_bytes = usize::try_from(chosen.register_bytes).unwrap_or(REGISTER_BYTES);
+        }
+        let options = DeviceOptions {
+            kind: backend_kind(chosen.backend)?,
+            ordinal: chosen.ordinal,
+            native_context: chosen.native_context as usize,
+            settings,
+        };
+        let device = Device::open(&options, chosen.default_timeout_ns, label(chosen.label, "options.label")?)?;
         c.give(out, device)
     })
 }
@@ -157,6 +231,46 @@ pub unsafe extern "C" fn gpubuf_device_backend(device: *const gpubuf_device, out
         let device = c.get(device, "device")?;
         c.out(out_backend, "out_backend")?.set(device.backend().kind() as u32);
         Ok(())
+    })
+}
+
+/// What is known of the device. Set struct_size first; no more than that is written, and struct_size then says how much.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_info_get(
+    device: *const gpubuf_device,
+    inout_info: *mut gpubuf_device_info,
+) -> gpubuf_status {
+    call(Entry::gpubuf_device_info_get, |c| {
+        let backend = c.get(device, "device")?.backend();
+        let facts = backend.facts();
+        figures(inout_info, "inout_info")?.set(gpubuf_device_info {
+            struct_size: 0,
+            backend: backend.kind() as u32,
+            driver_version: facts.driver_version,
+            simulation: facts.simulation.into(),
+            numa_node: facts.numa_node.map_or(-1, |node| node as i32),
+            integrated: facts.integrated.into(),
+            can_register: facts.can_register.into(),
+            can_manage: facts.can_manage.into(),
+            has_memory_pools: facts.has_memory_pools.into(),
+            reserved: 0,
+            native_context: facts.native_context as *mut c_void,
+        });
+        Ok(())
+    })
+}
+
+/// The device's name, for people. `buffer`, `capacity` and `out_length` as in gpubuf_describe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_device_name(
+    device: *const gpubuf_device,
+    buffer: *mut c_char,
+    capacity: usize,
+    out_length: *mut usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_device_name, |c| {
+        let device = c.get(device, "device")?;
+        c.text(&device.backend().name(), buffer, capacity, out_length)
     })
 }
 
@@ -224,7 +338,8 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
     inout_stats: *mut gpubuf_device_stats,
 ) -> gpubuf_status {
     call(Entry::gpubuf_device_stats_get, |c| {
-        let counters = &c.get(device, "device")?.counters;
+        let device = c.get(device, "device")?;
+        let counters = &device.counters;
         let out = figures(inout_stats, "inout_stats")?;
         out.set(gpubuf_device_stats {
             struct_size: 0,
@@ -232,6 +347,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
             host_bytes: counters.host_bytes.get(),
             pinned_bytes: counters.pinned_bytes.get(),
             device_bytes: counters.device_bytes.get(),
+            managed_bytes: counters.managed_bytes.get(),
             deferred_bytes: counters.deferred_bytes.get(),
             deferred_objects: counters.deferred_objects.get(),
             quarantined_bytes: counters.quarantined_bytes.get(),
@@ -249,6 +365,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
             copy_failures: counters.copy_failures.get(),
             sealed_at_destroy: counters.sealed_at_destroy.get(),
             unfenced_pointers: counters.unfenced_pointers.get(),
+            fallbacks: device.backend().fallbacks(),
             stale_handles: STALE.get(),
         });
         Ok(())

@@ -57,6 +57,8 @@ entries! {
     Normally gpubuf_device_open;
     Ends gpubuf_device_destroy;
     Normally gpubuf_device_backend;
+    Normally gpubuf_device_info_get;
+    Normally gpubuf_device_name;
     Normally gpubuf_device_backend_reason;
     Normally gpubuf_device_maintain;
     Normally gpubuf_device_drain;
@@ -65,11 +67,16 @@ entries! {
 
     Normally gpubuf_stream_create;
     Normally gpubuf_stream_wrap_native;
+    Normally gpubuf_stream_native;
     Normally gpubuf_stream_query;
     Normally gpubuf_stream_synchronize;
     Normally gpubuf_stream_wait_event;
+    Normally gpubuf_stream_wait_native_event;
+    Normally gpubuf_stream_record_native_event;
     Ends gpubuf_stream_destroy;
     Normally gpubuf_event_create;
+    Normally gpubuf_event_create_timed;
+    Normally gpubuf_event_elapsed_ns;
     Normally gpubuf_event_record;
     Normally gpubuf_event_query;
     Normally gpubuf_event_wait;

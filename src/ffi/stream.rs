@@ -3,7 +3,6 @@
 use super::boundary::call;
 use super::entries::Entry;
 use super::types::*;
-use crate::fail;
 use crate::fence::Timeline;
 use std::ffi::c_void;
 
@@ -23,9 +22,14 @@ pub unsafe extern "C" fn gpubuf_stream_create(
     })
 }
 
-/// A stream object over a stream of the driver's that the caller goes on owning.
+/// A stream object over a stream of the driver's (a CUstream, or a cudaStream_t) that the caller goes on owning.
 ///
-/// Errors: GPUBUF_UNSUPPORTED on the host backend, which has no native streams.
+/// NULL and CU_STREAM_LEGACY are the legacy default stream of the device's context; CU_STREAM_PER_THREAD is that of the calling
+/// thread, and only that thread may queue through this object. Wrap a stream once: two objects over one stream are two
+/// timelines, ordered by waits that are not needed. Ownership: destroy the object *before* the stream; it then records a last
+/// fence, which goes on covering what was queued until then. Nothing waits.
+/// Errors: GPUBUF_WRONG_DEVICE (a stream of another context), GPUBUF_UNSUPPORTED on the host backend, which has no native
+/// streams, GPUBUF_DRIVER_ERROR (not a stream).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_stream_wrap_native(
     device: *mut gpubuf_device,
@@ -34,13 +38,24 @@ pub unsafe extern "C" fn gpubuf_stream_wrap_native(
 ) -> gpubuf_status {
     call(Entry::gpubuf_stream_wrap_native, |c| {
         let device = c.get(device, "device")?;
-        c.out(out_stream, "out_stream")?;
-        fail!(
-            Unsupported,
-            "{} ({}) has no native streams to wrap: {native_stream:p} cannot be one of its own; use gpubuf_stream_create",
-            device.name(),
-            device.backend().kind().name()
-        )
+        let out = c.out(out_stream, "out_stream")?;
+        // SAFETY: the caller keeps the stream until the object is destroyed.
+        c.give(out, unsafe { Timeline::wrap(device, native_stream as usize, "") }?)
+    })
+}
+
+/// The driver's handle of the stream (a CUstream), for kernels and graphs of the caller's; NULL on the host backend.
+///
+/// A stream of the library's own ends with its object, and with the last object that still refers to it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_stream_native(
+    stream: *const gpubuf_stream,
+    out_native_stream: *mut *mut c_void,
+) -> gpubuf_status {
+    call(Entry::gpubuf_stream_native, |c| {
+        let stream = c.get(stream, "stream")?;
+        c.out(out_native_stream, "out_native_stream")?.set(stream.stream().native() as *mut c_void);
+        Ok(())
     })
 }
 
@@ -80,6 +95,36 @@ pub unsafe extern "C" fn gpubuf_stream_wait_event(
     })
 }
 
+/// As gpubuf_stream_wait_event, for an event of the driver's (a CUevent, or a cudaEvent_t) that the caller recorded.
+///
+/// With gpubuf_buffer_used_on and the like on this stream afterwards, work of streams that the library does not know is
+/// declared: record an event behind it, have a stream wait for the event, declare the use on that stream.
+/// Errors: GPUBUF_UNSUPPORTED on the host backend, GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST, GPUBUF_DRIVER_ERROR.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_stream_wait_native_event(
+    stream: *mut gpubuf_stream,
+    native_event: *mut c_void,
+) -> gpubuf_status {
+    call(Entry::gpubuf_stream_wait_native_event, |c| {
+        let stream = c.get(stream, "stream")?;
+        stream.wait_native(native_event as usize)
+    })
+}
+
+/// Records an event of the driver's after the work queued on the stream so far, so that the caller's own streams can wait for it.
+///
+/// Errors: as gpubuf_stream_wait_native_event.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_stream_record_native_event(
+    stream: *mut gpubuf_stream,
+    native_event: *mut c_void,
+) -> gpubuf_status {
+    call(Entry::gpubuf_stream_record_native_event, |c| {
+        let stream = c.get(stream, "stream")?;
+        stream.record_native(native_event as usize)
+    })
+}
+
 /// Ends the handle. Work queued on the stream still runs.
 ///
 /// NULL is GPUBUF_OK. Never waits.
@@ -88,6 +133,7 @@ pub unsafe extern "C" fn gpubuf_stream_wait_event(
 pub unsafe extern "C" fn gpubuf_stream_destroy(stream: *mut gpubuf_stream) -> gpubuf_status {
     call(Entry::gpubuf_stream_destroy, |c| {
         if let Some(stream) = c.end(stream, "stream")? {
+            stream.end_wrapped();
             stream.device().tidy_if_orphaned();
         }
         Ok(())

@@ -65,6 +65,8 @@ pub const GPUBUF_DEVICE_LOST: i32 = 503;
 pub const GPUBUF_COPY_FAILED: i32 = 504;
 /// Completion could not be proven: the memory is never touched again.
 pub const GPUBUF_QUARANTINED: i32 = 505;
+/// The driver refused a call with a code that has no status of its own: the message names it.
+pub const GPUBUF_DRIVER_ERROR: i32 = 506;
 /// The library was shut down, the process exits, or the object was destroyed while the call waited.
 pub const GPUBUF_SHUT_DOWN: i32 = 900;
 /// A child after fork: inherited objects are void.
@@ -90,6 +92,18 @@ pub const GPUBUF_BACKEND_CUDA: u32 = 1;
 /// The emulated device: truly asynchronous, on the CPU.
 pub const GPUBUF_BACKEND_HOST: u32 = 2;
 
+/// Small pieces by the driver's own allocation; large ones (64 MiB on) mapped, touched by several threads and registered.
+pub const GPUBUF_PINNED_AUTO: u32 = 0;
+/// By the driver's own allocation.
+pub const GPUBUF_PINNED_DRIVER: u32 = 1;
+/// Mapped, touched by several threads and registered; where the driver refuses that, creation fails.
+pub const GPUBUF_PINNED_REGISTER: u32 = 2;
+
+/// By cuMemAlloc: memory that can be exported. Giving it back may wait for the device, which maintain, drain and creations do.
+pub const GPUBUF_DEVICE_MEMORY_PLAIN: u32 = 0;
+/// By the driver's stream-ordered pool: giving it back waits for nothing.
+pub const GPUBUF_DEVICE_MEMORY_STREAM_ORDERED: u32 = 1;
+
 /// This side does not exist.
 pub const GPUBUF_PLACEMENT_NONE: u32 = 0;
 /// Ordinary host memory.
@@ -100,7 +114,7 @@ pub const GPUBUF_PLACEMENT_PINNED: u32 = 2;
 pub const GPUBUF_PLACEMENT_UVA: u32 = 3;
 /// Device memory.
 pub const GPUBUF_PLACEMENT_DEVICE: u32 = 4;
-/// Memory that migrates by itself: not supported yet.
+/// Memory that CPU and device use at one address, and that migrates by itself: a host side, on devices that have it.
 pub const GPUBUF_PLACEMENT_MANAGED: u32 = 5;
 
 /// Truth values of 1 byte.

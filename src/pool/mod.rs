@@ -118,11 +118,10 @@ impl Pool {
     pub fn create(device: &Arc<Device>, options: PoolOptions) -> Result<Arc<Pool>> {
         let PoolOptions { placement, block_bytes, block_count, device_side, label } = options;
         match placement {
-            Placement::Pinned | Placement::Uva => {}
-            Placement::Managed => {
-                return fail!(Unsupported, "a pool of managed memory is not supported yet: use pinned or uva");
+            Placement::Pinned | Placement::Uva | Placement::Managed => {}
+            other => {
+                return fail!(InvalidArgument, "a pool's placement is pinned, uva or managed, not {}", other.name());
             }
-            other => return fail!(InvalidArgument, "a pool's placement is pinned or uva, not {}", other.name()),
         }
         if block_bytes == 0 || block_bytes > isize::MAX as u64 {
             return fail!(InvalidArgument, "block_bytes is {block_bytes}: at least 1, and within the address space");

@@ -3,8 +3,8 @@
 use super::commit::DeviceBlock;
 use super::ring::Book;
 use super::{Frozen, Slots};
+use crate::config::Timeout;
 use crate::config::checks::{Check, on};
-use crate::config::{Placement, Timeout};
 use crate::error::{Result, Status};
 use crate::fail;
 use crate::fence::{Block, HostWait, Outcome, Piece, Range, Role, Side, Timeline, transfer};
@@ -77,7 +77,7 @@ impl Slots {
         timeline: &Arc<Timeline>,
     ) -> Result<u64> {
         let frozen = self.frozen()?;
-        let in_place = |side: &&mut Side| side.storage().is_ok_and(|s| s.memory().placement == Placement::Uva);
+        let in_place = |side: &&mut Side| side.storage().is_ok_and(|s| s.memory().placement.is_in_place());
         let Some(side) = block.device.as_mut().or(block.host.as_mut().filter(in_place)) else {
             return fail!(Unsupported, "reading back to {}: the buffer has no side that the device writes", self.name);
         };

@@ -11,8 +11,9 @@
 
 int main(void) {
   /* No padding: every byte of a struct has a meaning. */
-  CHECK_LAYOUT(gpubuf_device_options, 16, 8, 8);
-  CHECK_LAYOUT(gpubuf_device_stats, 8, 21 * 8);
+  CHECK_LAYOUT(gpubuf_device_options, 16, 8, 8, 8, 8, 8);
+  CHECK_LAYOUT(gpubuf_device_info, 10 * 4, 8);
+  CHECK_LAYOUT(gpubuf_device_stats, 8, 23 * 8);
   CHECK_LAYOUT(gpubuf_buffer_options, 24, 64, 8, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_buffer_info, 24, 64, 24);
   CHECK_LAYOUT(gpubuf_pool_options, 8, 8, 8, 8);

@@ -90,7 +90,7 @@ pub const CASES: &[Case] = &[
         let (buffer, lease) = (pair(&device), lease(&device));
         let (hold, _) = graph_of(&pair(&device), true).works()?;
         lease.device_address().works()?;
-        let event = Event::create(&device, "").works()?;
+        let event = Event::create(&device, false, "").works()?;
         let slots = slots(&device);
         let sent = slots.begin(Timeout::Try).works()?.commit(&stream(&device), &[]).works()?;
         let captured = capturing(&device);
@@ -107,7 +107,7 @@ pub const CASES: &[Case] = &[
     }),
     case!(CaptureWaits, "nothing waits for a stream that captures, nor has it wait for work outside", |it| {
         let device = device();
-        let event = Event::create(&device, "").works()?;
+        let event = Event::create(&device, false, "").works()?;
         event.record(&stream(&device)).works()?;
         let captured = capturing(&device);
         ensure!(status(captured.expect_idle()) == Status::Capturing, it);

@@ -1,0 +1,453 @@
+//! Memory: the device's, page-locked host memory by two ways, managed memory, and the caller's host memory registered.
+//!
+//! Nothing here runs on the path of a step: allocations and frees take locks of the driver's and may wait for the whole device
+//! (CUDA programming guide, "implicit synchronization"). Flags are explicit; write-combined memory is never asked for, since
+//! the CPU reads it at a crawl.
+
+use super::codes;
+use super::context::Context;
+use super::numa;
+use crate::backend::{Backing, DeviceSettings, PinnedMethod, RawMemory};
+use crate::config::Placement;
+use crate::config::log::{self, Level};
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::stats::Counter;
+use crate::sync::{Arc, AtomicBool, Ordering, RwLock};
+use cudarc::driver::sys::{CUmemAttach_flags, CUstream};
+use std::ffi::{c_uint, c_void};
+use std::ptr::null_mut;
+
+/// Usable from every context, and addressable by the device.
+const PINNED_FLAGS: c_uint =
+    cudarc::driver::sys::CU_MEMHOSTALLOC_PORTABLE | cudarc::driver::sys::CU_MEMHOSTALLOC_DEVICEMAP;
+const REGISTER_FLAGS: c_uint =
+    cudarc::driver::sys::CU_MEMHOSTREGISTER_PORTABLE | cudarc::driver::sys::CU_MEMHOSTREGISTER_DEVICEMAP;
+/// From this size on, touching pages with many threads and registering them beats the driver's own allocation.
+const MAPPED_FROM: usize = 64 << 20;
+/// Threads that touch fresh pages, at most.
+const TOUCHERS: usize = 8;
+
+/// Ranges of host memory that were registered piece by piece. A copy must not span two registrations.
+#[derive(Default)]
+pub struct Pieces {
+    any: AtomicBool,
+    ranges: RwLock<Vec<PieceRange>>,
+}
+
+#[derive(Clone, Copy)]
+struct PieceRange {
+    start: u64,
+    end: u64,
+    piece: u64,
+}
+
+impl Pieces {
+    fn add(&self, range: PieceRange) {
+        self.ranges.write().push(range);
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn remove(&self, start: u64) {
+        let mut ranges = self.ranges.write();
+        ranges.retain(|range| range.start != start);
+        self.any.store(!ranges.is_empty(), Ordering::Release);
+    }
+
+    /// Calls `each` with parts of a copy that stay inside one registration on either end.
+    pub fn split(
+        &self,
+        target: u64,
+        source: u64,
+        bytes: usize,
+        mut each: impl FnMut(u64, u64, usize) -> Result<()>,
+    ) -> Result<()> {
+        if !self.any.load(Ordering::Acquire) {
+            return each(target, source, bytes);
+        }
+        let room = |address: u64| {
+            let ranges = self.ranges.read();
+            let range = ranges.iter().find(|range| range.start <= address && address < range.end);
+            range.map_or(u64::MAX, |range| range.piece - (address - range.start) % range.piece)
+        };
+        let mut at = 0;
+        while at < bytes as u64 {
+            let part = (bytes as u64 - at).min(room(target + at)).min(room(source + at));
+            each(target + at, source + at, part as usize)?;
+            at += part;
+        }
+        Ok(())
+    }
+}
+
+/// Allocates and frees for one device.
+pub struct Memory {
+    context: Arc<Context>,
+    settings: DeviceSettings,
+    /// For fills of fresh memory and stream-ordered allocation; in no order with anybody.
+    stream: CUstream,
+    node: Option<u32>,
+    pub pieces: Arc<Pieces>,
+    /// Times that something else was done than was asked for.
+    pub fallbacks: Counter,
+}
+
+// SAFETY: the stream's handle may be used from any thread; the rest is shared safely.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    pub fn new(context: &Arc<Context>, settings: DeviceSettings, node: Option<u32>) -> Result<Memory> {
+        let mut stream = null_mut();
+        let _entered = context.enter_relaxed()?;
+        // SAFETY: the context is current; the pointer is that of a local. 1 is CU_STREAM_NON_BLOCKING.
+        let code = unsafe { (context.driver().cuStreamCreate)(&mut stream, 1) };
+        context.check(code, "creating a stream")?;
+        Ok(Memory {
+            context: context.clone(),
+            settings,
+            stream,
+            node,
+            pieces: Arc::default(),
+            fallbacks: Counter::new(),
+        })
+    }
+
+    /// Zeroed memory of a placement other than pageable.
+    pub fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+        match placement {
+            Placement::Device => self.device_memory(bytes),
+            Placement::Pinned | Placement::Uva => self.pinned(placement, bytes),
+            Placement::Managed => self.managed(bytes),
+            Placement::None | Placement::Pageable => {
+                fail!(Internal, "{} memory is not the driver's", placement.name())
+            }
+        }
+    }
+
+    #[cold]
+    fn refused(&self, code: codes::Code, placement: Placement, bytes: usize) -> Error {
+        let doing = format!("allocating {bytes} bytes of {} memory", placement.name());
+        let error = self.context.error(code, doing);
+        match (error.status(), placement) {
+            (Status::OutOfDeviceMemory, Placement::Pinned | Placement::Uva) => Error::new(
+                Status::OutOfHostMemory,
+                format!("{}; this is host memory that can be page-locked, not the GPU's", error.message()),
+            ),
+            _ => error,
+        }
+    }
+
+    fn device_memory(&self, bytes: usize) -> Result<RawMemory> {
+        let driver = self.context.driver();
+        let _entered = self.context.enter_relaxed()?;
+        let mut address = 0;
+        let ordered =
+            if self.settings.stream_ordered { driver.cuMemAllocAsync.zip(driver.cuMemFreeAsync) } else { None };
+        let code = match ordered {
+            // SAFETY: the context is current; the pointer is that of a local.
+            Some((allocate, _)) => unsafe { allocate(&mut address, bytes, self.stream) },
+            // SAFETY: as above.
+            None => unsafe { (driver.cuMemAlloc_v2)(&mut address, bytes) },
+        };
+        if code != 0 {
+            return Err(self.refused(code, Placement::Device, bytes));
+        }
+        let backing = if ordered.is_some() { Backing::StreamOrdered } else { Backing::Driver };
+        let memory =
+            RawMemory { placement: Placement::Device, host: null_mut(), device: address, bytes, backing, node: None };
+        // SAFETY: the memory is ours alone, and stays until the stream has been waited for.
+        let mut code = unsafe { (driver.cuMemsetD8Async)(address, 0, bytes, self.stream) };
+        if code == 0 {
+            // SAFETY: our own stream.
+            code = unsafe { (driver.cuStreamSynchronize)(self.stream) };
+        }
+        if code != 0 {
+            let error = self.context.error(code, format_args!("clearing {bytes} bytes of device memory"));
+            // SAFETY: just allocated, and given to nobody.
+            unsafe { self.free(memory) };
+            return Err(error);
+        }
+        Ok(memory)
+    }
+
+    fn pinned(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+        let map = match self.settings.pinned {
+            PinnedMethod::Auto => bytes >= MAPPED_FROM && self.settings.can_register,
+            PinnedMethod::Driver => false,
+            PinnedMethod::Register => true,
+        };
+        if !map {
+            return self.pinned_by_driver(placement, bytes);
+        }
+        match self.pinned_by_mapping(placement, bytes) {
+            Err(error) if self.settings.pinned == PinnedMethod::Auto && error.status() != Status::DeviceLost => {
+                self.fallbacks.add(1);
+                log::write(
+                    Level::Warn,
+                    format_args!("{bytes} bytes come from the driver's own allocation instead: {}", error.message()),
+                );
+                self.pinned_by_driver(placement, bytes)
+            }
+            done => done,
+        }
+    }
+
+    fn pinned_by_driver(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+        let driver = self.context.driver();
+        let _entered = self.context.enter_relaxed()?;
+        let mut host = null_mut();
+        let code = {
+            // The driver follows the calling thread's policy.
+            let _preferred = self.node.and_then(numa::prefer);
+            // SAFETY: the context is current; the pointer is that of a local.
+            unsafe { (driver.cuMemHostAlloc)(&mut host, bytes, PINNED_FLAGS) }
+        };
+        if code != 0 {
+            return Err(self.refused(code, placement, bytes));
+        }
+        // SAFETY: `bytes` bytes, just allocated and given to nobody. The driver does not promise zeroes.
+        unsafe { host.cast::<u8>().write_bytes(0, bytes) };
+        let memory =
+            RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Driver, node: self.node };
+        self.with_device_address(memory)
+    }
+
+    /// Pages of our own, touched by many threads, then registered piece by piece.
+    fn pinned_by_mapping(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+        let mapped = bytes.next_multiple_of(numa::page_bytes());
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: without MAP_FIXED no existing memory is affected.
+        let host = unsafe { libc::mmap(null_mut(), mapped, access, flags, -1, 0) };
+        if host == libc::MAP_FAILED {
+            return fail!(OutOfHostMemory, "{bytes} bytes of host memory cannot be mapped: ask for less");
+        }
+        let node = self.node.filter(|node| numa::bind(host, mapped, *node));
+        touch(host.cast(), mapped);
+        let memory = RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Mapped, node };
+        let driver = self.context.driver();
+        let piece = self.settings.register_bytes.next_multiple_of(numa::page_bytes());
+        {
+            let _entered = self.context.enter_relaxed()?;
+            for start in (0..mapped).step_by(piece) {
+                let length = piece.min(mapped - start);
+                // SAFETY: the range lies inside the mapping, which stays until it is unregistered.
+                let code = unsafe { (driver.cuMemHostRegister_v2)(host.byte_add(start), length, REGISTER_FLAGS) };
+                if code != 0 {
+                    let doing = format!("registering bytes {start}.. of {bytes}");
+                    let error = self.context.error(code, doing);
+                    for start in (0..start).step_by(piece) {
+                        // SAFETY: registered by this loop.
+                        unsafe { (driver.cuMemHostUnregister)(host.byte_add(start)) };
+                    }
+                    // SAFETY: mapped above, not registered any more, and given to nobody.
+                    unsafe { libc::munmap(host, mapped) };
+                    return Err(error);
+                }
+            }
+        }
+        if mapped > piece {
+            let start = host as u64;
+            self.pieces.add(PieceRange { start, end: start + mapped as u64, piece: piece as u64 });
+        }
+        self.with_device_address(memory)
+    }
+
+    /// The device's address for host memory, by the driver's word. Without one, memory that kernels are to use is given back.
+    fn with_device_address(&self, mut memory: RawMemory) -> Result<RawMemory> {
+        let whole = if memory.backing == Backing::Mapped { self.settings.register_bytes } else { usize::MAX };
+        let address = |offset: usize| {
+            let _entered = self.context.enter_relaxed()?;
+            let mut address = 0;
+            // SAFETY: inside the memory, which is registered; the pointer is that of a local.
+            let at = unsafe { memory.host.add(offset) };
+            // SAFETY: as above.
+            let code =
+                unsafe { (self.context.driver().cuMemHostGetDevicePointer_v2)(&mut address, at.cast::<c_void>(), 0) };
+            self.context.check(code, "asking for the device address of host memory")?;
+            Ok(address)
+        };
+        let found = address(0).and_then(|first| {
+            for offset in (0..memory.bytes).step_by(whole.min(memory.bytes)).skip(1) {
+                if address(offset)? != first + offset as u64 {
+                    return fail!(Unsupported, "the device addresses of {} bytes are not contiguous", memory.bytes);
+                }
+            }
+            Ok(first)
+        });
+        match found {
+            Ok(address) => memory.device = address,
+            Err(error) if memory.placement != Placement::Pinned => {
+                // SAFETY: just allocated, and given to nobody.
+                unsafe { self.free(memory) };
+                return Err(error);
+            }
+            // Copies use the host address.
+            Err(_) => {}
+        }
+        Ok(memory)
+    }
+
+    fn managed(&self, bytes: usize) -> Result<RawMemory> {
+        let driver = self.context.driver();
+        let Some(allocate) = driver.cuMemAllocManaged.filter(|_| self.settings.can_manage) else {
+            return fail!(
+                Unsupported,
+                "managed memory needs a device that the CPU can share it with while kernels run (concurrentManagedAccess): use uva"
+            );
+        };
+        let _entered = self.context.enter_relaxed()?;
+        let mut address = 0;
+        // SAFETY: the context is current; the pointer is that of a local.
+        let code = unsafe { allocate(&mut address, bytes, CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL as c_uint) };
+        if code != 0 {
+            return Err(self.refused(code, Placement::Managed, bytes));
+        }
+        let host = address as usize as *mut u8;
+        // SAFETY: `bytes` bytes, just allocated and given to nobody; the CPU may touch them at any time, which was asked.
+        unsafe { host.write_bytes(0, bytes) };
+        let backing = Backing::Driver;
+        Ok(RawMemory { placement: Placement::Managed, host, device: address, bytes, backing, node: None })
+    }
+
+    /// Makes the caller's host memory page-locked, unless it is already.
+    ///
+    /// # Safety
+    /// The memory stays mapped until it is given back.
+    pub unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
+        let driver = self.context.driver();
+        let mut memory = RawMemory { placement, host, device: 0, bytes, backing: Backing::Registered, node: None };
+        {
+            let _entered = self.context.enter_relaxed()?;
+            let mut flags = 0;
+            // SAFETY: the pointer is only looked up; the other is that of a local.
+            let pinned = unsafe { (driver.cuMemHostGetFlags)(&mut flags, host.cast()) } == 0;
+            let code = match pinned {
+                true => codes::HOST_MEMORY_ALREADY_REGISTERED,
+                // SAFETY: the caller's promise.
+                false => unsafe { (driver.cuMemHostRegister_v2)(host.cast(), bytes, REGISTER_FLAGS) },
+            };
+            match code {
+                0 => {}
+                codes::HOST_MEMORY_ALREADY_REGISTERED => memory.backing = Backing::Foreign,
+                code => {
+                    let doing = format!("page-locking {bytes} bytes of the caller's at {host:p}");
+                    return Err(self.context.error(code, doing).context(
+                        "memory that cannot be registered can be borrowed as pageable, or copied into a buffer of the library's own",
+                    ));
+                }
+            }
+        }
+        self.with_device_address(memory)
+    }
+
+    /// Whether [`Memory::free`] waits for nothing.
+    pub fn frees_at_once(memory: RawMemory) -> bool {
+        matches!(memory.backing, Backing::StreamOrdered | Backing::Foreign)
+    }
+
+    /// Gives memory back. May wait for the whole device.
+    ///
+    /// # Safety
+    /// It came from this value, was not freed before, and neither the CPU nor the device uses it.
+    pub unsafe fn free(&self, memory: RawMemory) {
+        let driver = self.context.driver();
+        let Ok(_entered) = self.context.enter_relaxed() else { return };
+        let host: *mut c_void = memory.host.cast();
+        let code = match (memory.backing, memory.placement) {
+            (Backing::Foreign | Backing::Heap, _) => 0,
+            // SAFETY: the caller's promise, here and below.
+            (Backing::Driver, Placement::Pinned | Placement::Uva) => unsafe { (driver.cuMemFreeHost)(host) },
+            // SAFETY: as above.
+            (Backing::Driver, _) => unsafe { (driver.cuMemFree_v2)(memory.device) },
+            (Backing::StreamOrdered, _) => match driver.cuMemFreeAsync {
+                // SAFETY: as above.
+                Some(free) => unsafe { free(memory.device, self.stream) },
+                None => codes::NOT_SUPPORTED,
+            },
+            // SAFETY: as above.
+            (Backing::Registered, _) => unsafe { (driver.cuMemHostUnregister)(host) },
+            (Backing::Mapped, _) => {
+                let mapped = memory.bytes.next_multiple_of(numa::page_bytes());
+                let piece = self.settings.register_bytes.next_multiple_of(numa::page_bytes());
+                self.pieces.remove(host as u64);
+                let mut worst = 0;
+                for start in (0..mapped).step_by(piece) {
+                    // SAFETY: registered when it was made, in the same pieces.
+                    let code = unsafe { (driver.cuMemHostUnregister)(host.byte_add(start)) };
+                    worst = if code == 0 { worst } else { code };
+                }
+                if worst == 0 {
+                    // SAFETY: mapped when it was made, and not registered any more.
+                    unsafe { libc::munmap(host, mapped) };
+                }
+                worst
+            }
+        };
+        if code != 0 {
+            // A free that fails leaves the memory where it is; nobody above could do better.
+            self.context.note(code);
+            let text = driver.explain(code);
+            log::write(Level::Error, format_args!("freeing {} bytes failed: {text}", memory.bytes));
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Ok(_entered) = self.context.enter_relaxed() {
+            // SAFETY: created by this value.
+            unsafe { (self.context.driver().cuStreamDestroy_v2)(self.stream) };
+        }
+    }
+}
+
+/// Has the system back fresh pages now, from several threads: one alone is the slow part of a large allocation.
+fn touch(start: *mut u8, bytes: usize) {
+    let page = numa::page_bytes();
+    let pages = bytes / page;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let share = pages.div_ceil(cores.min(TOUCHERS)).max(1);
+    let start = start as usize;
+    let touch = move |first: usize| {
+        for number in first..(first + share).min(pages) {
+            // SAFETY: a page of the fresh mapping, which nobody else uses; each page is touched by one thread.
+            unsafe { ((start + number * page) as *mut u8).write_volatile(0) };
+        }
+    };
+    std::thread::scope(|scope| {
+        for first in (0..pages).step_by(share) {
+            // A thread that cannot be had leaves its pages to the registration.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, move || touch(first));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_split_where_a_registration_ends() {
+        let pieces = Pieces::default();
+        let split = |target, source, bytes| {
+            let mut out = Vec::new();
+            pieces
+                .split(target, source, bytes, |target, source, bytes| {
+                    out.push((target, source, bytes));
+                    Ok(())
+                })
+                .unwrap();
+            out
+        };
+        assert_eq!(split(5, 1000, 300), [(5, 1000, 300)]);
+        pieces.add(PieceRange { start: 1000, end: 1250, piece: 100 });
+        assert_eq!(split(5, 1050, 180), [(5, 1050, 50), (55, 1100, 100), (155, 1200, 30)]);
+        assert_eq!(split(1090, 5, 20), [(1090, 5, 10), (1100, 15, 10)]);
+        assert_eq!(split(5, 1300, 300), [(5, 1300, 300)]);
+        pieces.remove(1000);
+        assert_eq!(split(5, 1050, 180), [(5, 1050, 180)]);
+    }
+}
