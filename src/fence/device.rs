@@ -223,7 +223,10 @@ impl Device {
     pub fn wait_idle(&self, wait: &HostWait<'_>) -> Result<()> {
         let tries = wait.timeout() == Timeout::Try;
         let mut idle = true;
-        for timeline in self.live_timelines() {
+        let timelines = self.live_timelines();
+        // Before any is waited for: a device that waits breaks every capture on it.
+        timelines.iter().try_for_each(|timeline| timeline.expect_not_capturing(Check::CaptureWaits))?;
+        for timeline in timelines {
             // What an ended one has left, the backend waits for.
             if !timeline.is_alive() || timeline.stream().is_idle()? {
                 continue;

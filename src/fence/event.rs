@@ -5,6 +5,7 @@ use super::name::Name;
 use super::timeline::{Fence, HostWait, Proof, Timeline};
 use crate::backend::EventBackend;
 use crate::config::Timeout;
+use crate::config::checks::Check;
 use crate::error::Result;
 use crate::fail;
 use crate::stats::WaitCounters;
@@ -48,7 +49,7 @@ impl Event {
     /// Marks what is queued on the stream so far.
     pub fn record(&self, timeline: &Arc<Timeline>) -> Result<()> {
         timeline.expect_device(&self.device)?;
-        timeline.expect_not_capturing()?;
+        timeline.expect_not_capturing(Check::CaptureFences)?;
         if let Some(timer) = &self.timer {
             timeline.stream().record(&**timer, 0).map_err(|e| e.context(&self.name))?;
         }
@@ -58,11 +59,15 @@ impl Event {
         Ok(())
     }
 
-    /// Work queued on the stream from now on waits, on the device, for the latest record.
+    /// Work queued on the stream from now on waits, on the device, for the latest record. A capture cannot: what it waits
+    /// for would be outside of it.
     pub fn order(&self, timeline: &Arc<Timeline>) -> Result<()> {
         timeline.expect_device(&self.device)?;
         match self.latest() {
-            Some(fence) => timeline.wait_for(&fence).map(drop),
+            Some(fence) => {
+                timeline.expect_not_capturing(Check::CaptureWaits)?;
+                timeline.wait_for(&fence).map(drop)
+            }
             None => Ok(()),
         }
     }
