@@ -115,3 +115,29 @@ impl fmt::Debug for GraphExec {
         f.debug_struct("GraphExec").field("nodes", &self.nodes.len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{CaptureMode, Config, Device, MemoryKind, Op};
+
+    /// Here and not with the other tests, as those may be given the addresses again while this one runs.
+    #[test]
+    fn memory_freed_long_ago_is_not_taken_for_the_callers() {
+        let device = Device::new(Config::default()).unwrap();
+        let stream = device.create_stream().unwrap();
+        let [freed, target] = [(); 2].map(|()| device.allocate(MemoryKind::Pinned, 8).unwrap());
+        stream.begin_capture(CaptureMode::ThreadLocal).unwrap();
+        // SAFETY: both addresses are the engine's own.
+        unsafe { stream.submit(Op::Copy { dst: target.device, src: freed.device, bytes: 8 }, 0).unwrap() };
+        let exec = stream.end_capture().unwrap().instantiate();
+        device.free(freed.device).unwrap();
+        // More frees than the engine keeps the addresses of.
+        for _ in 0..300 {
+            let memory = device.allocate(MemoryKind::Pinned, 1 << 20).unwrap();
+            device.free(memory.device).unwrap();
+        }
+        stream.launch(&exec, 0).unwrap();
+        stream.synchronize(None).unwrap();
+        assert_eq!(device.counters().failed.copy, 1);
+    }
+}

@@ -53,7 +53,7 @@ impl Order {
     pub(crate) fn is_clear(&self, role: Role, ticket: u64) -> bool {
         // Locking the other queue settles what is being submitted to it at this moment: it is either in the queue, or
         // draws a higher ticket.
-        let clear = |queue: Arc<Queue>| queue.state.lock().oldest().is_none_or(|oldest| oldest > ticket);
+        let clear = |queue: Arc<Queue>| !queue.state.lock().precedes(ticket);
         match role {
             Role::Free => true,
             Role::Blocking => self.legacy().is_none_or(clear),
@@ -79,5 +79,31 @@ impl Order {
 
     fn legacy(&self) -> Option<Arc<Queue>> {
         self.legacy.get()?.upgrade()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::operation::{Op, OpKind, Task};
+    use crate::{Config, Device};
+
+    /// Here and not with the other tests, because only here others can come in the middle of a submission.
+    #[test]
+    fn a_wait_comes_after_a_record_that_was_submitted_meanwhile() {
+        let device = Device::new(Config::default()).unwrap();
+        let legacy = device.legacy_stream().unwrap();
+        let [recorder, waiter] = [(); 2].map(|()| device.create_blocking_stream().unwrap());
+        let event = device.create_event();
+        let make = || {
+            // SAFETY: a delay names no memory.
+            unsafe { legacy.submit(Op::Delay { ns: 0 }, 0).unwrap() };
+            recorder.record(&event, 0).unwrap();
+            Task::Wait { mark: event.mark.clone(), generation: event.mark.generation() }
+        };
+        waiter.queue().push(OpKind::Wait, 0, make).unwrap();
+        // The record waits for the legacy stream; that must not wait for the wait.
+        device.synchronize(Some(Instant::now() + Duration::from_secs(60))).unwrap();
     }
 }

@@ -44,8 +44,6 @@ pub(crate) struct State {
     pub(crate) submitted: u64,
     pub(crate) finished: u64,
     pub(crate) busy: bool,
-    /// The ticket of the operation that is running, if one is.
-    pub(crate) running: u64,
     /// The record that is running, so that a loss can end it at once.
     pub(crate) recording: Option<(Arc<Mark>, u64)>,
     /// The threads that hold the stream, one entry for each hold.
@@ -58,9 +56,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The ticket of the first operation that is not finished.
-    pub(crate) fn oldest(&self) -> Option<u64> {
-        if self.busy { Some(self.running) } else { self.items.front().map(|item| item.ticket) }
+    /// Whether an operation with this ticket must wait for one of these. One that runs always comes first: it would not
+    /// have started before an operation with a lower ticket.
+    pub(crate) fn precedes(&self, ticket: u64) -> bool {
+        self.busy || self.items.front().is_some_and(|item| item.ticket < ticket)
     }
 
     fn make_room(&mut self, count: usize) -> Result<(), Fault> {
@@ -100,7 +99,6 @@ impl Queue {
                 submitted: 0,
                 finished: 0,
                 busy: false,
-                running: 0,
                 recording: None,
                 holders: Vec::with_capacity(4),
                 closing: false,
@@ -169,7 +167,8 @@ impl Queue {
 
     /// Whether nothing is queued or running.
     pub(crate) fn is_idle(&self) -> bool {
-        self.state.lock().oldest().is_none()
+        let state = self.state.lock();
+        state.items.is_empty() && !state.busy
     }
 
     /// Tells the worker to look at the queue again, and lets the lock go.

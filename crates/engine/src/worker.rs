@@ -126,7 +126,6 @@ fn next(queue: &Queue, mut ran: bool) -> Option<Item> {
             }
             let item = state.items.pop_front()?;
             state.busy = true;
-            state.running = item.ticket;
             if let Task::Record { mark, generation } = &item.task {
                 state.recording = Some((mark.clone(), *generation));
             }

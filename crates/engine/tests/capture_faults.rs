@@ -271,3 +271,41 @@ fn a_replay_on_a_lost_device_is_refused_or_dropped() {
     assert_eq!(stream.query(), Err(Fault::DeviceLost));
     assert_eq!(device.close(None), 0);
 }
+
+#[test]
+fn a_crowd_neither_hangs_nor_leaves_captures_behind() {
+    let device = device();
+    let streams: Vec<_> = (0..3).map(|_| device.create_blocking_stream().unwrap()).collect();
+    let legacy = device.legacy_stream().unwrap();
+    let event = device.create_event();
+    let ignore = |_: Result<(), Fault>| {};
+    std::thread::scope(|scope| {
+        for own in 0..3 {
+            let (streams, legacy, event, device) = (&streams, &legacy, &event, &device);
+            scope.spawn(move || {
+                for round in 0..500 {
+                    let (stream, next) = (&streams[own], &streams[(own + round) % 3]);
+                    // Each of these succeeds or is refused, depending on what the others are at.
+                    ignore(stream.begin_capture(CaptureMode::Relaxed));
+                    ignore(try_submit(stream, NOTHING, 0));
+                    ignore(stream.record(event, 0));
+                    ignore(next.wait_event(event));
+                    ignore(try_submit(legacy, NOTHING, 0));
+                    event.query();
+                    ignore(stream.query().map(drop));
+                    drop(device.create_blocking_stream().unwrap());
+                    if let Ok(graph) = stream.end_capture() {
+                        ignore(next.launch(&graph.instantiate(), 0));
+                    }
+                }
+            });
+        }
+    });
+    for stream in &streams {
+        let _ = stream.end_capture();
+    }
+    assert!(!device.is_capturing());
+    device.synchronize(patience()).unwrap();
+    let counters = device.counters();
+    assert_eq!(counters.submitted, counters.executed);
+}

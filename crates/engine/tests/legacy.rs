@@ -1,6 +1,8 @@
 //! The order between the legacy stream and blocking ones.
 
 mod common;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::*;
 use gpubuf_engine::{CaptureMode, CaptureStatus, Device, EventState, Fault, Op, OpKind, Stream, View};
 
@@ -13,11 +15,9 @@ fn append_digit(view: &View<'_>, [address, digit]: [usize; 2]) {
     view.write(address as u64, &value.to_ne_bytes()).unwrap();
 }
 
-/// Has the first stream held with work, then checks whether what the second is given waits for it.
-fn check_order(device: &Device, first: &Stream, second: &Stream, waits: bool) {
+/// Checks whether what the second stream is given waits for another, which does not get to its end until `release`.
+fn check_order(device: &Device, second: &Stream, waits: bool, release: impl FnOnce()) {
     let event = device.create_event();
-    first.hold();
-    submit(first, NOTHING);
     second.record(&event, 0).unwrap();
     if waits {
         // Time to go wrong in: however much it is, there is nothing that the second stream could do.
@@ -30,9 +30,15 @@ fn check_order(device: &Device, first: &Stream, second: &Stream, waits: bool) {
     } else {
         assert_eq!(wait(&event), EventState::Complete);
     }
-    first.release();
+    release();
     assert_eq!(wait(&event), EventState::Complete);
     device.synchronize(patience()).unwrap();
+}
+
+fn check_order_with_held(device: &Device, first: &Stream, second: &Stream, waits: bool) {
+    first.hold();
+    submit(first, NOTHING);
+    check_order(device, second, waits, || first.release());
 }
 
 #[test]
@@ -53,15 +59,37 @@ fn legacy_and_blocking_streams_wait_for_each_other_and_no_others_do() {
     let legacy = device.legacy_stream().unwrap();
     let [first, second] = [(); 2].map(|()| device.create_blocking_stream().unwrap());
     let free = device.create_stream().unwrap();
-    check_order(&device, &legacy, &first, true);
-    check_order(&device, &first, &legacy, true);
-    check_order(&device, &second, &legacy, true);
-    check_order(&device, &first, &second, false);
-    check_order(&device, &legacy, &free, false);
-    check_order(&device, &free, &legacy, false);
+    check_order_with_held(&device, &legacy, &first, true);
+    check_order_with_held(&device, &first, &legacy, true);
+    check_order_with_held(&device, &second, &legacy, true);
+    check_order_with_held(&device, &first, &second, false);
+    check_order_with_held(&device, &legacy, &free, false);
+    check_order_with_held(&device, &free, &legacy, false);
     // Nor do those of another device.
     let other = common::device();
-    check_order(&device, &legacy, &other.create_blocking_stream().unwrap(), false);
+    check_order_with_held(&device, &legacy, &other.create_blocking_stream().unwrap(), false);
+}
+
+static STARTED: AtomicBool = AtomicBool::new(false);
+static MAY_END: AtomicBool = AtomicBool::new(false);
+
+fn take_long(_: &View<'_>, _: [usize; 2]) {
+    STARTED.store(true, Ordering::Release);
+    until(|| MAY_END.load(Ordering::Acquire));
+}
+
+#[test]
+fn work_that_runs_is_waited_for() {
+    let device = device();
+    let legacy = device.legacy_stream().unwrap();
+    let blocking = device.create_blocking_stream().unwrap();
+    for (first, second) in [(&legacy, &blocking), (&blocking, &legacy)] {
+        STARTED.store(false, Ordering::Release);
+        MAY_END.store(false, Ordering::Release);
+        submit(first, Op::Call { function: take_long, arguments: [0; 2] });
+        until(|| STARTED.load(Ordering::Acquire));
+        check_order(&device, second, true, || MAY_END.store(true, Ordering::Release));
+    }
 }
 
 #[test]
@@ -140,6 +168,25 @@ fn a_wait_for_a_record_on_another_of_them_is_no_circle() {
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     legacy.synchronize(patience()).unwrap();
+}
+
+#[test]
+fn the_legacy_stream_ends_with_the_last_handle() {
+    let mut memory = [0u8; 64];
+    let (start, bytes) = (memory.as_mut_ptr(), memory.len());
+    // SAFETY: no operation names the memory.
+    let register = |device: &Device| unsafe { device.register(start, bytes) };
+    let first = device();
+    register(&first).unwrap();
+    let stream = first.create_stream().unwrap();
+    let legacy = first.legacy_stream().unwrap();
+    legacy.hold();
+    submit(&legacy, NOTHING);
+    drop((first, legacy));
+    assert_eq!(register(&device()), Err(Fault::AlreadyRegistered));
+    drop(stream);
+    // The device's memory goes with its last worker.
+    until(|| register(&device()).is_ok());
 }
 
 #[test]
