@@ -46,7 +46,7 @@ fn a_synchronous_copy_from_pageable_memory_returns_before_it_has_landed() {
     let _session = session();
     let cuda = cuda();
     let target = device_memory(64);
-    let mut source = vec![1u8; 64];
+    let mut source = [1u8; 64];
     hold(0);
     ok(cuda.cuMemcpyHtoD_v2(target, source.as_ptr() as u64, 64));
     source.fill(2);

@@ -55,7 +55,7 @@ fn attributes_have_values_and_unknown_numbers_are_refused() {
 fn codes_have_names() {
     let cuda = cuda();
     let name = |code| {
-        let name = made(|name| cuda.cuGetErrorName(code, (name as *mut usize).cast())) as *const i8;
+        let name = made(|name| cuda.cuGetErrorName(code, name)) as *const i8;
         // SAFETY: the driver's texts last.
         unsafe { std::ffi::CStr::from_ptr(name.cast()) }.to_str().unwrap()
     };
