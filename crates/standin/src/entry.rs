@@ -258,3 +258,15 @@ impl Drop for Inside {
         INSIDE_NS.with(|total| total.set(total.get().saturating_add(ns)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_code() {
+        static CALL: Call = Call::new("cuInit");
+        assert_eq!(always(&CALL, |()| panic!("on purpose")), code::UNKNOWN);
+        assert_eq!(always(&CALL, |()| Ok(())), 0);
+    }
+}

@@ -46,7 +46,7 @@ fn a_synchronous_copy_from_pageable_memory_returns_before_it_has_landed() {
     let _session = session();
     let cuda = cuda();
     let target = device_memory(64);
-    let mut source = vec![1u8; 64];
+    let mut source = [1u8; 64];
     hold(0);
     ok(cuda.cuMemcpyHtoD_v2(target, source.as_ptr() as u64, 64));
     source.fill(2);
@@ -108,6 +108,14 @@ fn synchronous_copies_wait_as_documented() {
     });
     ok(cuda.cuStreamSynchronize(0));
     assert_eq!(fetch(b, 64), [7; 64]);
+    // From pageable memory, what was queued before is waited for.
+    let (own, before) = ([8u8; 64], event());
+    copy_while_held(true, || {
+        ok(cuda.cuEventRecord(before, 0));
+        ok(cuda.cuMemcpyHtoD_v2(b, own.as_ptr() as u64, 64));
+        ok(cuda.cuEventQuery(before));
+    });
+    ok(cuda.cuMemsetD8_v2(b, 7, 64));
     let mut out = [0u8; 64];
     ok(cuda.cuMemcpy(out.as_mut_ptr() as u64, b, 64));
     assert_eq!(out, [7; 64]);

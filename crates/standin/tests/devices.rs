@@ -55,7 +55,11 @@ fn attributes_have_values_and_unknown_numbers_are_refused() {
 fn codes_have_names() {
     let cuda = cuda();
     let name = |code| {
-        let name = made(|name| cuda.cuGetErrorName(code, (name as *mut usize).cast())) as *const i8;
+        let name = {
+            let mut name = std::ptr::null();
+            ok(cuda.cuGetErrorName(code, &mut name));
+            name
+        };
         // SAFETY: the driver's texts last.
         unsafe { std::ffi::CStr::from_ptr(name.cast()) }.to_str().unwrap()
     };
@@ -122,6 +126,7 @@ fn the_environment_sets_devices_version_memory_and_delay() {
         ("GPUBUF_STANDIN_DEVICES", "3"),
         ("GPUBUF_STANDIN_DRIVER_VERSION", "13010"),
         ("GPUBUF_STANDIN_MEMORY_BYTES", "1048576"),
+        ("GPUBUF_STANDIN_DELAY_NS", "1000000"),
     ];
     let output = child("with_an_environment", &environment);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -137,6 +142,12 @@ fn with_an_environment() {
     assert_eq!(made(|bytes| cuda.cuDeviceTotalMem_v2(bytes, 2)), 1 << 20);
     device_memory(1 << 20);
     assert_eq!(cuda.cuMemAlloc_v2(&mut 0, 1), 2);
+    // One wait before the second record.
+    let [start, end] = [(); 2].map(|()| made(|event| cuda.cuEventCreate(event, 0)));
+    ok(cuda.cuEventRecord(start, 0));
+    ok(cuda.cuEventRecord(end, 0));
+    ok(cuda.cuEventSynchronize(end));
+    assert!(made(|ms| cuda.cuEventElapsedTime(ms, start, end)) >= 0.99);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn managed_memory_has_one_address_for_both() {
     ok(cuda.cuMemsetD8Async(address, 4, 64, 0));
     ok(cuda.cuCtxSynchronize());
     assert_eq!(seen(address, 64), [4; 64]);
-    assert_eq!(attribute::<u8>(8, address), 1);
+    assert_eq!((attribute::<u8>(8, address), attribute::<u32>(2, address)), (1, 2));
     assert_eq!(cuda.cuMemAllocManaged(&mut 0, 64, 0), 1);
     ok(cuda.cuMemFree_v2(address));
     ok(cuda.gpubuf_standin_set_attribute(0, 83, 0));
@@ -210,23 +210,24 @@ fn addresses_tell_what_they_are() {
     let session = session();
     let cuda = cuda();
     let (device, host) = (device_memory(4096), pinned(4096, 0));
+    let mut room = 0u64;
     let address = made(|address| cuda.cuMemHostGetDevicePointer_v2(address, host, 0));
     assert_eq!(attribute::<u64>(1, device + 8), session.context);
     assert_eq!([attribute::<u32>(2, device), attribute(2, host), attribute(2, address)], [2, 1, 1]);
     assert_eq!([attribute::<u64>(3, device + 8), attribute(3, host + 8)], [device + 8, address + 8]);
     assert_eq!([attribute::<u64>(4, host + 8), attribute(4, address + 8)], [host + 8, host + 8]);
-    assert_eq!(cuda.cuPointerGetAttribute((&raw mut *&mut 0u64).cast(), 4, device), 1);
+    assert_eq!(cuda.cuPointerGetAttribute((&raw mut room).cast(), 4, device), 1);
     assert_eq!([attribute::<i32>(9, device), attribute(9, host)], [0, 0]);
     assert_eq!([attribute::<u64>(11, device + 8), attribute(12, device + 8)], [device, 4096]);
     assert_eq!(attribute::<u64>(11, host + 8), host);
     assert_ne!(attribute::<u64>(7, device), attribute::<u64>(7, host));
     assert_eq!(attribute::<u8>(8, device), 0);
-    assert_eq!(cuda.cuPointerGetAttribute((&raw mut *&mut 0u64).cast(), 99, device), 1);
+    assert_eq!(cuda.cuPointerGetAttribute((&raw mut room).cast(), 99, device), 1);
 
     // What the driver does not know is an error to one function and no attributes to the other.
     let own = 0u64;
     let unknown = &raw const own as u64;
-    assert_eq!(cuda.cuPointerGetAttribute((&raw mut *&mut 0u64).cast(), 2, unknown), 1);
+    assert_eq!(cuda.cuPointerGetAttribute((&raw mut room).cast(), 2, unknown), 1);
     let (mut kind, mut context, mut ordinal) = (9u32, 9u64, 9i32);
     let places: [*mut c_void; 3] = [(&raw mut kind).cast(), (&raw mut context).cast(), (&raw mut ordinal).cast()];
     ok(cuda.cuPointerGetAttributes(3, [2, 1, 9].as_ptr(), places.as_ptr(), unknown));
