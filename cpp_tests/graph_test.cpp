@@ -8,7 +8,7 @@ using gpubuf::placement;
 using gpubuf::status;
 namespace host = gpubuf::host;
 
-class Graphs : public test::HostDevice {
+class Graphs : public test::Device {
  protected:
   gpubuf::stream second = gpubuf::stream::create(device);
   gpubuf::buffer inputs = gpubuf::buffer::create<std::int32_t>(device, {64});
@@ -204,6 +204,7 @@ TEST_F(Graphs, PageableMemoryIsNotCaptured) {
 }
 
 TEST_F(Graphs, AGraphIsKnownByItsNumber) {
+  if (test::backend() != gpubuf::backend::host) GTEST_SKIP() << "the driver's graphs are pointers, and trusted";
   auto graph = capture_inputs();
   hold.launch(stream);
   graph.reset();  // What was launched still runs.
