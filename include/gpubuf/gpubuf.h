@@ -464,7 +464,7 @@ typedef struct gpubuf_buffer_options {
   uint32_t dtype;
   /** Dimensions: 1 to GPUBUF_MAX_RANK. */
   uint32_t rank;
-  /** Where the host side lives: none, pageable, pinned (the default) or uva. */
+  /** Where the host side lives: none, pageable, pinned (the default), uva or managed. */
   uint32_t host_placement;
   /** Where the device side lives: none or device (the default). */
   uint32_t device_placement;
@@ -474,11 +474,17 @@ typedef struct gpubuf_buffer_options {
   uint64_t shape[8];
   /** For messages; NULL: none. Copied. */
   const char *label;
-  /** The caller's memory for the host side; NULL: the library's own, zeroed. */
+  /**
+   * The caller's memory for the host side, page-locked while it is borrowed if host_placement says pinned or uva; NULL: the
+   * library's own, zeroed.
+   */
   void *host_memory;
   /** The caller's memory for the device side; 0: the library's own, zeroed. */
   uint64_t device_memory;
-  /** Called once when nothing uses the caller's memory any more; not if creating fails. NULL: nobody is told. */
+  /**
+   * Called once when nothing uses the caller's memory any more; not if creating fails. Perhaps on a thread of the library.
+   * NULL: nobody is told.
+   */
   gpubuf_release_fn release;
   /** Handed to release. */
   void *release_user_data;
