@@ -10,7 +10,7 @@ use crate::fence::{
     Timeline, Which,
 };
 use crate::stats::WaitCounters;
-use crate::sync::{Arc, AtomicBool, MutexGuard, OneThread, Ordering};
+use crate::sync::{Arc, AtomicBool, MutexGuard, OneThread, Ordering, Weak};
 
 /// What a buffer is to be.
 pub struct BufferOptions {
@@ -40,6 +40,9 @@ pub struct Buffer {
     shape: Shape,
     placements: (Placement, Placement),
     borrowed: bool,
+    /// Who lent the memory, while it is lent.
+    owner: Weak<Borrow>,
+    detached: AtomicBool,
     /// Somebody has a writable pointer that no fence guards.
     unchecked: AtomicBool,
     waits: WaitCounters,
@@ -103,6 +106,8 @@ impl Buffer {
             shape,
             placements: (host, on_device),
             borrowed,
+            owner: Arc::downgrade(&owner),
+            detached: AtomicBool::new(false),
             unchecked: AtomicBool::new(false),
             waits: WaitCounters::default(),
         }))
@@ -293,6 +298,10 @@ impl Buffer {
             return fail!(Unsupported, "{} borrows no memory: destroy it", self.name);
         }
         let mut block = self.lock()?;
+        // Detached before, by a call that could not wait long enough.
+        if self.detached.load(Ordering::Relaxed) && !Borrow::is_back(&self.owner) {
+            return self.await_return(timeout);
+        }
         block.settle()?;
         block.expect_not_held(Check::HoldDetach, "detaching")?;
         let wait = self.wait(timeout);
@@ -306,15 +315,24 @@ impl Buffer {
             self.device.wait_idle(&wait)?;
         }
         let storages: Vec<Storage> = block.sides_mut().filter_map(Side::take_storage).collect();
+        self.detached.store(true, Ordering::Relaxed);
         drop(block);
         storages.into_iter().for_each(Storage::hand_back);
-        if !self.device.backend().await_frees(timeout.deadline()) {
-            let status = if timeout == Timeout::Try { Status::Busy } else { Status::Timeout };
-            let text = format!(
-                "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again",
-                self.name
-            );
-            return Err(Error::new(status, text));
+        self.await_return(timeout)
+    }
+
+    /// Waits until the driver has let borrowed memory go.
+    fn await_return(&self, timeout: Timeout) -> Result<()> {
+        if !Borrow::is_back(&self.owner) && !self.device.backend().await_frees(timeout.deadline()) {
+            // Somebody else's memory may be what takes so long.
+            if !Borrow::is_back(&self.owner) {
+                let status = if timeout == Timeout::Try { Status::Busy } else { Status::Timeout };
+                let text = format!(
+                    "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again",
+                    self.name
+                );
+                return Err(Error::new(status, text));
+            }
         }
         Ok(())
     }

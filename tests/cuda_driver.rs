@@ -212,7 +212,7 @@ fn fills_of_every_width_arrive() {
     for element in [0x0123_4567_89ab_cdefu64, 0x7777_7777_7777_7777] {
         let address = buffer.device_address(std::slice::from_ref(&stream)).expect("an address");
         // SAFETY: the buffer has 100,000 elements of 8 bytes, and outlives the wait.
-        unsafe { stream.stream().fill(address, 8, element, 100_000, 0) }.expect("a fill");
+        unsafe { stream.stream().fill(address, 8, element, 100_000, 0, &mut false) }.expect("a fill");
         ran(&stream);
         let bytes = read_device(&device, address, 8 * 100_000);
         assert!(bytes.chunks(8).all(|word| word == element.to_ne_bytes()));

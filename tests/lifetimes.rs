@@ -46,7 +46,12 @@ fn a_device_goes_with_its_last_object_in_any_order() {
     open(&stream);
     stream.device().tidy_if_orphaned();
     drop(stream);
-    assert!(gone.upgrade().is_none(), "nothing keeps the device");
+    // Other tests open devices too, and may hold this one for a moment.
+    let late = Instant::now() + Duration::from_secs(60);
+    while gone.upgrade().is_some() {
+        assert!(Instant::now() < late, "something keeps the device");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -176,16 +176,20 @@ impl StreamBackend for HostStream {
         self.stream.id()
     }
 
-    unsafe fn copy(&self, dst: u64, src: u64, bytes: usize, tag: u64) -> Result<()> {
+    unsafe fn copy(&self, dst: u64, src: u64, bytes: usize, tag: u64, queued: &mut bool) -> Result<()> {
         // SAFETY: the caller keeps both ranges allocated until the copy has run.
         unsafe { self.stream.submit(engine::Op::Copy { dst, src, bytes }, tag) }
-            .map_err(|fault| from_fault(fault, format_args!("queueing a copy of {bytes} bytes")))
+            .map_err(|fault| from_fault(fault, format_args!("queueing a copy of {bytes} bytes")))?;
+        *queued = true;
+        Ok(())
     }
 
-    unsafe fn fill(&self, dst: u64, width: usize, value: u64, count: usize, tag: u64) -> Result<()> {
+    unsafe fn fill(&self, dst: u64, width: usize, value: u64, count: usize, tag: u64, queued: &mut bool) -> Result<()> {
         // SAFETY: the caller keeps the range allocated until the fill has run.
         unsafe { self.stream.submit(engine::Op::Fill { dst, width: width as u8, value, count }, tag) }
-            .map_err(|fault| from_fault(fault, format_args!("queueing a fill of {count} elements")))
+            .map_err(|fault| from_fault(fault, format_args!("queueing a fill of {count} elements")))?;
+        *queued = true;
+        Ok(())
     }
 
     fn record(&self, event: &dyn EventBackend, tag: u64) -> Result<()> {

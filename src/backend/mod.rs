@@ -241,16 +241,25 @@ pub trait StreamBackend: Send + Sync {
         0
     }
     /// Queues a copy between any two addresses the device can reach, or host memory of any kind.
-    /// A failure when it runs is told by the next record with the same `tag`.
+    /// A failure when it runs is told by the next record with the same `tag`. `queued` is set once a part of it is queued, which
+    /// may be so after a refusal as well.
     ///
     /// # Safety
     /// Both ranges stay allocated until the copy has run.
-    unsafe fn copy(&self, target: u64, source: u64, bytes: usize, tag: u64) -> Result<()>;
-    /// Queues `count` elements of `width` (1, 2, 4, 8) bytes.
+    unsafe fn copy(&self, target: u64, source: u64, bytes: usize, tag: u64, queued: &mut bool) -> Result<()>;
+    /// Queues `count` elements of `width` (1, 2, 4, 8) bytes. `tag` and `queued` as for `copy`.
     ///
     /// # Safety
     /// The range stays allocated until the fill has run.
-    unsafe fn fill(&self, target: u64, width: usize, value: u64, count: usize, tag: u64) -> Result<()>;
+    unsafe fn fill(
+        &self,
+        target: u64,
+        width: usize,
+        value: u64,
+        count: usize,
+        tag: u64,
+        queued: &mut bool,
+    ) -> Result<()>;
     /// Records the event after all work queued so far.
     fn record(&self, event: &dyn EventBackend, tag: u64) -> Result<()>;
     /// Makes work queued from now on wait for the event's latest record.
@@ -274,8 +283,15 @@ pub trait StreamBackend: Send + Sync {
     fn record_native(&self, _event: usize) -> Result<()> {
         fail!(Unsupported, "this backend has no native events")
     }
-    /// The caller's stream may be destroyed from now on: the driver is not asked about it again.
-    fn end(&self) {}
+    /// Records a last event, if any; nothing is queued after it, and the driver is not asked about the stream again: the caller
+    /// may destroy it from now on. An error is that of the record, and ends the stream, too.
+    fn end(&self, last: Option<&dyn EventBackend>) -> Result<()> {
+        last.map_or(Ok(()), |event| self.record(event, 0))
+    }
+    /// Whether it can be asked and used here: not ended, nor the default stream of another thread.
+    fn is_here(&self) -> bool {
+        true
+    }
     /// Whether the test kit holds the stream shut from this very thread.
     fn held_by_this_thread(&self) -> bool;
     /// The test kit, where the stream has one.

@@ -223,12 +223,12 @@ impl Device {
     pub fn wait_idle(&self, wait: &HostWait<'_>) -> Result<()> {
         let tries = wait.timeout() == Timeout::Try;
         let mut idle = true;
-        let timelines = self.live_timelines();
+        // What others have left, the backend waits for.
+        let timelines: Vec<_> = self.live_timelines().into_iter().filter(|timeline| timeline.is_here()).collect();
         // Before any is waited for: a device that waits breaks every capture on it.
         timelines.iter().try_for_each(|timeline| timeline.expect_not_capturing(Check::CaptureWaits))?;
         for timeline in timelines {
-            // What an ended one has left, the backend waits for.
-            if !timeline.is_alive() || timeline.stream().is_idle()? {
+            if timeline.stream().is_idle()? {
                 continue;
             }
             if tries {

@@ -18,6 +18,7 @@ pub struct Event {
     latest: Mutex<Option<Fence>>,
     /// The driver's event that notes the time of the latest record.
     timer: Option<Arc<dyn EventBackend>>,
+    recording: Mutex<()>,
     waits: WaitCounters,
 }
 
@@ -32,6 +33,7 @@ impl Event {
             device: device.clone(),
             latest: Mutex::new(None),
             timer,
+            recording: Mutex::new(()),
             waits: WaitCounters::default(),
         }))
     }
@@ -50,6 +52,8 @@ impl Event {
     pub fn record(&self, timeline: &Arc<Timeline>) -> Result<()> {
         timeline.expect_device(&self.device)?;
         timeline.expect_not_capturing(Check::CaptureFences)?;
+        // Two threads that record at once must not mix their marks.
+        let _recording = self.recording.lock();
         if let Some(timer) = &self.timer {
             timeline.stream().record(&**timer, 0).map_err(|e| e.context(&self.name))?;
         }

@@ -607,6 +607,8 @@ impl Side {
             }
             match declared.timeline.record() {
                 Ok(fence) => uses.push(fence),
+                // The stream is gone, and its work may not be: a drain has to do.
+                Err(error) if error.status() == Status::StaleHandle => self.unknown_users = true,
                 Err(_) => {
                     storage.quarantine();
                     return;

@@ -7,7 +7,8 @@ use crate::config::log::{self, Level};
 use crate::config::{ALIGNMENT, Placement};
 use crate::error::Result;
 use crate::fail;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 /// Borrowed ranges in use, of all devices: (first address, bytes).
 static FOREIGN: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
@@ -60,6 +61,11 @@ impl Borrow {
     /// Nobody to tell yet: memory whose wrapper could not be made stays the caller's.
     pub fn new() -> Arc<Borrow> {
         Arc::new(Borrow(Mutex::new(None)))
+    }
+
+    /// Whether the memory is the caller's again, by a reference that outlives it.
+    pub fn is_back(borrow: &Weak<Borrow>) -> bool {
+        borrow.strong_count() == 0
     }
 
     /// Whom to tell; `None` tells nobody.
@@ -119,7 +125,11 @@ impl Storage {
         }
         // A wrapper that is gone may still have the range, if only for want of a maintain.
         device.maintain();
-        take_foreign(at, bytes as u64)?;
+        if take_foreign(at, bytes as u64).is_err() {
+            // It may be on its way back from a wrapper that is gone.
+            device.backend().await_frees(Some(Instant::now()));
+            take_foreign(at, bytes as u64)?;
+        }
         let memory = match placement {
             Placement::Pinned | Placement::Uva => {
                 // SAFETY: the caller's promise: it is handed back after it was given back here.

@@ -61,6 +61,8 @@ pub struct Timeline {
     wrapped: bool,
     /// The caller may have destroyed the stream: this fence, if it could be recorded, is the last there is.
     ended: OnceLock<Option<u64>>,
+    /// Held while it is being ended.
+    ending: Mutex<()>,
     /// (timeline, sequence) this stream already waits for.
     awaited: Mutex<[(u64, u64); AWAITED]>,
     unreported: Counter,
@@ -124,6 +126,7 @@ impl Timeline {
             }),
             wrapped,
             ended: OnceLock::new(),
+            ending: Mutex::new(()),
             awaited: Mutex::new([(0, 0); AWAITED]),
             unreported: Counter::default(),
         });
@@ -199,21 +202,27 @@ impl Timeline {
     /// Ends a wrapped stream: a last fence covers all that was queued, and the driver is not asked about the stream again.
     /// Where no fence can be recorded, what still depends on the stream is quarantined.
     pub fn end_wrapped(self: &Arc<Timeline>) {
-        if !self.wrapped || self.ended.get().is_some() {
+        if !self.wrapped {
             return;
         }
-        let last = self.expect_not_capturing(Check::CaptureFences).and_then(|()| self.record());
+        let _ending = self.ending.lock();
+        if self.ended.get().is_some() {
+            return;
+        }
+        // The record and the end are one step: what another thread queues is either before both, or refused.
+        let last = match self.expect_not_capturing(Check::CaptureFences) {
+            Ok(()) => self.record_by(|stream, event| stream.end(Some(event))),
+            Err(error) => self.stream.end(None).and(Err(error)),
+        };
         if let Err(error) = &last {
             log::write(Level::Warn, format_args!("{} ends without a last fence: {}", self.name, error.message()));
         }
-        if self.ended.set(last.ok().map(|fence| fence.sequence)).is_ok() {
-            self.stream.end();
-        }
+        let _ = self.ended.set(last.ok().map(|fence| fence.sequence));
     }
 
-    /// Whether the stream can still be asked.
-    pub(super) fn is_alive(&self) -> bool {
-        self.ended.get().is_none()
+    /// Whether the stream can be asked on this thread.
+    pub(super) fn is_here(&self) -> bool {
+        self.stream.is_here()
     }
 
     /// Makes work queued from now on wait for the latest record of an event of the driver's.
@@ -447,14 +456,31 @@ impl Timeline {
     }
 
     fn record_tagged(self: &Arc<Timeline>, tag: u64) -> Result<Fence> {
-        match self.ended.get() {
-            None => {}
-            // Nothing was queued since: it proves as much as a new one would.
-            Some(Some(last)) => return Ok(Fence { timeline: self.clone(), sequence: *last }),
-            Some(None) => {
-                return fail!(StaleHandle, "{} was destroyed, and no last fence could be recorded", self.name);
-            }
+        if let Some(last) = self.last_fence() {
+            return last;
         }
+        match self.record_by(|stream, event| stream.record(event, tag)) {
+            // It ended meanwhile: then so did what this would have fenced.
+            Err(error) if self.wrapped && error.status() == Status::StaleHandle => {
+                drop(self.ending.lock());
+                self.last_fence().unwrap_or(Err(error))
+            }
+            recorded => recorded,
+        }
+    }
+
+    /// The last fence of a stream that ended. Nothing was queued after it: it proves as much as a new one would.
+    fn last_fence(self: &Arc<Timeline>) -> Option<Result<Fence>> {
+        Some(match self.ended.get()? {
+            Some(last) => Ok(Fence { timeline: self.clone(), sequence: *last }),
+            None => fail!(StaleHandle, "{} was destroyed, and no last fence could be recorded", self.name),
+        })
+    }
+
+    fn record_by(
+        self: &Arc<Timeline>,
+        record: impl FnOnce(&dyn StreamBackend, &dyn EventBackend) -> Result<()>,
+    ) -> Result<Fence> {
         let event = self.take_event()?;
         let sequence = {
             let mut pending = self.pending.lock();
@@ -463,7 +489,7 @@ impl Timeline {
             pending.entries.push_back(Entry { sequence, event: event.clone(), recorded: false, noted: false });
             sequence
         };
-        let recorded = self.stream.record(&*event, tag);
+        let recorded = record(&*self.stream, &*event);
         drop(event);
         let mut pending = self.pending.lock();
         let place = pending.entries.partition_point(|entry| entry.sequence < sequence);
@@ -687,9 +713,8 @@ impl Submission<'_> {
     /// Both ranges stay allocated until the fence of [`Submission::finish`] is proven, or for ever if that fails.
     pub unsafe fn copy(&mut self, target: u64, source: u64, bytes: usize) -> Result<()> {
         // SAFETY: the caller's promise, which is longer than the stream needs.
-        unsafe { self.timeline.stream.copy(target, source, bytes, self.tag) }
+        unsafe { self.timeline.stream.copy(target, source, bytes, self.tag, &mut self.queued) }
             .map_err(|e| e.context(&self.timeline.name))?;
-        self.queued = true;
         self.timeline.device.counters.copies.add(1);
         self.timeline.device.counters.copied_bytes.add(bytes as u64);
         Ok(())
@@ -701,10 +726,8 @@ impl Submission<'_> {
     /// As [`Submission::copy`].
     pub unsafe fn fill(&mut self, target: u64, width: usize, value: u64, count: usize) -> Result<()> {
         // SAFETY: the caller's promise, which is longer than the stream needs.
-        unsafe { self.timeline.stream.fill(target, width, value, count, self.tag) }
-            .map_err(|e| e.context(&self.timeline.name))?;
-        self.queued = true;
-        Ok(())
+        unsafe { self.timeline.stream.fill(target, width, value, count, self.tag, &mut self.queued) }
+            .map_err(|e| e.context(&self.timeline.name))
     }
 
     /// Appends a copy to the graph that the stream captures.
@@ -713,7 +736,7 @@ impl Submission<'_> {
     /// Both ranges stay allocated while the graph may be launched, and until its last replay has run.
     pub unsafe fn capture_copy(&self, target: u64, source: u64, bytes: usize) -> Result<()> {
         // SAFETY: the caller's promise.
-        unsafe { self.timeline.stream.copy(target, source, bytes, self.tag) }
+        unsafe { self.timeline.stream.copy(target, source, bytes, self.tag, &mut false) }
             .map_err(|e| e.context(&self.timeline.name))
     }
 

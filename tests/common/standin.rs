@@ -87,6 +87,9 @@ calls! {
     cuMemFree_v2(address: u64) -> c_int;
     cuMemHostAlloc(host: *mut *mut c_void, bytes: usize, flags: c_uint) -> c_int;
     cuMemFreeHost(host: *mut c_void) -> c_int;
+    cuMemHostRegister_v2(host: *mut c_void, bytes: usize, flags: c_uint) -> c_int;
+    cuMemHostUnregister(host: *mut c_void) -> c_int;
+    cuLaunchHostFunc(stream: usize, function: unsafe extern "C" fn(*mut c_void), data: *mut c_void) -> c_int;
     cuMemHostGetFlags(flags: *mut c_uint, host: *mut c_void) -> c_int;
     cuMemcpyDtoH_v2(target: *mut c_void, source: u64, bytes: usize) -> c_int;
     cuMemcpyHtoDAsync_v2(target: u64, source: *const c_void, bytes: usize, stream: usize) -> c_int;

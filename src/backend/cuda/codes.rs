@@ -25,6 +25,8 @@ pub const HOST_MEMORY_ALREADY_REGISTERED: Code = CUresult::CUDA_ERROR_HOST_MEMOR
 pub const NOT_SUPPORTED: Code = CUresult::CUDA_ERROR_NOT_SUPPORTED as Code;
 /// A launch that failed: what a simulated loss is called.
 pub const LAUNCH_FAILED: Code = CUresult::CUDA_ERROR_LAUNCH_FAILED as Code;
+/// Not from a function that runs on a stream.
+pub const NOT_PERMITTED: Code = CUresult::CUDA_ERROR_NOT_PERMITTED as Code;
 /// A code that says nothing.
 pub const UNKNOWN: Code = CUresult::CUDA_ERROR_UNKNOWN as Code;
 /// First and last of those about stream capture.
@@ -32,7 +34,7 @@ pub const CAPTURE: std::ops::RangeInclusive<Code> =
     CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED as Code..=CUresult::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD as Code;
 
 /// Codes after which the driver reference says that "the process must be terminated and relaunched", or that the context is
-/// of no use: whatever was in flight is lost. The one without a name here is newer than the bindings.
+/// of no use: whatever was in flight is lost. Those without a name here are newer than the bindings.
 const STICKY: &[Code] = &[
     CUresult::CUDA_ERROR_ECC_UNCORRECTABLE as Code,
     CUresult::CUDA_ERROR_NVLINK_UNCORRECTABLE as Code,
@@ -47,6 +49,9 @@ const STICKY: &[Code] = &[
     CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE as Code,
     CUresult::CUDA_ERROR_INVALID_PC as Code,
     LAUNCH_FAILED,
+    721, // CUDA_ERROR_TENSOR_MEMORY_LEAK
+    CUresult::CUDA_ERROR_MPS_CLIENT_TERMINATED as Code,
+    CUresult::CUDA_ERROR_EXTERNAL_DEVICE as Code,
 ];
 
 /// Whether the context is lost with this code.
@@ -62,6 +67,8 @@ pub fn status(code: Code) -> Status {
         OUT_OF_MEMORY => Status::OutOfDeviceMemory,
         DEINITIALIZED => Status::ShutDown,
         NOT_SUPPORTED => Status::Unsupported,
+        NOT_PERMITTED => Status::WouldDeadlock,
+        NOT_READY => Status::Busy,
         _ => Status::DriverError,
     }
 }

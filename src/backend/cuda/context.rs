@@ -6,9 +6,10 @@ use super::exit;
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::{AtomicBool, Ordering};
-use cudarc::driver::sys::{CUcontext, CUdevice, CUstreamCaptureMode};
-use std::ffi::c_int;
+use cudarc::driver::sys::{CUcontext, CUdevice, CUstream, CUstream_flags, CUstreamCaptureMode};
+use std::ffi::{c_int, c_uint};
 use std::fmt;
+use std::marker::PhantomData;
 use std::ptr::null_mut;
 
 /// The driver's mode for calls that may be made while any stream captures.
@@ -45,8 +46,14 @@ impl Context {
         }
         let mut context = Context { driver, handle: null_mut(), device, retained: false, lost: AtomicBool::new(false) };
         context.check(code, format_args!("finding CUDA device {ordinal}"))?;
-        // SAFETY: a device of this driver; the pointer is that of this value.
-        let code = unsafe { (driver.cuDevicePrimaryCtxRetain)(&mut context.handle, device) };
+        let mut mode = RELAXED;
+        // SAFETY: the pointers are those of locals, the device is one of this driver; another thread's capture is left alone.
+        let code = unsafe {
+            (driver.cuThreadExchangeStreamCaptureMode)(&mut mode);
+            let code = (driver.cuDevicePrimaryCtxRetain)(&mut context.handle, device);
+            (driver.cuThreadExchangeStreamCaptureMode)(&mut mode);
+            code
+        };
         context.check(code, format_args!("retaining the primary context of CUDA device {ordinal}"))?;
         context.retained = true;
         Ok(context)
@@ -110,7 +117,7 @@ impl Context {
             let code = unsafe { (self.driver.cuCtxPushCurrent_v2)(self.handle) };
             self.check(code, "entering the device's context")?;
         }
-        Ok(Entered { context: self, pushed, mode: None })
+        Ok(Entered { context: self, pushed, mode: None, of_this_thread: PhantomData })
     }
 
     /// As [`Context::enter`], for calls that another thread's global capture would forbid, or be broken by: allocations, frees,
@@ -123,6 +130,17 @@ impl Context {
         self.check(code, "leaving captures alone")?;
         entered.mode = Some(mode);
         Ok(entered)
+    }
+
+    /// A new stream, in no order with the legacy one.
+    pub fn create_stream(&self) -> Result<CUstream> {
+        let mut stream = null_mut();
+        let flags = CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint;
+        let _entered = self.enter_relaxed()?;
+        // SAFETY: the context is current; the pointer is that of a local.
+        let code = unsafe { (self.driver.cuStreamCreate)(&mut stream, flags) };
+        self.check(code, "creating a stream")?;
+        Ok(stream)
     }
 
     /// Turns a result code into a status.
@@ -169,6 +187,8 @@ pub struct Entered<'a> {
     pushed: bool,
     /// The thread's capture mode, where it was changed.
     mode: Option<c_int>,
+    /// What it puts back is the thread's.
+    of_this_thread: PhantomData<*const ()>,
 }
 
 impl Drop for Entered<'_> {

@@ -2,6 +2,7 @@
 
 use super::codes::{self, Code};
 use super::context::Context;
+use super::exit;
 use super::wait::poll;
 use crate::backend::{EventBackend, EventState};
 use crate::config::log::{self, Level};
@@ -62,12 +63,19 @@ impl CudaEvent {
         self.handle
     }
 
+    /// The context cannot be entered: for ever if it is lost, or the process exits; not here if a function on a stream asks.
+    fn unknown(&self) -> EventState {
+        if self.context.is_lost() || exit::is_near() { EventState::Lost } else { EventState::Pending }
+    }
+
     fn state(&self, code: Code) -> EventState {
         match code {
             0 => EventState::Complete,
             codes::NOT_READY => EventState::Pending,
             // Never ours: the library records nothing in a capture. It says nothing about the work before.
             code if codes::CAPTURE.contains(&code) => EventState::Pending,
+            // Asked in a function that runs on a stream, where nothing can be known.
+            codes::NOT_PERMITTED => EventState::Pending,
             code => {
                 // Whatever it is, completion cannot be proven any more.
                 if !self.context.note(code) {
@@ -85,7 +93,7 @@ impl EventBackend for CudaEvent {
         match self.context.enter_relaxed() {
             // SAFETY: the event lives as long as this value.
             Ok(_entered) => self.state(unsafe { (self.context.driver().cuEventQuery)(self.handle) }),
-            Err(_) => EventState::Lost,
+            Err(_) => self.unknown(),
         }
     }
 
@@ -96,11 +104,15 @@ impl EventBackend for CudaEvent {
 
     fn wait(&self, deadline: Option<Instant>) -> EventState {
         if deadline.is_none() {
-            return match self.context.enter_relaxed() {
+            let state = match self.context.enter_relaxed() {
                 // SAFETY: as in `query`.
                 Ok(_entered) => self.state(unsafe { (self.context.driver().cuEventSynchronize)(self.handle) }),
-                Err(_) => EventState::Lost,
+                Err(_) => self.unknown(),
             };
+            // Where the driver does not wait, this does.
+            if state != EventState::Pending {
+                return state;
+            }
         }
         let done = || Some(self.query()).filter(|state| *state != EventState::Pending);
         poll(deadline, done).unwrap_or(EventState::Pending)

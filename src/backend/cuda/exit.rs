@@ -1,9 +1,11 @@
 //! The end of the process: drivers crash, rather than answer, when they are called after they were torn down.
 
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, Condvar, Mutex, Ordering};
 use std::time::{Duration, Instant};
 
 static NEAR: AtomicBool = AtomicBool::new(false);
+/// The process that watches: a child after fork has no calls to wait for.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
 static CALLS: Mutex<u32> = Mutex::new(0);
 static ENDED: Condvar = Condvar::new();
 
@@ -12,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// From now on an exit is noticed. Called once the driver is initialised, so that this comes before its own teardown.
 pub fn watch() {
+    PROCESS.store(std::process::id(), Ordering::Release);
     // SAFETY: the function takes and returns nothing, and lives as long as the library, which is not unloaded.
     unsafe { libc::atexit(at_exit) };
 }
@@ -44,6 +47,10 @@ impl Drop for Call {
 }
 
 extern "C" fn at_exit() {
+    if PROCESS.load(Ordering::Acquire) != std::process::id() {
+        NEAR.store(true, Ordering::Release);
+        return;
+    }
     let mut calls = CALLS.lock();
     NEAR.store(true, Ordering::Release);
     let deadline = Instant::now() + PATIENCE;

@@ -285,12 +285,7 @@ struct CudaView<'a> {
 
 impl<'a> CudaView<'a> {
     fn new(context: &'a Context) -> Result<CudaView<'a>> {
-        let mut stream = null_mut();
-        let _entered = context.enter_relaxed()?;
-        // SAFETY: the context is current; the pointer is that of a local. 1 is CU_STREAM_NON_BLOCKING.
-        let code = unsafe { (context.driver().cuStreamCreate)(&mut stream, 1) };
-        context.check(code, "creating a stream")?;
-        Ok(CudaView { context, stream })
+        Ok(CudaView { context, stream: context.create_stream()? })
     }
 
     /// Queues a copy whose device end the driver checks, and waits for it.

@@ -25,6 +25,8 @@ const REGISTER_FLAGS: c_uint =
     cudarc::driver::sys::CU_MEMHOSTREGISTER_PORTABLE | cudarc::driver::sys::CU_MEMHOSTREGISTER_DEVICEMAP;
 /// From this size on, touching pages with many threads and registering them beats the driver's own allocation.
 const MAPPED_FROM: usize = 64 << 20;
+/// Bytes of one registration, at most: far above any memory, and no sum of it overflows.
+const MOST_REGISTERED: usize = 1 << 46;
 /// Threads that touch fresh pages, at most.
 const TOUCHERS: usize = 8;
 
@@ -107,12 +109,10 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    pub fn new(context: &Arc<Context>, settings: DeviceSettings, node: Option<u32>) -> Result<Memory> {
-        let mut stream = null_mut();
-        let _entered = context.enter_relaxed()?;
-        // SAFETY: the context is current; the pointer is that of a local. 1 is CU_STREAM_NON_BLOCKING.
-        let code = unsafe { (context.driver().cuStreamCreate)(&mut stream, 1) };
-        context.check(code, "creating a stream")?;
+    pub fn new(context: &Arc<Context>, mut settings: DeviceSettings, node: Option<u32>) -> Result<Memory> {
+        let page = numa::page_bytes();
+        settings.register_bytes = settings.register_bytes.clamp(page, MOST_REGISTERED) / page * page;
+        let stream = context.create_stream()?;
         Ok(Memory {
             context: context.clone(),
             settings,
@@ -138,9 +138,18 @@ impl Memory {
     #[cold]
     fn refused(&self, code: codes::Code, placement: Placement, bytes: usize) -> Error {
         let doing = format!("allocating {bytes} bytes of {} memory", placement.name());
+        match placement {
+            Placement::Pinned | Placement::Uva => self.host_error(code, doing),
+            _ => self.context.error(code, doing),
+        }
+    }
+
+    /// An error where host memory is asked for.
+    #[cold]
+    fn host_error(&self, code: codes::Code, doing: String) -> Error {
         let error = self.context.error(code, doing);
-        match (error.status(), placement) {
-            (Status::OutOfDeviceMemory, Placement::Pinned | Placement::Uva) => Error::new(
+        match error.status() {
+            Status::OutOfDeviceMemory => Error::new(
                 Status::OutOfHostMemory,
                 format!("{}; this is host memory that can be page-locked, not the GPU's", error.message()),
             ),
@@ -233,11 +242,14 @@ impl Memory {
         if host == libc::MAP_FAILED {
             return fail!(OutOfHostMemory, "{bytes} bytes of host memory cannot be mapped: ask for less");
         }
+        // After a fork the child's copy of a page, not the parent's, would be a new one: the device must keep the parent's.
+        // SAFETY: the mapping just made; the advice changes nothing for this process.
+        unsafe { libc::madvise(host, mapped, libc::MADV_DONTFORK) };
         let node = self.node.filter(|node| numa::bind(host, mapped, *node));
         touch(host.cast(), mapped);
         let memory = RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Mapped, node };
         let driver = self.context.driver();
-        let piece = self.settings.register_bytes.next_multiple_of(numa::page_bytes());
+        let piece = self.settings.register_bytes;
         {
             let _entered = self.context.enter_relaxed()?;
             for start in (0..mapped).step_by(piece) {
@@ -246,7 +258,7 @@ impl Memory {
                 let code = unsafe { (driver.cuMemHostRegister_v2)(host.byte_add(start), length, REGISTER_FLAGS) };
                 if code != 0 {
                     let doing = format!("registering bytes {start}.. of {bytes}");
-                    let error = self.context.error(code, doing);
+                    let error = self.host_error(code, doing);
                     for start in (0..start).step_by(piece) {
                         // SAFETY: registered by this loop.
                         unsafe { (driver.cuMemHostUnregister)(host.byte_add(start)) };
@@ -266,7 +278,12 @@ impl Memory {
 
     /// The device's address for host memory, by the driver's word. Without one, memory that kernels are to use is given back.
     fn with_device_address(&self, mut memory: RawMemory) -> Result<RawMemory> {
-        let whole = if memory.backing == Backing::Mapped { self.settings.register_bytes } else { usize::MAX };
+        // Nobody knows in how many pieces others registered theirs: each page may be in another.
+        let whole = match memory.backing {
+            Backing::Mapped => self.settings.register_bytes,
+            Backing::Foreign => numa::page_bytes(),
+            _ => usize::MAX,
+        };
         let address = |offset: usize| {
             let _entered = self.context.enter_relaxed()?;
             let mut address = 0;
@@ -335,31 +352,35 @@ impl Memory {
                 // SAFETY: the pointer is only looked up; the other is that of a local.
                 unsafe { (driver.cuMemHostGetFlags)(&mut flags, at.cast()) == 0 }
             };
+            let page = numa::page_bytes();
             let pages = pages_of(host, bytes);
             let mut registered = REGISTERED.lock();
-            if let Some(other) = registered.iter().find(|other| other.0 < pages.1 && pages.0 < other.1) {
-                return fail!(
-                    Exists,
-                    "{bytes} bytes at {host:p} share a page with memory that another buffer borrows ({:#x}..{:#x}), and pages are locked whole: align what is lent to pages, or lend it as pageable",
-                    other.0,
-                    other.1
-                );
-            }
-            // SAFETY: the caller's memory, by its promise.
-            let last = unsafe { host.add(bytes.saturating_sub(1)) };
-            let code = match is_locked(host) && is_locked(last) {
+            let neighbour = registered.iter().any(|other| other.0 < pages.1 && pages.0 < other.1);
+            // Every page, since the driver refuses what is registered in part by the same code as what is so in whole.
+            let whole = || (pages.0..pages.1).step_by(page).all(|at| is_locked(host.with_addr(at.max(host.addr()))));
+            let code = match !neighbour && is_locked(host) && whole() {
                 true => codes::HOST_MEMORY_ALREADY_REGISTERED,
                 // SAFETY: the caller's promise.
                 false => unsafe { (driver.cuMemHostRegister_v2)(host.cast(), bytes, REGISTER_FLAGS) },
             };
             match code {
                 0 => registered.push(pages),
-                codes::HOST_MEMORY_ALREADY_REGISTERED if is_locked(host) && is_locked(last) => {
-                    memory.backing = Backing::Foreign;
+                codes::HOST_MEMORY_ALREADY_REGISTERED if neighbour => {
+                    return fail!(
+                        Exists,
+                        "{bytes} bytes at {host:p} share a page with memory that another buffer borrows, and this driver locks a page once: align what is lent to pages, or lend it as pageable"
+                    );
+                }
+                codes::HOST_MEMORY_ALREADY_REGISTERED if whole() => memory.backing = Backing::Foreign,
+                codes::HOST_MEMORY_ALREADY_REGISTERED => {
+                    return fail!(
+                        Unsupported,
+                        "of {bytes} bytes at {host:p} a part is page-locked already, and the rest is not: register all of it, or none"
+                    );
                 }
                 code => {
                     let doing = format!("page-locking {bytes} bytes of the caller's at {host:p}");
-                    return Err(self.context.error(code, doing).context(
+                    return Err(self.host_error(code, doing).context(
                         "memory that cannot be registered can be borrowed as pageable, or copied into a buffer of the library's own",
                     ));
                 }
@@ -404,7 +425,7 @@ impl Memory {
             }
             (Backing::Mapped, _) => {
                 let mapped = memory.bytes.next_multiple_of(numa::page_bytes());
-                let piece = self.settings.register_bytes.next_multiple_of(numa::page_bytes());
+                let piece = self.settings.register_bytes;
                 self.pieces.remove(host as u64);
                 let mut worst = 0;
                 for start in (0..mapped).step_by(piece) {

@@ -5,11 +5,17 @@ use super::exit;
 use super::memory::Memory;
 use crate::backend::RawMemory;
 use crate::sync::{Arc, Condvar, Mutex};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Instant;
 
 /// What is done once memory was given back.
 pub type Then = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// In what is done once memory was given back: the rest waits for it.
+    static AFTERWARDS: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Memory on its way back to the driver, in order.
 pub struct Reaper {
@@ -50,10 +56,10 @@ impl Reaper {
         }
     }
 
-    /// Waits until everything was given back; false if the deadline came first.
+    /// Waits until everything was given back; false if the deadline came first. In what is done afterwards it does not wait.
     pub fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state.lock();
-        while state.running {
+        while state.running && !AFTERWARDS.get() {
             match deadline {
                 None => self.changed.wait(&mut state),
                 Some(deadline) => {
@@ -67,23 +73,53 @@ impl Reaper {
     }
 
     fn run(&self, from: &Memory) {
-        let mut state = self.state.lock();
-        while let Some((memory, then)) = state.jobs.pop_front() {
-            drop(state);
+        while let Some((memory, then)) = self.next() {
             // At the exit of the process memory goes with it, and nobody is told.
-            if let Some(_call) = exit::Call::begin() {
-                // SAFETY: the promise of whoever gave it here, once.
-                unsafe { from.free(memory) };
-            } else {
+            let Some(call) = exit::Call::begin() else {
                 std::mem::forget(then);
+                self.state.lock().running = false;
+                self.changed.notify_all();
                 return;
-            }
+            };
+            // SAFETY: the promise of whoever gave it here, once.
+            unsafe { from.free(memory) };
+            drop(call);
             if let Some(then) = then {
+                let _afterwards = Afterwards::begin(self);
                 then();
             }
-            state = self.state.lock();
         }
-        state.running = false;
-        self.changed.notify_all();
+    }
+
+    /// The next one; with the last, whoever waits is told, and the thread may end.
+    fn next(&self) -> Option<(RawMemory, Option<Then>)> {
+        let mut state = self.state.lock();
+        let next = state.jobs.pop_front();
+        if next.is_none() {
+            state.running = false;
+            self.changed.notify_all();
+        }
+        next
+    }
+}
+
+/// In what is done once memory was given back.
+struct Afterwards<'a>(&'a Reaper);
+
+impl Afterwards<'_> {
+    fn begin(reaper: &Reaper) -> Afterwards<'_> {
+        AFTERWARDS.set(true);
+        Afterwards(reaper)
+    }
+}
+
+impl Drop for Afterwards<'_> {
+    fn drop(&mut self) {
+        AFTERWARDS.set(false);
+        if std::thread::panicking() {
+            // The thread ends here: the next free starts another.
+            self.0.state.lock().running = false;
+            self.0.changed.notify_all();
+        }
     }
 }

@@ -5,14 +5,13 @@ use super::context::Context;
 use super::event::CudaEvent;
 use super::kit::StreamHolds;
 use super::memory::Pieces;
-use super::wait::poll;
 use crate::backend::kit::StreamKit;
-use crate::backend::{EventBackend, StreamBackend};
-use crate::error::{Error, Result};
+use crate::backend::{EventBackend, EventState, StreamBackend};
+use crate::error::Result;
 use crate::fail;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
-use cudarc::driver::sys::{CUevent, CUgraphExec, CUstream, CUstream_flags, CUstreamCaptureStatus};
-use std::ffi::{c_int, c_uint};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard};
+use cudarc::driver::sys::{CUevent, CUgraphExec, CUstream, CUstreamCaptureStatus};
+use std::ffi::c_int;
 use std::ptr::null_mut;
 use std::thread::ThreadId;
 use std::time::Instant;
@@ -33,10 +32,10 @@ pub struct CudaStream {
     owned: bool,
     /// A per-thread default stream is another one in every thread.
     thread: Option<ThreadId>,
-    /// The caller may have destroyed it: it must not be touched.
-    ended: AtomicBool,
+    /// Taken to use the handle; true once the caller may have destroyed it, and it must not be touched.
+    ended: RwLock<bool>,
     pieces: Arc<Pieces>,
-    /// An event for waits with a deadline, while nobody uses it.
+    /// An event for waits, while nobody uses it.
     spare: Mutex<Option<CudaEvent>>,
     pub(super) holds: Option<StreamHolds>,
 }
@@ -53,13 +52,7 @@ impl CudaStream {
         pieces: &Arc<Pieces>,
         holds: Option<StreamHolds>,
     ) -> Result<CudaStream> {
-        let mut handle = null_mut();
-        let flags = CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint;
-        let entered = context.enter_relaxed()?;
-        // SAFETY: the context is current; the pointer is that of a local.
-        let code = unsafe { (context.driver().cuStreamCreate)(&mut handle, flags) };
-        context.check(code, "creating a stream")?;
-        drop(entered);
+        let handle = context.create_stream()?;
         CudaStream::over(context, pieces, holds, handle, true)
     }
 
@@ -86,7 +79,7 @@ impl CudaStream {
             id: 0,
             owned,
             thread: (handle as usize == PER_THREAD).then(|| std::thread::current().id()),
-            ended: AtomicBool::new(false),
+            ended: RwLock::new(false),
             pieces: pieces.clone(),
             spare: Mutex::new(None),
             holds,
@@ -105,14 +98,26 @@ impl CudaStream {
                 context.handle()
             );
         }
+        // Some drivers do not tell a capturing stream's number, and may take the question amiss.
+        if stream.is_capturing()? {
+            return fail!(Capturing, "stream {handle:p} is being captured: wrap it before or afterwards");
+        }
+        if stream.thread.is_some() {
+            // Whether the driver's number differs from thread to thread is not documented.
+            static NEXT: AtomicU64 = AtomicU64::new(1 << 63);
+            stream.id = NEXT.fetch_add(1, Ordering::Relaxed);
+            return Ok(stream);
+        }
         // SAFETY: as above.
         let code = unsafe { (driver.cuStreamGetId)(handle, &mut stream.id) };
         context.check(code, format_args!("asking stream {handle:p} for its number"))?;
         Ok(stream)
     }
 
-    fn expect_alive(&self) -> Result<()> {
-        if self.ended.load(Ordering::Acquire) {
+    /// Leave to use the handle, here and now.
+    fn alive(&self) -> Result<RwLockReadGuard<'_, bool>> {
+        let ended = self.ended.read_recursive();
+        if *ended {
             return fail!(StaleHandle, "the object over native stream {:p} was destroyed", self.handle);
         }
         match self.thread {
@@ -120,43 +125,22 @@ impl CudaStream {
                 WrongDevice,
                 "this is the per-thread default stream of {thread:?}: wrap that of this thread, which is another stream"
             ),
-            _ => Ok(()),
+            _ => Ok(ended),
         }
     }
 
     /// Queues with the context current. `submit` returns the driver's code.
     fn queue(&self, submit: impl FnOnce() -> codes::Code, doing: impl std::fmt::Display) -> Result<()> {
-        self.expect_alive()?;
+        let _alive = self.alive()?;
+        self.queue_unasked(submit, doing)
+    }
+
+    fn queue_unasked(&self, submit: impl FnOnce() -> codes::Code, doing: impl std::fmt::Display) -> Result<()> {
         let _entered = self.context.enter()?;
         match submit() {
             0 => Ok(()),
             code => Err(self.context.error(code, doing)),
         }
-    }
-
-    /// The driver refused a copy or fill, or a later part of one. It counts as not queued, so what is must have run.
-    #[cold]
-    fn refused(&self, error: Error, queued: bool) -> Error {
-        if queued && let Ok(_entered) = self.context.enter_relaxed() {
-            // SAFETY: the stream is alive. Nothing but the loss of the device keeps it from ending, and that is noted.
-            self.context.note(unsafe { (self.context.driver().cuStreamSynchronize)(self.handle) });
-        }
-        error
-    }
-
-    pub(super) fn wait_native(&self, event: usize) -> Result<()> {
-        let driver = self.context.driver();
-        // SAFETY: the stream is alive, the event by the caller's promise.
-        self.queue(
-            || unsafe { (driver.cuStreamWaitEvent)(self.handle, event as CUevent, 0) },
-            "queueing a wait for an event",
-        )
-    }
-
-    pub(super) fn record_native(&self, event: usize) -> Result<()> {
-        let driver = self.context.driver();
-        // SAFETY: as in `wait_native`.
-        self.queue(|| unsafe { (driver.cuEventRecord)(event as CUevent, self.handle) }, "recording an event")
     }
 }
 
@@ -169,29 +153,34 @@ impl StreamBackend for CudaStream {
         self.handle as usize
     }
 
-    unsafe fn copy(&self, target: u64, source: u64, bytes: usize, _tag: u64) -> Result<()> {
+    unsafe fn copy(&self, target: u64, source: u64, bytes: usize, _tag: u64, queued: &mut bool) -> Result<()> {
         let driver = self.context.driver();
-        let mut queued = false;
-        let copied = self.pieces.split(target, source, bytes, |target, source, bytes| {
+        self.pieces.split(target, source, bytes, |target, source, bytes| {
             // SAFETY: the stream is alive; the caller keeps both ranges allocated until the copy has run.
             let submit = || unsafe { (driver.cuMemcpyAsync)(target, source, bytes, self.handle) };
             self.queue(submit, format_args!("queueing a copy of {bytes} bytes"))?;
-            queued = true;
+            *queued = true;
             Ok(())
-        });
-        copied.map_err(|error| self.refused(error, queued))
+        })
     }
 
-    unsafe fn fill(&self, target: u64, width: usize, value: u64, count: usize, _tag: u64) -> Result<()> {
+    unsafe fn fill(
+        &self,
+        target: u64,
+        width: usize,
+        value: u64,
+        count: usize,
+        _tag: u64,
+        queued: &mut bool,
+    ) -> Result<()> {
         let driver = self.context.driver();
         let stream = self.handle;
-        let mut queued = false;
         let mut fill = |submit: &dyn Fn() -> codes::Code| {
             self.queue(submit, format_args!("queueing a fill of {count} elements of {width} bytes"))?;
-            queued = true;
+            *queued = true;
             Ok(())
         };
-        let filled = match width {
+        match width {
             // SAFETY: the stream is alive; the caller keeps the range allocated until the fill has run.
             1 => fill(&|| unsafe { (driver.cuMemsetD8Async)(target, value as u8, count, stream) }),
             // SAFETY: as above.
@@ -212,8 +201,7 @@ impl StreamBackend for CudaStream {
                 }
                 Ok(())
             }),
-        };
-        filled.map_err(|error| self.refused(error, queued))
+        }
     }
 
     fn record(&self, event: &dyn EventBackend, _tag: u64) -> Result<()> {
@@ -225,8 +213,12 @@ impl StreamBackend for CudaStream {
     }
 
     fn is_idle(&self) -> Result<bool> {
+        if *self.ended.read_recursive() {
+            return Ok(false);
+        }
+        let _alive = self.alive()?;
         // Asked of a capturing stream, the driver would end its capture.
-        if self.ended.load(Ordering::Acquire) || self.is_capturing()? {
+        if self.is_capturing()? {
             return Ok(false);
         }
         let _entered = self.context.enter_relaxed()?;
@@ -239,45 +231,30 @@ impl StreamBackend for CudaStream {
     }
 
     fn synchronize(&self, deadline: Option<Instant>) -> Result<()> {
-        self.expect_alive()?;
         if self.is_capturing()? {
             return fail!(Capturing, "the stream is being captured: end the capture first");
-        }
-        if deadline.is_none() {
-            let _entered = self.context.enter_relaxed()?;
-            // SAFETY: the stream is alive.
-            let code = unsafe { (self.context.driver().cuStreamSynchronize)(self.handle) };
-            return self.context.check(code, "waiting for a stream");
         }
         let event = match self.spare.lock().take() {
             Some(event) => event,
             None => CudaEvent::create(&self.context)?,
         };
-        self.record_native(event.handle() as usize)?;
-        let done = poll(deadline, || {
-            let _entered = match self.context.enter_relaxed() {
-                Ok(entered) => entered,
-                Err(error) => return Some(Err(error)),
-            };
-            // SAFETY: the event is alive.
-            match unsafe { (self.context.driver().cuEventQuery)(event.handle()) } {
-                codes::NOT_READY => None,
-                code => Some(self.context.check(code, "waiting for a stream")),
-            }
-        });
-        match done {
-            Some(done) => {
+        // From here on the stream itself is not needed: it may end meanwhile.
+        self.record(&event, 0)?;
+        match event.wait(deadline) {
+            EventState::Pending => fail!(Timeout, "the stream's work was not done by the deadline"),
+            EventState::Lost => fail!(DeviceLost, "the device was lost before the stream's work was done"),
+            EventState::Complete | EventState::Failed => {
                 *self.spare.lock() = Some(event);
-                done
+                Ok(())
             }
-            None => fail!(Timeout, "the stream's work was not done by the deadline"),
         }
     }
 
     fn is_capturing(&self) -> Result<bool> {
-        if self.ended.load(Ordering::Acquire) {
+        if *self.ended.read_recursive() {
             return Ok(false);
         }
+        let _alive = self.alive()?;
         let mut status = NOT_CAPTURING;
         let _entered = self.context.enter()?;
         // SAFETY: the stream is alive; the pointer is that of a local. It changes no capture.
@@ -295,15 +272,32 @@ impl StreamBackend for CudaStream {
     }
 
     fn wait_native(&self, event: usize) -> Result<()> {
-        CudaStream::wait_native(self, event)
+        let driver = self.context.driver();
+        // SAFETY: the stream is alive, the event by the caller's promise.
+        let submit = || unsafe { (driver.cuStreamWaitEvent)(self.handle, event as CUevent, 0) };
+        self.queue(submit, "queueing a wait for an event")
     }
 
     fn record_native(&self, event: usize) -> Result<()> {
-        CudaStream::record_native(self, event)
+        let driver = self.context.driver();
+        // SAFETY: as in `wait_native`.
+        self.queue(|| unsafe { (driver.cuEventRecord)(event as CUevent, self.handle) }, "recording an event")
     }
 
-    fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+    fn end(&self, last: Option<&dyn EventBackend>) -> Result<()> {
+        let driver = self.context.driver();
+        let here = self.alive().map(drop);
+        let mut ended = self.ended.write();
+        *ended = true;
+        here?;
+        let Some(event) = last else { return Ok(()) };
+        let event = CudaEvent::own(event)?;
+        // SAFETY: the caller keeps the stream until this returns, and the lock keeps all others from it.
+        self.queue_unasked(|| unsafe { (driver.cuEventRecord)(event.handle(), self.handle) }, "recording a last event")
+    }
+
+    fn is_here(&self) -> bool {
+        self.alive().is_ok()
     }
 
     fn held_by_this_thread(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::codes::Code;
 use super::context::Context;
+use super::exit;
 use crate::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,10 @@ impl ContextWait {
         while state.answered < state.asked {
             let number = state.asked;
             drop(state);
-            let code = synchronize(context);
+            let code = match exit::Call::begin() {
+                Some(_call) => synchronize(context),
+                None => super::codes::DEINITIALIZED,
+            };
             state = self.state.lock();
             state.answered = number;
             state.code = code;
