@@ -352,6 +352,8 @@ fn from_state(state: engine::EventState) -> EventState {
         engine::EventState::Pending => EventState::Pending,
         engine::EventState::Failed => EventState::Failed,
         engine::EventState::Lost => EventState::Lost,
+        // The host backend begins no captures.
+        engine::EventState::Captured => EventState::Pending,
     }
 }
 
@@ -370,6 +372,16 @@ fn from_fault(fault: engine::Fault, doing: impl std::fmt::Display) -> Error {
         engine::Fault::DeviceLost => Status::DeviceLost,
         engine::Fault::Timeout => Status::Timeout,
         engine::Fault::Closed => Status::ShutDown,
+        engine::Fault::AlreadyRegistered | engine::Fault::NotRegistered => Status::InvalidArgument,
+        engine::Fault::CaptureUnsupported
+        | engine::Fault::CaptureInvalidated
+        | engine::Fault::CaptureMerge
+        | engine::Fault::CaptureUnmatched
+        | engine::Fault::CaptureUnjoined
+        | engine::Fault::CaptureIsolation
+        | engine::Fault::CaptureImplicit
+        | engine::Fault::CapturedEvent
+        | engine::Fault::CaptureWrongThread => Status::Capturing,
     };
     Error::new(status, format!("{doing}: {fault} (emulated device)"))
 }

@@ -20,6 +20,10 @@ pub struct ByKind {
     pub record: u64,
     /// Waits for events.
     pub wait: u64,
+    /// Waits for values.
+    pub wait_value: u64,
+    /// Writes of values.
+    pub write_value: u64,
 }
 
 impl ByKind {
@@ -32,12 +36,14 @@ impl ByKind {
             OpKind::Call => self.call,
             OpKind::Record => self.record,
             OpKind::Wait => self.wait,
+            OpKind::WaitValue => self.wait_value,
+            OpKind::WriteValue => self.write_value,
         }
     }
 
     /// The sum over all kinds.
     pub fn total(&self) -> u64 {
-        self.copy + self.fill + self.delay + self.call + self.record + self.wait
+        self.copy + self.fill + self.delay + self.call + self.record + self.wait + self.wait_value + self.write_value
     }
 }
 
@@ -63,14 +69,14 @@ pub struct Counters {
     pub bytes_within_device: u64,
     /// Bytes copied from host to host memory.
     pub bytes_on_host: u64,
-    /// Frees of memory that a queued or running operation still used.
+    /// Frees, and ends of registration, of memory that a queued or running operation still used.
     pub frees_in_use: u64,
     /// Events made.
     pub events_created: u64,
 }
 
 #[derive(Default)]
-pub(crate) struct Tally([AtomicU64; 6]);
+pub(crate) struct Tally([AtomicU64; 8]);
 
 impl Tally {
     pub(crate) fn add(&self, kind: OpKind) {
@@ -86,6 +92,8 @@ impl Tally {
             call: of(OpKind::Call),
             record: of(OpKind::Record),
             wait: of(OpKind::Wait),
+            wait_value: of(OpKind::WaitValue),
+            write_value: of(OpKind::WriteValue),
         }
     }
 }

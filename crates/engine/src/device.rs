@@ -1,93 +1,33 @@
 //! The device: what memory, streams and events are made from, and the switches for faults and timing.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::Mutex;
 
+use crate::captured;
+use crate::captures;
 use crate::clock::Inside;
-use crate::config::{Config, Delay, MemoryKind, Pageable, Settings};
-use crate::counters::{Counters, Tallies};
+use crate::config::{Config, Delay, MemoryKind, Pageable};
+use crate::counters::Counters;
 use crate::event::Event;
-use crate::faults::{Armory, FailWhen};
-use crate::memory::{self, Allocation, Usage};
+use crate::faults::FailWhen;
+use crate::memory::{self, Allocation};
 use crate::operation::OpKind;
 use crate::policy::{self, Fault};
-use crate::queue::Queue;
+use crate::queue::{Queue, Role};
+use crate::shared::{Core, Root, Worker};
 use crate::stream::Stream;
 use crate::worker;
-
-/// What a device's handles, streams and workers share.
-pub(crate) struct Core {
-    pub(crate) id: u64,
-    name: String,
-    settings: RwLock<Settings>,
-    device_memory: Arc<Usage>,
-    pinned_memory: Arc<Usage>,
-    pub(crate) armory: Armory,
-    pub(crate) tallies: Tallies,
-    lost: AtomicBool,
-    streams: Mutex<Streams>,
-    ended: Condvar,
-}
-
-struct Streams {
-    workers: Vec<Worker>,
-    made: u64,
-    closed: bool,
-}
-
-struct Worker {
-    /// Weak, as the queue refers to the device.
-    queue: Weak<Queue>,
-    stream: u64,
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Core {
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn settings(&self) -> Settings {
-        *self.settings.read()
-    }
-
-    /// Called by a worker as its last act.
-    pub(crate) fn worker_ended(&self) {
-        // With the lock, so that a closer between its check and its sleep does not miss it.
-        drop(self.streams.lock());
-        self.ended.notify_all();
-    }
-
-    fn usage(&self, kind: MemoryKind) -> &Arc<Usage> {
-        match kind {
-            MemoryKind::Device => &self.device_memory,
-            MemoryKind::Pinned => &self.pinned_memory,
-        }
-    }
-
-    fn queues(&self) -> Vec<Arc<Queue>> {
-        let streams = self.streams.lock();
-        streams.workers.iter().filter_map(|worker| worker.queue.upgrade()).collect()
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        memory::free_all(self.id);
-    }
-}
 
 /// An emulated accelerator. Cloning gives another handle to the same device; memory that was not freed goes when the
 /// last handle and the last of its streams' workers are gone.
 #[derive(Clone)]
 pub struct Device {
-    core: Arc<Core>,
+    root: Arc<Root>,
 }
 
 impl Device {
@@ -96,30 +36,17 @@ impl Device {
     /// # Errors
     /// None so far; a device that needs resources of its own may run out of them.
     pub fn new(config: Config) -> Result<Device, Fault> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Ok(Device {
-            core: Arc::new(Core {
-                id: NEXT.fetch_add(1, Ordering::Relaxed),
-                settings: RwLock::new(Settings::of(&config)),
-                device_memory: Usage::new(config.device_memory_bytes),
-                pinned_memory: Usage::new(config.pinned_memory_bytes),
-                name: config.name,
-                armory: Armory::default(),
-                tallies: Tallies::default(),
-                lost: AtomicBool::new(false),
-                streams: Mutex::new(Streams { workers: Vec::new(), made: 0, closed: false }),
-                ended: Condvar::new(),
-            }),
-        })
+        let core = Arc::new(Core::new(config));
+        Ok(Device { root: Arc::new(Root { core, legacy: Mutex::new(None) }) })
     }
 
-    pub(crate) fn of(core: Arc<Core>) -> Device {
-        Device { core }
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.root.core
     }
 
     /// The name from the configuration.
     pub fn name(&self) -> &str {
-        &self.core.name
+        &self.core().name
     }
 
     /// Allocates `bytes` bytes, page-aligned and zeroed. Whole pages count against the limit.
@@ -128,8 +55,8 @@ impl Device {
     /// [`Fault::InvalidValue`] for zero bytes, [`Fault::OutOfDeviceMemory`] or [`Fault::OutOfHostMemory`],
     /// [`Fault::DeviceLost`], [`Fault::Closed`].
     pub fn allocate(&self, kind: MemoryKind, bytes: usize) -> Result<Allocation, Fault> {
-        policy::admit(self.is_lost(), self.core.streams.lock().closed)?;
-        memory::allocate(self.core.id, kind, bytes, self.core.usage(kind))
+        self.core().admit()?;
+        memory::allocate(self.core().id, kind, bytes, self.core().usage(kind))
     }
 
     /// Frees an allocation of this device by its base address (the device address, or the host pointer as a number).
@@ -139,8 +66,8 @@ impl Device {
     /// # Errors
     /// [`Fault::InvalidAddress`] if no allocation of this device begins there.
     pub fn free(&self, device_address: u64) -> Result<(), Fault> {
-        if memory::free(self.core.id, device_address)? {
-            self.core.tallies.frees_in_use.fetch_add(1, Ordering::Relaxed);
+        if memory::free(self.core().id, device_address)? {
+            self.core().tallies.frees_in_use.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -152,13 +79,13 @@ impl Device {
     /// [`Fault::InvalidAddress`] if the range is not inside one pinned allocation's host view;
     /// [`Fault::OutOfHostMemory`] if the system has no room to note the change.
     pub fn set_host_writable(&self, host: *const u8, bytes: usize, writable: bool) -> Result<(), Fault> {
-        memory::set_host_writable(self.core.id, host as u64, bytes, writable)
+        memory::set_host_writable(self.core().id, host as u64, bytes, writable)
     }
 
     /// The kind of the allocation of this device that holds the whole range, by device address or host pointer; `None`
     /// if none does.
     pub fn kind_of(&self, address: u64, bytes: usize) -> Option<MemoryKind> {
-        memory::kind_of(self.core.id, address, bytes)
+        memory::kind_of(self.core().id, address, bytes)
     }
 
     /// Makes a stream and its worker thread.
@@ -166,13 +93,40 @@ impl Device {
     /// # Errors
     /// [`Fault::NoResources`] if the system gives no thread, [`Fault::DeviceLost`], [`Fault::Closed`].
     pub fn create_stream(&self) -> Result<Stream, Fault> {
+        Ok(Stream::new(self.make_queue(Role::Free)?, self.clone()))
+    }
+
+    /// Makes a stream that is ordered with the [legacy stream](Device::legacy_stream).
+    ///
+    /// # Errors
+    /// As for [`create_stream`](Device::create_stream).
+    pub fn create_blocking_stream(&self) -> Result<Stream, Fault> {
+        Ok(Stream::new(self.make_queue(Role::Blocking)?, self.clone()))
+    }
+
+    /// The device's legacy default stream: one per device, made on first use, which stops when the last handle of the
+    /// device and of its streams is dropped. Its work waits for the work that was submitted before on blocking streams,
+    /// and theirs for its work.
+    ///
+    /// # Errors
+    /// On first use as for [`create_stream`](Device::create_stream).
+    pub fn legacy_stream(&self) -> Result<Stream, Fault> {
+        let mut legacy = self.root.legacy.lock();
+        let queue = match &*legacy {
+            Some(queue) => queue.clone(),
+            None => legacy.insert(self.make_queue(Role::Legacy)?).clone(),
+        };
+        Ok(Stream::new(queue, self.clone()))
+    }
+
+    fn make_queue(&self, role: Role) -> Result<Arc<Queue>, Fault> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         // Locked to the end, so that a loss or a close either refuses the stream or finds it in the list.
-        let mut streams = self.core.streams.lock();
+        let mut streams = self.core().streams.lock();
         policy::admit(self.is_lost(), streams.closed)?;
         streams.workers.retain(|worker| !worker.ended.load(Ordering::Acquire));
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::new(Queue::new(id, streams.made, self.core.clone()));
+        let queue = Arc::new(Queue::new(id, role, streams.made, self.core().clone()));
         let theirs = queue.clone();
         let thread = thread::Builder::new()
             .name(format!("gpubuf-stream-{id}"))
@@ -180,76 +134,83 @@ impl Device {
             .map_err(|_| Fault::NoResources)?;
         streams.made += 1;
         streams.workers.push(Worker { queue: Arc::downgrade(&queue), stream: id, ended: queue.ended.clone(), thread });
-        drop(streams);
-        Ok(Stream::new(queue))
+        match role {
+            Role::Free => {}
+            Role::Blocking => self.core().order.add_blocking(&queue),
+            Role::Legacy => self.core().order.set_legacy(&queue),
+        }
+        Ok(queue)
     }
 
     /// Makes an event; it may be recorded on and waited for by streams of any device.
     pub fn create_event(&self) -> Event {
-        self.core.tallies.events_created.fetch_add(1, Ordering::Relaxed);
+        self.core().tallies.events_created.fetch_add(1, Ordering::Relaxed);
         Event::new()
     }
 
     /// Loses the device for good: running operations stop as soon as they can, queued ones are dropped, and events that
     /// are not complete report `Lost`. Their waiters wake. All but a running call is settled on return.
     pub fn lose(&self) {
-        self.core.lost.store(true, Ordering::SeqCst);
-        for queue in self.core.queues() {
+        self.core().lost.store(true, Ordering::SeqCst);
+        captures::device_gone(self.core().id);
+        for queue in self.core().queues() {
             queue.abandon();
         }
     }
 
     /// Whether [`lose`](Device::lose) was called.
     pub fn is_lost(&self) -> bool {
-        self.core.is_lost()
+        self.core().is_lost()
     }
 
     /// Arms a fault: the `nth` operation from now that passes `kind` (all kinds if `None`) on this device fails, once;
     /// 1 is the next one. Only operations whose arguments are good count. Each filter has at most one fault, which a
     /// new one replaces; `nth` 0 disarms it.
     pub fn fail_operation(&self, kind: Option<OpKind>, nth: u64, when: FailWhen) {
-        self.core.armory.arm(kind, nth, when);
+        self.core().armory.arm(kind, nth, when);
     }
 
     /// Sets how many bytes of a kind may be allocated at a time; allocations above a lowered limit stay.
     pub fn set_memory_limit(&self, kind: MemoryKind, bytes: u64) {
-        self.core.usage(kind).limit.store(bytes, Ordering::Relaxed);
+        self.core().usage(kind).limit.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of a kind in use, in whole pages, with freed memory that queued operations still use.
     pub fn memory_used(&self, kind: MemoryKind) -> u64 {
-        self.core.usage(kind).used.load(Ordering::Relaxed)
+        self.core().usage(kind).used.load(Ordering::Relaxed)
     }
 
     /// Sets the link's latency in nanoseconds and its bandwidth in bytes per second (0: no limit), for copies that
     /// start from now on.
     pub fn set_link(&self, latency_ns: u64, bandwidth: u64) {
-        let mut settings = self.core.settings.write();
+        let mut settings = self.core().settings.write();
         settings.latency_ns = latency_ns;
         settings.bandwidth = bandwidth;
     }
 
     /// Sets the wait before each operation that starts from now on.
     pub fn set_delay(&self, delay: Delay) {
-        self.core.settings.write().delay = delay;
+        self.core().settings.write().delay = delay;
     }
 
     /// Sets when copies that are submitted from now on read a pageable source.
     pub fn set_pageable(&self, pageable: Pageable) {
-        self.core.settings.write().pageable = pageable;
+        self.core().settings.write().pageable = pageable;
     }
 
     /// Waits until all that was submitted before this call, on any stream, has run.
     ///
     /// # Errors
     /// [`Fault::Timeout`]; [`Fault::DeviceLost`] once the device is lost; [`Fault::InvalidValue`] inside a call on one
-    /// of the device's streams, which would wait for itself.
+    /// of the device's streams, which would wait for itself; [`Fault::CaptureUnsupported`] while any of its streams is in
+    /// a capture, which is invalid then.
     pub fn synchronize(&self, deadline: Option<Instant>) -> Result<(), Fault> {
         let _inside = Inside::enter();
         if self.is_lost() {
             return Err(Fault::DeviceLost);
         }
-        let queues = self.core.queues();
+        captured::refuse_device_wait(self.core().id)?;
+        let queues = self.core().queues();
         if queues.iter().any(|queue| queue.id == worker::current_stream()) {
             return Err(Fault::InvalidValue);
         }
@@ -262,27 +223,28 @@ impl Device {
 
     /// What the device has done so far.
     pub fn counters(&self) -> Counters {
-        self.core.tallies.read()
+        self.core().tallies.read()
     }
 
     /// Takes no more work, waits for what is queued and joins the workers that finish by the deadline; returns how many
     /// did not. Held streams stay held, so without a deadline somebody must release them. Those that were late end on
     /// their own when they can. May be called again. Inside a call, the caller's own stream counts as late.
     pub fn close(&self, deadline: Option<Instant>) -> usize {
-        let mut streams = self.core.streams.lock();
+        let mut streams = self.core().streams.lock();
         streams.closed = true;
         for queue in streams.workers.iter().filter_map(|worker| worker.queue.upgrade()) {
             queue.stop(false);
         }
+        captures::device_gone(self.core().id);
         let own = worker::current_stream();
         let running = |worker: &Worker| !worker.ended.load(Ordering::Acquire);
         let mut late = false;
         while !late && streams.workers.iter().any(|worker| worker.stream != own && running(worker)) {
             match deadline {
                 Some(deadline) => {
-                    late = self.core.ended.wait_until(&mut streams, deadline).timed_out();
+                    late = self.core().ended.wait_until(&mut streams, deadline).timed_out();
                 }
-                None => self.core.ended.wait(&mut streams),
+                None => self.core().ended.wait(&mut streams),
             }
         }
         let (left, ended): (Vec<_>, Vec<_>) = streams.workers.drain(..).partition(running);
@@ -300,6 +262,6 @@ impl Device {
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device").field("name", &self.core.name).field("id", &self.core.id).finish()
+        f.debug_struct("Device").field("name", &self.core().name).field("id", &self.core().id).finish()
     }
 }

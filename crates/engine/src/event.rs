@@ -8,10 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::captured;
+use crate::captures::Point;
 use crate::clock::Inside;
 use crate::policy::Fault;
 
@@ -26,24 +28,30 @@ pub enum EventState {
     Failed,
     /// The device was lost first.
     Lost,
+    /// The newest record is part of a capture and never ends.
+    Captured,
 }
 
 impl EventState {
     fn from_bits(bits: u64) -> EventState {
-        match bits & 3 {
+        match bits & 7 {
             0 => EventState::Complete,
             1 => EventState::Pending,
             2 => EventState::Failed,
-            _ => EventState::Lost,
+            3 => EventState::Lost,
+            _ => EventState::Captured,
         }
     }
 }
+
+/// Room for a state below the generation.
+const STATE_BITS: u32 = 3;
 
 /// Ends other than `Complete` that are remembered for waiters that have yet to wake; older ones read as `Complete`.
 const FAILURES_KEPT: usize = 64;
 
 pub(crate) struct Mark {
-    /// Newest generation << 2 | its state. Generation 0 is "never recorded" and complete.
+    /// Newest generation << STATE_BITS | its state. Generation 0 is "never recorded" and complete.
     newest: AtomicU64,
     records: Mutex<Records>,
     ended: Condvar,
@@ -51,6 +59,10 @@ pub(crate) struct Mark {
 
 struct Records {
     pending: Vec<u64>,
+    /// When the newest record that has ended did so, and which it is.
+    end: Option<(u64, Instant)>,
+    /// What the newest record stands for, if it is part of a capture.
+    captured: Option<Point>,
     failures: VecDeque<(u64, EventState)>,
     /// Workers that wait for a generation.
     workers: Vec<(u64, Thread)>,
@@ -61,7 +73,7 @@ struct Records {
 impl Mark {
     fn newest(&self) -> (u64, EventState) {
         let bits = self.newest.load(Ordering::Acquire);
-        (bits >> 2, EventState::from_bits(bits))
+        (bits >> STATE_BITS, EventState::from_bits(bits))
     }
 
     /// The generation of the latest record submitted so far; 0 if there is none.
@@ -73,13 +85,32 @@ impl Mark {
     pub(crate) fn begin(&self) -> u64 {
         let mut records = self.records.lock();
         let generation = self.newest().0 + 1;
+        records.captured = None;
         records.pending.push(generation);
-        self.newest.store(generation << 2 | EventState::Pending as u64, Ordering::Release);
+        self.newest.store(generation << STATE_BITS | EventState::Pending as u64, Ordering::Release);
         generation
+    }
+
+    /// A record that is part of a capture: it begins nothing, and never ends.
+    pub(crate) fn capture(&self, point: Point) {
+        let mut records = self.records.lock();
+        let generation = self.newest().0 + 1;
+        records.captured = Some(point);
+        self.newest.store(generation << STATE_BITS | EventState::Captured as u64, Ordering::Release);
+    }
+
+    pub(crate) fn is_captured(&self) -> bool {
+        self.newest().1 == EventState::Captured
+    }
+
+    /// What the newest record stands for, if it is part of a capture.
+    pub(crate) fn point(&self) -> Option<Point> {
+        self.records.lock().captured.clone()
     }
 
     /// Ends a record. The first end counts: a device's loss and the worker may both come with one.
     pub(crate) fn end(&self, generation: u64, state: EventState) {
+        let now = Instant::now();
         let mut records = self.records.lock();
         let Some(index) = records.pending.iter().position(|pending| *pending == generation) else {
             return;
@@ -92,8 +123,9 @@ impl Mark {
             records.failures.push_back((generation, state));
         }
         if self.newest().0 == generation {
+            records.end = Some((generation, now));
             // The release makes what the operations before the record wrote visible to whoever reads this.
-            self.newest.store(generation << 2 | state as u64, Ordering::Release);
+            self.newest.store(generation << STATE_BITS | state as u64, Ordering::Release);
         }
         records.workers.retain(|(wanted, worker)| {
             if *wanted == generation {
@@ -104,6 +136,14 @@ impl Mark {
         if records.waiters > 0 {
             self.ended.notify_all();
         }
+    }
+
+    /// When the newest record completed, if it did.
+    fn completed(&self) -> Option<Instant> {
+        let records = self.records.lock();
+        let (generation, state) = self.newest();
+        let ended = |(ended, _): &(u64, Instant)| *ended == generation && state == EventState::Complete;
+        records.end.filter(ended).map(|(_, time)| time)
     }
 
     /// The state of one generation, which need not be the newest.
@@ -151,6 +191,8 @@ impl Event {
     pub(crate) fn new() -> Event {
         let records = Records {
             pending: Vec::with_capacity(16),
+            end: None,
+            captured: None,
             failures: VecDeque::new(),
             workers: Vec::with_capacity(4),
             waiters: 0,
@@ -160,10 +202,20 @@ impl Event {
         }
     }
 
-    /// The state of the newest record; an event that was never recorded is complete. Takes no lock.
+    /// The state of the newest record; an event that was never recorded is complete. Takes no lock, unless the record is
+    /// part of a capture, which is invalid then.
     pub fn query(&self) -> EventState {
         let _inside = Inside::enter();
-        self.mark.newest().1
+        let state = self.mark.newest().1;
+        if state == EventState::Captured {
+            captured::looked_at(&self.mark);
+        }
+        state
+    }
+
+    /// Whether the newest record is part of a capture, though that may have ended. Disturbs nothing.
+    pub fn is_captured(&self) -> bool {
+        self.mark.is_captured()
     }
 
     /// Waits for the record that is the newest now, whatever is recorded later, and tells how it ended. Without a
@@ -171,10 +223,15 @@ impl Event {
     /// comes later in the same stream: that would wait for itself.
     ///
     /// # Errors
-    /// Only [`Fault::Timeout`], when the deadline passes first.
+    /// [`Fault::Timeout`], when the deadline passes first; [`Fault::CapturedEvent`], when the record is part of a capture,
+    /// which is invalid then.
     pub fn wait(&self, deadline: Option<Instant>) -> Result<EventState, Fault> {
         let _inside = Inside::enter();
         let (generation, state) = self.mark.newest();
+        if state == EventState::Captured {
+            captured::looked_at(&self.mark);
+            return Err(Fault::CapturedEvent);
+        }
         if state != EventState::Pending {
             return Ok(state);
         }
@@ -198,6 +255,15 @@ impl Event {
         };
         records.waiters -= 1;
         result
+    }
+
+    /// The time between the ends of the newest records of two events.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidValue`] unless both were recorded and are complete, this one not before `earlier`.
+    pub fn elapsed_since(&self, earlier: &Event) -> Result<Duration, Fault> {
+        let ended = |event: &Event| event.mark.completed().ok_or(Fault::InvalidValue);
+        ended(self)?.checked_duration_since(ended(earlier)?).ok_or(Fault::InvalidValue)
     }
 }
 

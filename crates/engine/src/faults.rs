@@ -45,13 +45,23 @@ impl Armory {
     /// Counts a submission against every matching filter and tells whether it fails. When several strike at once, all
     /// are used up and a refusal wins.
     pub(crate) fn strike(&self, kind: OpKind) -> Option<FailWhen> {
+        self.strike_if(kind, |_| true)
+    }
+
+    /// The same for what only goes into a capture, where nothing executes that could fail: only faults armed for
+    /// submission count it.
+    pub(crate) fn refuses(&self, kind: OpKind) -> bool {
+        self.strike_if(kind, |when| when == FailWhen::Submission).is_some()
+    }
+
+    fn strike_if(&self, kind: OpKind, counts: impl Fn(FailWhen) -> bool) -> Option<FailWhen> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
         let mut struck = None;
         let mut armed = self.armed.lock();
         armed.retain_mut(|fault| {
-            if fault.kind.is_none_or(|wanted| wanted == kind) {
+            if counts(fault.when) && fault.kind.is_none_or(|wanted| wanted == kind) {
                 fault.left -= 1;
                 if fault.left == 0 {
                     if struck != Some(FailWhen::Submission) {

@@ -23,40 +23,58 @@
 //! - **Pinned memory**: page-locked host memory. It has a host pointer (ordinary memory, which can be made read-only)
 //!   and a separate device address, and operations take either.
 //! - **Pageable memory**: any other memory of the process; the engine does not own it and cannot check it.
+//! - **Registered memory**: the caller's own memory, made known as page-locked; it counts as pinned from then on.
 //! - **Stream**: a queue with one worker thread; its operations run one at a time, in order.
+//! - **Legacy stream**: the device's default stream. It is ordered with all **blocking** streams, both ways; other
+//!   streams are ordered with none.
 //! - **Event**: a mark in a stream. Each *record* is a new generation; waits are for one generation.
 //! - **Hold**: a request that a stream start nothing more until it is released; how tests freeze time.
 //! - **Tag**: a number that ties operations to a later record, so that their failure shows in that record's event.
+//! - **Capture**: a time in which what a stream is given becomes a graph instead of running. Streams that wait for its
+//!   events *join* it, and must be *joined back* before it ends. Calls that it does not allow make it *invalid*.
+//! - **Graph**: operations (**nodes**) with the order between them (**edges**). It names addresses and holds no bytes.
+//! - **Replay**: one run of a graph, by a *launch*. It finds its memory, and reads it, when it runs.
 //! - **Lost**: the state of a device after [`Device::lose`]; nothing runs on it again.
 //!
 //! The rules on order, on who reads what when, and the fault codes are in [`policy`].
 //!
 //! Every type here may be used from any thread. Only Linux on 64-bit processors is supported.
 
+mod capture;
+mod captured;
+mod captures;
 mod clock;
 mod config;
 mod counters;
 mod device;
 mod event;
 mod faults;
+mod graph;
 mod mapping;
 mod memory;
 mod operation;
+mod order;
 pub mod policy;
 mod queue;
+mod registered;
+mod shared;
 mod stream;
+mod view;
 mod worker;
 
+pub use capture::{CaptureMode, CaptureStatus, exchange_capture_mode};
 pub use clock::time_inside_ns;
 pub use config::{Config, Delay, MemoryKind, Pageable};
 pub use counters::{ByKind, Counters};
 pub use device::Device;
 pub use event::{Event, EventState};
 pub use faults::FailWhen;
+pub use graph::{Graph, GraphExec};
 pub use memory::Allocation;
-pub use operation::{Op, OpKind, View};
+pub use operation::{Compare, Op, OpKind};
 pub use policy::Fault;
 pub use stream::Stream;
+pub use view::View;
 pub use worker::on_worker_thread;
 
 // Addresses travel as u64 and are cast to usize all over the engine.

@@ -40,26 +40,53 @@ const RETIRED_RANGES: usize = 256;
 pub(crate) struct Region {
     pub(crate) kind: MemoryKind,
     /// The device that allocated it.
-    owner: u64,
-    bytes: usize,
-    alias: Mapping,
-    device_view: Arc<Mapping>,
-    host_view: Option<Arc<Mapping>>,
-    usage: Arc<Usage>,
+    pub(crate) owner: u64,
+    pub(crate) bytes: usize,
+    pub(crate) alias: Alias,
+    pub(crate) device_view: Arc<Mapping>,
+    /// Where in the device view the memory begins.
+    pub(crate) lead: usize,
+    pub(crate) host_view: Option<Arc<Mapping>>,
+}
+
+/// The engine's own way to a region's bytes.
+pub(crate) enum Alias {
+    Mapped {
+        mapping: Mapping,
+        usage: Arc<Usage>,
+    },
+    /// Memory that the caller registered, at this address; valid by the contract of `register`.
+    Caller(usize),
 }
 
 impl Region {
     /// The engine's own pointer to a byte of the region; in bounds for the offsets that lookups return.
     pub(crate) fn at(&self, offset: usize) -> *mut u8 {
-        (self.alias.address() + offset) as *mut u8
+        let base = match &self.alias {
+            Alias::Mapped { mapping, .. } => mapping.address(),
+            Alias::Caller(address) => *address,
+        };
+        (base + offset) as *mut u8
+    }
+
+    /// Where the host sees it, if it does.
+    fn host(&self) -> Option<usize> {
+        match &self.alias {
+            Alias::Mapped { .. } => self.host_view.as_ref().map(|view| view.address()),
+            Alias::Caller(address) => Some(*address),
+        }
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        matches!(self.alias, Alias::Caller(_))
     }
 
     /// The allocation as its user knows it.
     pub(crate) fn describe(&self) -> Allocation {
         Allocation {
             kind: self.kind,
-            host: self.host_view.as_ref().map_or(0, |view| view.address()) as *mut u8,
-            device: self.device_view.address() as u64,
+            host: self.host().unwrap_or(0) as *mut u8,
+            device: (self.device_view.address() + self.lead) as u64,
             bytes: self.bytes,
         }
     }
@@ -67,7 +94,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        self.usage.used.fetch_sub(self.alias.bytes() as u64, Ordering::Relaxed);
+        if let Alias::Mapped { mapping, usage } = &self.alias {
+            usage.used.fetch_sub(mapping.bytes() as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -90,7 +119,7 @@ impl Usage {
 }
 
 /// One range of addresses that callers know.
-enum Entry {
+pub(crate) enum Entry {
     Live {
         region: Arc<Region>,
         host: bool,
@@ -102,20 +131,22 @@ enum Entry {
 impl Entry {
     fn bytes(&self) -> usize {
         match self {
-            Entry::Live { region, .. } => region.alias.bytes(),
+            // What is beside registered memory in its pages is none of the engine's.
+            Entry::Live { region, host: true } if region.is_registered() => region.bytes,
+            Entry::Live { region, .. } => region.device_view.bytes(),
             Entry::Retired(range) => range.bytes(),
         }
     }
 }
 
-struct Space {
-    entries: BTreeMap<usize, Entry>,
+pub(crate) struct Space {
+    pub(crate) entries: BTreeMap<usize, Entry>,
     /// Starts of each device's retired ranges, oldest first. Each device has its own, so that one that frees much does
     /// not weaken what another can tell about its freed memory.
     retired: BTreeMap<u64, VecDeque<usize>>,
 }
 
-static SPACE: RwLock<Space> = RwLock::new(Space { entries: BTreeMap::new(), retired: BTreeMap::new() });
+pub(crate) static SPACE: RwLock<Space> = RwLock::new(Space { entries: BTreeMap::new(), retired: BTreeMap::new() });
 
 /// What the map knows about an address range.
 pub(crate) enum Found {
@@ -130,7 +161,7 @@ pub(crate) enum Found {
 impl Space {
     /// Keeps the range of a freed allocation reserved, and gives the oldest such range of the device back when there
     /// are too many. Ranges that queued operations still use stay: given back, they would look like pageable memory.
-    fn retire(&mut self, owner: u64, view: &Arc<Mapping>) {
+    pub(crate) fn retire(&mut self, owner: u64, view: &Arc<Mapping>) {
         self.entries.insert(view.address(), Entry::Retired(view.clone()));
         let retired = self.retired.entry(owner).or_default();
         for _ in 0..retired.len() {
@@ -146,6 +177,13 @@ impl Space {
         retired.push_back(view.address());
     }
 
+    /// An entry that the addresses from `start` to before `end` touch.
+    pub(crate) fn touched(&self, start: usize, end: usize) -> Option<&Entry> {
+        let before = self.entries.range(..=start).next_back();
+        let reaching = before.filter(|(at, entry)| start - **at < entry.bytes());
+        reaching.or_else(|| self.entries.range(start..end).next()).map(|(_, entry)| entry)
+    }
+
     fn find(&self, address: usize, bytes: usize) -> Found {
         let Some(end) = address.checked_add(bytes) else {
             return Found::Astray;
@@ -153,8 +191,10 @@ impl Space {
         if let Some((start, entry)) = self.entries.range(..=address).next_back() {
             let offset = address - start;
             if offset < entry.bytes() {
-                return match entry {
-                    Entry::Live { region, host } if bytes <= region.bytes.saturating_sub(offset) => {
+                let Entry::Live { region, host } = entry else { return Found::Astray };
+                let lead = if *host { 0 } else { region.lead };
+                return match offset.checked_sub(lead) {
+                    Some(offset) if bytes <= region.bytes.saturating_sub(offset) => {
                         Found::Inside { region: region.clone(), offset, host: *host }
                     }
                     _ => Found::Astray,
@@ -192,10 +232,10 @@ pub(crate) fn allocate(owner: u64, kind: MemoryKind, bytes: usize, usage: &Arc<U
         kind,
         owner,
         bytes,
-        alias,
+        alias: Alias::Mapped { mapping: alias, usage: usage.clone() },
         device_view: Arc::new(device_view),
+        lead: 0,
         host_view: host_view.map(Arc::new),
-        usage: usage.clone(),
     });
     let allocation = region.describe();
     let mut space = SPACE.write();
@@ -224,7 +264,7 @@ fn map(kind: MemoryKind, bytes: usize) -> Option<(Mapping, Mapping, Option<Mappi
 pub(crate) fn free(owner: u64, address: u64) -> Result<bool, Fault> {
     let mut space = SPACE.write();
     let region = match space.entries.get(&(address as usize)) {
-        Some(Entry::Live { region, .. }) if region.owner == owner => region.clone(),
+        Some(Entry::Live { region, .. }) if region.owner == owner && !region.is_registered() => region.clone(),
         _ => return Err(Fault::InvalidAddress),
     };
     if let Some(view) = &region.host_view {
@@ -264,7 +304,7 @@ pub(crate) fn set_host_writable(owner: u64, address: u64, bytes: usize, writable
     // Kept locked, so that the memory cannot be freed and its pages retired between the lookup and the protection.
     let space = SPACE.read();
     match space.find(address as usize, bytes) {
-        Found::Inside { region, offset, host: true } if region.owner == owner => {
+        Found::Inside { region, offset, host: true } if region.owner == owner && !region.is_registered() => {
             match &region.host_view {
                 Some(view) if view.set_writable(offset, bytes, writable) => Ok(()),
                 // The system ran out of mappings: each change of protection may split one.

@@ -1,13 +1,15 @@
 //! What streams do: operations as callers write them, and as streams keep them once their addresses are known.
 
-use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use crate::config::MemoryKind;
 use crate::event::Mark;
+use crate::graph::Node;
 use crate::memory::{self, Region};
 use crate::policy::{Direction, Fault};
+use crate::view::View;
 
 /// A kind of operation; also the filter of [`Device::fail_operation`](crate::Device::fail_operation).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -24,6 +26,24 @@ pub enum OpKind {
     Record,
     /// [`Stream::wait_event`](crate::Stream::wait_event).
     Wait,
+    /// [`Op::WaitValue`].
+    WaitValue,
+    /// [`Op::WriteValue`].
+    WriteValue,
+}
+
+/// When an [`Op::WaitValue`] passes, for a memory word `a` and its `value`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compare {
+    /// `a` is at or after `value` in the cyclic order of 32-bit numbers: `a - value`, as a signed number, is not
+    /// negative.
+    AtLeast,
+    /// `a == value`.
+    Equal,
+    /// `a & value != 0`.
+    AnyBit,
+    /// `!(a | value) != 0`: some bit is set in neither.
+    NoBit,
 }
 
 /// An operation to submit; plain data. Addresses are those that the caller knows: device addresses, pinned host
@@ -65,6 +85,47 @@ pub enum Op {
         /// What to hand to it; the engine does not look at it, so it keeps no memory alive.
         arguments: [usize; 2],
     },
+    /// Waits until a word of memory compares with a value; whoever writes it, another stream or the CPU.
+    WaitValue {
+        /// The word: device or pinned memory, aligned to 4 bytes.
+        address: u64,
+        /// What it is compared with.
+        value: u32,
+        /// How it is compared.
+        compare: Compare,
+    },
+    /// Writes a word of memory, after all that the stream wrote before.
+    WriteValue {
+        /// The word: device or pinned memory, aligned to 4 bytes.
+        address: u64,
+        /// What to write.
+        value: u32,
+    },
+}
+
+impl Compare {
+    /// Whether a wait for `value` passes where memory has `seen`.
+    pub(crate) fn passes(self, seen: u32, value: u32) -> bool {
+        match self {
+            Compare::AtLeast => seen.wrapping_sub(value) as i32 >= 0,
+            Compare::Equal => seen == value,
+            Compare::AnyBit => seen & value != 0,
+            Compare::NoBit => !(seen | value) != 0,
+        }
+    }
+}
+
+impl Op {
+    pub(crate) fn kind(&self) -> OpKind {
+        match self {
+            Op::Copy { .. } => OpKind::Copy,
+            Op::Fill { .. } => OpKind::Fill,
+            Op::Delay { .. } => OpKind::Delay,
+            Op::Call { .. } => OpKind::Call,
+            Op::WaitValue { .. } => OpKind::WaitValue,
+            Op::WriteValue { .. } => OpKind::WriteValue,
+        }
+    }
 }
 
 /// An address that an operation uses, with what keeps it valid.
@@ -93,11 +154,31 @@ impl Place {
         })
     }
 
+    /// A word that streams wait for or write: never the caller's pageable memory.
+    fn word(user: u64, address: u64) -> Result<Place, Fault> {
+        if !address.is_multiple_of(4) {
+            return Err(Fault::InvalidValue);
+        }
+        match Place::resolve(user, address, 4)? {
+            Place::Pageable(_) => Err(Fault::InvalidAddress),
+            place => Ok(place),
+        }
+    }
+
     pub(crate) fn kind(&self) -> Option<MemoryKind> {
         match self {
             Place::Owned { region, .. } => Some(region.kind),
             Place::Pageable(_) | Place::Staged(_) => None,
         }
+    }
+
+    /// The word that [`Place::word`] found. Others write it through other mappings of the same memory, hence an atomic.
+    pub(crate) fn as_word(&self) -> &AtomicU32 {
+        // SAFETY: `word` found four bytes of a region, at an address that is a multiple of four, as regions begin at
+        // such a multiple or, where the caller registered them, with the caller's alignment. The place keeps the
+        // region, whose memory stays mapped. Whoever uses the word at the same time is another processor's emulation
+        // or the C side of the program, as with `copy_racing`.
+        unsafe { AtomicU32::from_ptr(self.target(0).cast()) }
     }
 
     /// Where to read byte `at` of the place; in bounds if `at` is below the size that it was resolved for.
@@ -115,14 +196,48 @@ impl Place {
     }
 }
 
-/// An operation with everything it needs to run.
+/// An operation with everything it needs to run, or the way to it.
 pub(crate) enum Task {
-    Copy { dst: Place, src: Place, bytes: usize },
-    Fill { dst: Place, width: u8, value: u64, count: usize },
-    Delay { ns: u64 },
-    Call { function: fn(&View<'_>, [usize; 2]), arguments: [usize; 2] },
-    Record { mark: Arc<Mark>, generation: u64 },
-    Wait { mark: Arc<Mark>, generation: u64 },
+    Copy {
+        dst: Place,
+        src: Place,
+        bytes: usize,
+    },
+    Fill {
+        dst: Place,
+        width: u8,
+        value: u64,
+        count: usize,
+    },
+    Delay {
+        ns: u64,
+    },
+    Call {
+        function: fn(&View<'_>, [usize; 2]),
+        arguments: [usize; 2],
+    },
+    Record {
+        mark: Arc<Mark>,
+        generation: u64,
+    },
+    Wait {
+        mark: Arc<Mark>,
+        generation: u64,
+    },
+    WaitValue {
+        word: Place,
+        value: u32,
+        compare: Compare,
+    },
+    WriteValue {
+        word: Place,
+        value: u32,
+    },
+    /// One node of a graph, which finds its memory when it runs.
+    Replay {
+        nodes: Arc<Vec<Node>>,
+        index: usize,
+    },
 }
 
 impl Task {
@@ -134,6 +249,17 @@ impl Task {
             Task::Call { .. } => OpKind::Call,
             Task::Record { .. } => OpKind::Record,
             Task::Wait { .. } => OpKind::Wait,
+            Task::WaitValue { .. } => OpKind::WaitValue,
+            Task::WriteValue { .. } => OpKind::WriteValue,
+            Task::Replay { nodes, index } => nodes[*index].kind(),
+        }
+    }
+
+    /// Whether the target and the source are memory of the caller's that the engine does not know.
+    pub(crate) fn foreign(&self) -> [bool; 2] {
+        match self {
+            Task::Copy { dst, src, .. } => [dst, src].map(|place| matches!(place, Place::Pageable(_))),
+            _ => [false; 2],
         }
     }
 
@@ -166,6 +292,10 @@ impl Task {
             }
             Op::Delay { ns } => Ok(Task::Delay { ns }),
             Op::Call { function, arguments } => Ok(Task::Call { function, arguments }),
+            Op::WaitValue { address, value, compare } => {
+                Ok(Task::WaitValue { word: Place::word(user, address)?, value, compare })
+            }
+            Op::WriteValue { address, value } => Ok(Task::WriteValue { word: Place::word(user, address)?, value }),
         }
     }
 }
@@ -198,60 +328,6 @@ pub(crate) unsafe fn copy_racing(dst: *mut u8, src: *const u8, bytes: usize) {
     // memory holds only bytes, for which every value is valid, so the worst outcome is a mixture of old and new bytes.
     // `copy` and not `copy_nonoverlapping`, as a caller may name overlapping ranges.
     unsafe { ptr::copy(src, dst, bytes) };
-}
-
-/// What a running [`Op::Call`] sees: device and pinned memory as it is at that moment. Addresses are looked up when
-/// they are used; memory that was freed, pageable memory and other devices' memory are not there.
-pub struct View<'a> {
-    device: u64,
-    stream: u64,
-    /// Keeps the view inside the call.
-    call: PhantomData<&'a ()>,
-}
-
-impl View<'_> {
-    pub(crate) fn new(device: u64, stream: u64) -> View<'static> {
-        View { device, stream, call: PhantomData }
-    }
-
-    /// Reads `out.len()` bytes at `address` into `out`, which must not be pinned memory.
-    ///
-    /// # Errors
-    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
-    pub fn read(&self, address: u64, out: &mut [u8]) -> Result<(), Fault> {
-        self.with_bytes(address, out.len(), |bytes| {
-            // SAFETY: with_bytes gives as many mapped bytes as `out` has room for.
-            unsafe { copy_racing(out.as_mut_ptr(), bytes, out.len()) }
-        })
-    }
-
-    /// Writes `data` at `address`.
-    ///
-    /// # Errors
-    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
-    pub fn write(&self, address: u64, data: &[u8]) -> Result<(), Fault> {
-        self.with_bytes(address, data.len(), |bytes| {
-            // SAFETY: with_bytes gives as many mapped bytes as `data` has, of the engine's alias, which is writable.
-            unsafe { copy_racing(bytes.cast_mut(), data.as_ptr(), data.len()) }
-        })
-    }
-
-    /// Hands `f` a pointer to `bytes` bytes at `address`, valid during `f` only. The memory stays mapped meanwhile even
-    /// if it is freed, and may change at any time.
-    ///
-    /// # Errors
-    /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
-    pub fn with_bytes<R>(&self, address: u64, bytes: usize, f: impl FnOnce(*const u8) -> R) -> Result<R, Fault> {
-        match memory::resolve(self.device, address, bytes)? {
-            Some((region, offset)) => Ok(f(region.at(offset))),
-            None => Err(Fault::InvalidAddress),
-        }
-    }
-
-    /// The stream that runs the call.
-    pub fn stream_id(&self) -> u64 {
-        self.stream
-    }
 }
 
 /// The direction of a copy between two places.

@@ -8,19 +8,32 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::device::Core;
 use crate::event::{EventState, Mark};
-use crate::faults::FailWhen;
-use crate::operation::Task;
+use crate::graph::Node;
+use crate::operation::{OpKind, Task};
 use crate::policy::{self, Fault};
+use crate::shared::Core;
 
 /// Operations that a stream holds without asking the system for memory.
 const ROOM: usize = 1024;
+
+/// How a stream is ordered with others of its device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// With none.
+    Free,
+    /// With the legacy stream.
+    Blocking,
+    /// With all blocking streams.
+    Legacy,
+}
 
 /// A queued operation.
 pub(crate) struct Item {
     pub(crate) task: Task,
     pub(crate) tag: u64,
+    /// Its place in the order between the legacy stream and blocking ones.
+    pub(crate) ticket: u64,
     /// Struck by an armed fault: has no effect.
     pub(crate) doomed: bool,
 }
@@ -42,8 +55,26 @@ pub(crate) struct State {
     waiters: usize,
 }
 
+impl State {
+    /// Whether an operation with this ticket must wait for one of these. One that runs always comes first: it would not
+    /// have started before an operation with a lower ticket.
+    pub(crate) fn precedes(&self, ticket: u64) -> bool {
+        self.busy || self.items.front().is_some_and(|item| item.ticket < ticket)
+    }
+
+    fn make_room(&mut self, count: usize) -> Result<(), Fault> {
+        if self.items.capacity() - self.items.len() < count {
+            self.items.try_reserve(count.max(ROOM)).map_err(|_| Fault::OutOfHostMemory)?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct Queue {
     pub(crate) id: u64,
+    pub(crate) role: Role,
+    /// The capture that the stream is in, 0 for none. Changes under the captures' lock.
+    pub(crate) capture: AtomicU64,
     /// Number among the device's streams, in the order they were made.
     pub(crate) ordinal: u64,
     pub(crate) device: Arc<Core>,
@@ -56,9 +87,11 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(id: u64, ordinal: u64, device: Arc<Core>) -> Queue {
+    pub(crate) fn new(id: u64, role: Role, ordinal: u64, device: Arc<Core>) -> Queue {
         Queue {
             id,
+            role,
+            capture: AtomicU64::new(0),
             ordinal,
             device,
             state: Mutex::new(State {
@@ -80,27 +113,62 @@ impl Queue {
     }
 
     /// Queues what `make` gives, unless the stream takes no work or an armed fault strikes; only then is `make` called.
-    pub(crate) fn push(
-        &self,
-        kind: crate::operation::OpKind,
-        tag: u64,
-        make: impl FnOnce() -> Task,
-    ) -> Result<(), Fault> {
+    pub(crate) fn push(&self, kind: OpKind, tag: u64, make: impl FnOnce() -> Task) -> Result<(), Fault> {
         let mut state = self.state.lock();
         policy::admit(self.device.is_lost(), state.closing)?;
-        if state.items.len() == state.items.capacity() {
-            state.items.try_reserve(ROOM).map_err(|_| Fault::OutOfHostMemory)?;
-        }
-        let struck = self.device.armory.strike(kind);
-        if struck == Some(FailWhen::Submission) {
-            self.device.tallies.refused.add(kind);
-            return Err(Fault::OperationFailed);
-        }
-        state.items.push_back(Item { task: make(), tag, doomed: struck.is_some() });
+        state.make_room(1)?;
+        let doomed = self.device.dooms(kind)?;
+        let order = &self.device.order;
+        let before = order.draw(self.role);
+        let task = make();
+        // Why a wait draws late: see the order's module.
+        let ticket = if kind == OpKind::Wait { order.draw(self.role) } else { before };
+        state.items.push_back(Item { task, tag, ticket, doomed });
         state.submitted += 1;
         self.device.tallies.submitted.add(kind);
         self.poke(state);
         Ok(())
+    }
+
+    /// Queues all nodes of a graph, or none.
+    pub(crate) fn push_replay(&self, nodes: &Arc<Vec<Node>>, tag: u64) -> Result<(), Fault> {
+        let mut state = self.state.lock();
+        policy::admit(self.device.is_lost(), state.closing)?;
+        state.make_room(nodes.len())?;
+        let before = state.items.len();
+        let ticket = self.device.order.draw(self.role);
+        for (index, node) in nodes.iter().enumerate() {
+            match self.device.dooms(node.kind()) {
+                Ok(doomed) => {
+                    let task = Task::Replay { nodes: nodes.clone(), index };
+                    state.items.push_back(Item { task, tag, ticket, doomed });
+                }
+                Err(fault) => {
+                    state.items.truncate(before);
+                    return Err(fault);
+                }
+            }
+        }
+        state.submitted += nodes.len() as u64;
+        nodes.iter().for_each(|node| self.device.tallies.submitted.add(node.kind()));
+        self.poke(state);
+        Ok(())
+    }
+
+    /// Whether the stream takes more work.
+    pub(crate) fn admit(&self) -> Result<(), Fault> {
+        policy::admit(self.device.is_lost(), self.state.lock().closing)
+    }
+
+    /// Whether the stream is in a capture.
+    pub(crate) fn is_capturing(&self) -> bool {
+        self.capture.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether nothing is queued or running.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.items.is_empty() && !state.busy
     }
 
     /// Tells the worker to look at the queue again, and lets the lock go.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::captured;
+use crate::captures;
 use crate::clock::Inside;
 use crate::device::Device;
 use crate::event::Event;
 use crate::operation::{Op, OpKind, Task};
 use crate::policy::{self, Fault};
-use crate::queue::Queue;
+use crate::queue::{Queue, Role};
 use crate::worker;
 
 /// A queue of operations with a worker thread of its own. Cloning gives another handle to the same stream. When the
@@ -24,21 +26,30 @@ pub struct Stream {
 /// What all handles share; the worker has the queue but not this.
 struct Handle {
     queue: Arc<Queue>,
+    device: Device,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Nobody is left who could release it.
-        self.queue.stop(true);
+        // The legacy stream is the device's own, and stops with it.
+        if self.queue.role != Role::Legacy {
+            captures::stream_gone(&self.queue);
+            // Nobody is left who could release it.
+            self.queue.stop(true);
+        }
     }
 }
 
 impl Stream {
-    pub(crate) fn new(queue: Arc<Queue>) -> Stream {
-        Stream { handle: Arc::new(Handle { queue }) }
+    pub(crate) fn new(queue: Arc<Queue>, device: Device) -> Stream {
+        Stream { handle: Arc::new(Handle { queue, device }) }
     }
 
-    fn queue(&self) -> &Queue {
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.handle.queue
+    }
+
+    pub(crate) fn shared_queue(&self) -> &Arc<Queue> {
         &self.handle.queue
     }
 
@@ -49,7 +60,7 @@ impl Stream {
 
     /// The stream's device.
     pub fn device(&self) -> Device {
-        Device::of(self.queue().device.clone())
+        self.handle.device.clone()
     }
 
     /// Queues an operation and returns without waiting for it. A failure at execution shows in the next record with the
@@ -59,18 +70,25 @@ impl Stream {
     /// # Errors
     /// [`Fault::InvalidValue`] or [`Fault::InvalidAddress`] for bad arguments, [`Fault::OutOfHostMemory`] when there is
     /// no memory to stage a pageable source, [`Fault::OperationFailed`] for an armed fault, [`Fault::DeviceLost`],
-    /// [`Fault::Closed`]. Nothing is queued then.
+    /// [`Fault::Closed`]; where captures are in the way, [`Fault::CaptureInvalidated`] on a stream that captures, and
+    /// [`Fault::CaptureImplicit`] on the legacy stream. Nothing is queued then.
     ///
     /// # Safety
     /// The engine cannot check host memory that it does not own. If an [`Op::Copy`] names such memory, it must be
     /// readable (as a source) or writable (as a target) for `bytes` bytes: a source under [`Pageable::Staged`] until
-    /// this call returns, any other until the operation is done. The contents may change at any time. An [`Op::Call`]'s
-    /// function must be sound to run with its arguments on another thread at any later time.
+    /// this call returns, any other until the operation is done. On a stream that captures it must be so, source or
+    /// target, during each replay. The contents may change at any time. An [`Op::Call`]'s function must be sound to run
+    /// with its arguments on another thread at any later time.
     ///
     /// [`Pageable::Staged`]: crate::Pageable::Staged
     pub unsafe fn submit(&self, op: Op, tag: u64) -> Result<(), Fault> {
         let _inside = Inside::enter();
         let queue = self.queue();
+        captured::heed_implicit(queue)?;
+        // SAFETY: this function's contract covers replays.
+        if unsafe { captured::append(queue, &op)? } {
+            return Ok(());
+        }
         let stage = policy::stages(queue.device.settings().pageable);
         // SAFETY: this function's contract is the one that prepare asks for.
         let task = unsafe { Task::prepare(queue.device.id, op, stage)? };
@@ -82,21 +100,33 @@ impl Stream {
     /// record with that tag, or if this record failed.
     ///
     /// # Errors
-    /// [`Fault::OperationFailed`], [`Fault::DeviceLost`], [`Fault::Closed`] or [`Fault::OutOfHostMemory`]; the event is
-    /// then as it was.
+    /// [`Fault::OperationFailed`], [`Fault::DeviceLost`], [`Fault::Closed`], [`Fault::OutOfHostMemory`],
+    /// [`Fault::CaptureInvalidated`] or [`Fault::CaptureImplicit`]; the event is then as it was.
     pub fn record(&self, event: &Event, tag: u64) -> Result<(), Fault> {
         let _inside = Inside::enter();
+        captured::heed_implicit(self.queue())?;
+        if captured::record(self.queue(), &event.mark)? {
+            return Ok(());
+        }
         self.queue()
             .push(OpKind::Record, tag, || Task::Record { mark: event.mark.clone(), generation: event.mark.begin() })
     }
 
     /// Queues a wait for the newest record of `event` at this moment; later records do not move it. The event may be of
-    /// any device. If it was never recorded, the wait passes at once.
+    /// any device. If it was never recorded, the wait passes at once. If the record is part of a capture, the stream joins
+    /// that capture.
     ///
     /// # Errors
-    /// As for [`record`](Stream::record).
+    /// As for [`record`](Stream::record). On a stream that captures, [`Fault::CaptureIsolation`] for an event that was not
+    /// recorded in that capture, or [`Fault::CaptureMerge`] if it was in another. Else, [`Fault::CapturedEvent`] for one of
+    /// a capture that has ended, and [`Fault::CaptureUnsupported`] for the legacy stream to join one. All of them but
+    /// `CapturedEvent` invalidate the captures involved.
     pub fn wait_event(&self, event: &Event) -> Result<(), Fault> {
         let _inside = Inside::enter();
+        captured::heed_implicit(self.queue())?;
+        if captured::wait(self.shared_queue(), &event.mark)? {
+            return Ok(());
+        }
         self.queue()
             .push(OpKind::Wait, 0, || Task::Wait { mark: event.mark.clone(), generation: event.mark.generation() })
     }
@@ -132,21 +162,62 @@ impl Stream {
 
     /// Whether nothing is queued or running.
     pub fn is_idle(&self) -> bool {
-        let state = self.queue().state.lock();
-        state.items.is_empty() && !state.busy
+        self.queue().is_idle()
     }
 
-    /// Waits until all that was submitted before this call has run. Operations that failed do not make it fail.
+    /// Whether all that was submitted has run; on the legacy stream, on blocking streams too. [`is_idle`](Stream::is_idle)
+    /// looks without disturbing a capture.
+    ///
+    /// # Errors
+    /// [`Fault::CaptureUnsupported`], which invalidates the capture, or [`Fault::CaptureInvalidated`] on a stream that
+    /// captures; [`Fault::CaptureImplicit`] on the legacy stream; [`Fault::DeviceLost`].
+    pub fn query(&self) -> Result<bool, Fault> {
+        let _inside = Inside::enter();
+        self.refuse_looking()?;
+        if self.queue().device.is_lost() {
+            return Err(Fault::DeviceLost);
+        }
+        Ok(self.queue().is_idle() && self.ordered_with().iter().all(|queue| queue.is_idle()))
+    }
+
+    /// Whether the stream is ordered with the device's legacy stream.
+    pub fn is_blocking(&self) -> bool {
+        self.queue().role == Role::Blocking
+    }
+
+    /// Whether this is the device's legacy stream.
+    pub fn is_legacy(&self) -> bool {
+        self.queue().role == Role::Legacy
+    }
+
+    /// Waits until all that was submitted before this call has run; on the legacy stream, on blocking streams too.
+    /// Operations that failed do not make it fail.
     ///
     /// # Errors
     /// [`Fault::Timeout`]; [`Fault::DeviceLost`], always once the device is lost; [`Fault::InvalidValue`] inside a call
-    /// of the same stream, which would wait for itself.
+    /// of the same stream, which would wait for itself; where captures are in the way, as for [`query`](Stream::query).
     pub fn synchronize(&self, deadline: Option<Instant>) -> Result<(), Fault> {
         let _inside = Inside::enter();
-        if worker::current_stream() == self.id() {
+        self.refuse_looking()?;
+        let ordered = self.ordered_with();
+        let own = worker::current_stream();
+        if self.id() == own || ordered.iter().any(|queue| queue.id == own) {
             return Err(Fault::InvalidValue);
         }
-        self.queue().wait_for(self.queue().submitted(), deadline)
+        let target = self.queue().submitted();
+        let targets: Vec<u64> = ordered.iter().map(|queue| queue.submitted()).collect();
+        self.queue().wait_for(target, deadline)?;
+        ordered.iter().zip(targets).try_for_each(|(queue, target)| queue.wait_for(target, deadline))
+    }
+
+    fn refuse_looking(&self) -> Result<(), Fault> {
+        captured::heed_implicit(self.queue())?;
+        captured::refuse_looking(self.queue())
+    }
+
+    /// The streams whose work a look at this one is a look at, too.
+    fn ordered_with(&self) -> Vec<Arc<Queue>> {
+        if self.is_legacy() { self.queue().device.order.blocking() } else { Vec::new() }
     }
 }
 
@@ -157,7 +228,7 @@ impl fmt::Debug for Stream {
 }
 
 /// A number that no other thread of this process has or had.
-fn thread_number() -> u64 {
+pub(crate) fn thread_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {
         static OWN: Cell<u64> = const { Cell::new(0) };

@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::event::{EventState, Mark};
 use crate::faults::FailedTags;
-use crate::operation::{Place, Task, View, copy_racing, direction};
+use crate::operation::{Compare, Place, Task, copy_racing, direction};
 use crate::policy;
-use crate::queue::{Item, Queue};
+use crate::queue::{Item, Queue, Role};
+use crate::view::View;
 
 /// How long a worker looks for work before it sleeps: a busy submitter then rarely pays for waking it.
 const LINGER: Duration = Duration::from_micros(20);
+
+/// How long a worker sleeps between two looks at a value.
+const POLL: Duration = Duration::from_micros(50);
 
 /// Most bytes moved between two looks at whether the device was lost.
 const STRIDE: usize = 4 << 20;
@@ -77,17 +81,41 @@ fn next(queue: &Queue, mut ran: bool) -> Option<Item> {
     let device = &queue.device;
     // The operation whose delay is over; it is not taken out before, so that a hold can still stop it.
     let mut delayed = None;
+    // The operation that the order between streams lets start; what it waited for stays finished.
+    let mut cleared = None;
     let mut linger = None;
     loop {
         let mut state = queue.state.lock();
         if ran {
             queue.finish(&mut state);
             ran = false;
+            if queue.role != Role::Free && device.order.is_in_use() {
+                drop(state);
+                device.order.progressed(queue.role);
+                continue;
+            }
         }
         if device.is_lost() || (state.closing && state.items.is_empty()) {
             return None;
         }
-        if state.holders.is_empty() && !state.items.is_empty() {
+        let seen = queue.pokes.load(Ordering::Acquire);
+        let mut ready = state.holders.is_empty() && !state.items.is_empty();
+        let ticket = state.items.front().map_or(0, |item| item.ticket);
+        if ready && ticket > 0 && cleared != Some(state.finished) {
+            let position = state.finished;
+            drop(state);
+            if device.order.is_clear(queue.role, ticket) {
+                cleared = Some(position);
+                continue;
+            }
+            state = queue.state.lock();
+            // Whoever was in the way may have finished since, and its nudge come too early.
+            if queue.pokes.load(Ordering::Acquire) != seen {
+                continue;
+            }
+            ready = false;
+        }
+        if ready {
             let position = state.finished;
             let ns = device.settings().delay.before(queue.ordinal, position);
             if ns > 0 && delayed != Some(position) {
@@ -103,7 +131,6 @@ fn next(queue: &Queue, mut ran: bool) -> Option<Item> {
             }
             return Some(item);
         }
-        let seen = queue.pokes.load(Ordering::Acquire);
         let until = *linger.get_or_insert_with(|| Instant::now() + LINGER);
         if Instant::now() < until {
             drop(state);
@@ -133,11 +160,22 @@ fn execute(queue: &Queue, item: &Item, failed: &mut FailedTags) -> Outcome {
         return Outcome::Failed;
     }
     match &item.task {
+        Task::Replay { nodes, index } => match nodes[*index].prepare() {
+            Ok(task) => perform(queue, &task, nodes[*index].device()),
+            Err(_) => Outcome::Failed,
+        },
+        task => perform(queue, task, queue.device.id),
+    }
+}
+
+/// Runs an operation that came from a stream of `device`.
+fn perform(queue: &Queue, task: &Task, device: u64) -> Outcome {
+    match task {
         Task::Copy { dst, src, bytes } => copy(queue, dst, src, *bytes),
         Task::Fill { dst, width, value, count } => fill(queue, dst.target(0), usize::from(*width), *value, *count),
         Task::Delay { ns } => pause(queue, Instant::now(), *ns),
         Task::Call { function, arguments } => {
-            let view = View::new(queue.device.id, queue.id);
+            let view = View::new(device, queue.id);
             match catch_unwind(AssertUnwindSafe(|| function(&view, *arguments))) {
                 Ok(()) => Outcome::Done,
                 Err(payload) => {
@@ -148,7 +186,14 @@ fn execute(queue: &Queue, item: &Item, failed: &mut FailedTags) -> Outcome {
             }
         }
         Task::Wait { mark, generation } => wait(queue, mark, *generation),
-        Task::Record { .. } => Outcome::Done,
+        Task::WaitValue { word, value, compare } => wait_value(queue, word, *value, *compare),
+        Task::WriteValue { word, value } => {
+            // A release, as what the stream wrote before must be there for whoever sees the value.
+            word.as_word().store(*value, Ordering::Release);
+            Outcome::Done
+        }
+        // Records are settled above, and no node of a graph is a replay.
+        Task::Record { .. } | Task::Replay { .. } => Outcome::Done,
     }
 }
 
@@ -241,4 +286,21 @@ fn wait(queue: &Queue, mark: &Mark, generation: u64) -> Outcome {
         true => Outcome::Failed,
         false => Outcome::Done,
     }
+}
+
+/// Nobody tells who writes the word, so the worker has to look again and again.
+fn wait_value(queue: &Queue, word: &Place, value: u32, compare: Compare) -> Outcome {
+    let linger = Instant::now() + LINGER;
+    while !compare.passes(word.as_word().load(Ordering::Acquire), value) {
+        if queue.device.is_lost() {
+            return Outcome::Lost;
+        }
+        if Instant::now() < linger {
+            thread::yield_now();
+        } else {
+            // A loss unparks it.
+            thread::park_timeout(POLL);
+        }
+    }
+    Outcome::Done
 }

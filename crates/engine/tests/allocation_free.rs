@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use common::*;
-use gpubuf_engine::{MemoryKind, Op};
+use gpubuf_engine::{Compare, MemoryKind, Op};
 
 struct Counting;
 
@@ -37,6 +37,7 @@ fn steady_submission_allocates_nothing() {
     let source = pinned(&device, 64, 1);
     let target = device.allocate(MemoryKind::Device, 64).unwrap();
     let event = device.create_event();
+    let (legacy, blocking) = (device.legacy_stream().unwrap(), device.create_blocking_stream().unwrap());
     let round = || {
         submit(&stream, copy(target.device, source.device, 64));
         submit(&stream, Op::Fill { dst: target.device, width: 4, value: 1, count: 4 });
@@ -46,6 +47,11 @@ fn steady_submission_allocates_nothing() {
         wait(&event);
         event.query();
         other.synchronize(patience()).unwrap();
+        submit(&blocking, Op::WriteValue { address: source.device, value: 1 });
+        submit(&legacy, Op::WaitValue { address: source.device, value: 1, compare: Compare::Equal });
+        legacy.record(&event, 1).unwrap();
+        blocking.wait_event(&event).unwrap();
+        blocking.synchronize(patience()).unwrap();
     };
     round();
     let before = ALLOCATIONS.with(Cell::get);

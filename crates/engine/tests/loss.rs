@@ -42,7 +42,8 @@ fn loss_drops_queued_work_and_keeps_what_is_complete() {
     assert_eq!(device.create_stream().err(), Some(Fault::DeviceLost));
     assert_eq!(device.synchronize(None), Err(Fault::DeviceLost));
     assert_eq!(seen(&target), [0; 64]);
-    assert!(stream.is_idle());
+    // The worker may be at the end of the record.
+    until(|| stream.is_idle());
     assert_eq!(device.close(None), 0);
     device.free(source.device).unwrap();
     device.free(target.device).unwrap();

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use gpubuf_engine::{Allocation, Config, Device, Event, EventState, Fault, MemoryKind, Op, Stream};
+use gpubuf_engine::{
+    Allocation, CaptureMode, CaptureStatus, Config, Device, Event, EventState, Fault, MemoryKind, Op, Stream,
+};
 
 /// Long enough that only a hang reaches it.
 pub fn patience() -> Option<Instant> {
@@ -73,4 +75,20 @@ pub fn until(mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "the condition never came");
         std::thread::yield_now();
     }
+}
+
+/// Begins a capture that other tests' threads do not see.
+pub fn begin(stream: &Stream) {
+    stream.begin_capture(CaptureMode::ThreadLocal).unwrap();
+}
+
+pub fn is_active(stream: &Stream) -> bool {
+    matches!(stream.capture_status(), CaptureStatus::Active { .. })
+}
+
+/// Checks that a stream's capture was made invalid, and ends it.
+pub fn end_invalid(stream: &Stream) {
+    assert!(matches!(stream.capture_status(), CaptureStatus::Invalidated { .. }));
+    assert_eq!(stream.end_capture().err(), Some(Fault::CaptureInvalidated));
+    assert_eq!(stream.capture_status(), CaptureStatus::None);
 }

@@ -1,0 +1,218 @@
+//! How a test controls the simulation: C functions that the shared library exports besides the driver's. They return
+//! 0, or a code of the driver that says why not; they count as no call, and none of the driver's rules hold them up.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use gpubuf_engine::{Delay, MemoryKind, OpKind, Pageable};
+
+use crate::code;
+use crate::context;
+use crate::context_calls;
+use crate::driver::{Ordinal, driver};
+use crate::entry::{self, In};
+use crate::proc_address;
+use crate::stream::{self, Stream};
+
+/// The version of these functions.
+const VERSION: i32 = 1;
+
+fn answer(result: Result<(), i32>) -> i32 {
+    result.err().unwrap_or(0)
+}
+
+fn on(ordinal: i32, work: impl FnOnce(&'static Ordinal) -> Result<(), i32>) -> i32 {
+    answer(driver().ordinal(ordinal).and_then(work))
+}
+
+/// Not 0: this is the simulation. Drivers have no such function.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_version() -> i32 {
+    VERSION
+}
+
+/// Counts calls from zero again, disarms all faults, and lets lost devices have healthy contexts again. Contexts that
+/// failed stay as they are until they are destroyed.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_reset() {
+    entry::reset();
+    driver().ordinals.iter().for_each(|ordinal| ordinal.faults.disarm());
+    context_calls::revive_all();
+}
+
+/// How often a function, by its exported name, was called since the last reset; all of them for null.
+///
+/// # Safety
+/// `function` is null or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_standin_calls(function: *const c_char) -> u64 {
+    if function.is_null() {
+        return entry::calls_of_all();
+    }
+    // SAFETY: this function's contract.
+    let function = unsafe { In::argument(function) };
+    let name = function.text().ok().and_then(proc_address::exported);
+    name.map_or(0, |name| entry::counter(name).calls())
+}
+
+/// Has the `nth` call from now of a function return `code`, whatever number, and do nothing else; 1 is the next. A
+/// new fault replaces the one before; `nth` 0 disarms it. `INVALID_VALUE` if there is no such function.
+///
+/// # Safety
+/// `function` is null or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_standin_fail_call(function: *const c_char, nth: u64, code: i32) -> i32 {
+    // SAFETY: this function's contract.
+    let function = unsafe { In::argument(function) };
+    match function.text().ok().and_then(proc_address::exported) {
+        Some(name) => {
+            entry::counter(name).arm(nth, code);
+            0
+        }
+        None => code::INVALID_VALUE,
+    }
+}
+
+/// Has the `nth` operation from now of a kind fail with `code` on a device. Kinds: 0 any, 1 copy, 2 fill, 3 delay,
+/// 4 call (a host function), 5 record, 6 wait for an event, 7 wait for a value, 8 write of a value. `when` 0: the call
+/// that submits it returns the code and queues nothing. `when` 1: it is queued, and ends its context with the code
+/// when it would run. Captured operations count for the latter when a launch replays them. Each kind has one fault;
+/// `nth` 0 disarms it.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_fail_operation(ordinal: i32, kind: u32, nth: u64, when: u32, code: i32) -> i32 {
+    on(ordinal, |ordinal| {
+        let kind = match kind {
+            0 => None,
+            1 => Some(OpKind::Copy),
+            2 => Some(OpKind::Fill),
+            3 => Some(OpKind::Delay),
+            4 => Some(OpKind::Call),
+            5 => Some(OpKind::Record),
+            6 => Some(OpKind::Wait),
+            7 => Some(OpKind::WaitValue),
+            8 => Some(OpKind::WriteValue),
+            _ => return Err(code::INVALID_VALUE),
+        };
+        // A context cannot end with success.
+        if when > 1 || (when == 1 && code == 0) {
+            return Err(code::INVALID_VALUE);
+        }
+        ordinal.faults.arm(kind, nth, when == 1, code);
+        Ok(())
+    })
+}
+
+/// Loses a device: its contexts end with `code`, and no new ones are made until a reset. Not 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_lose_device(ordinal: i32, code: i32) -> i32 {
+    on(ordinal, |ordinal| {
+        if code == 0 {
+            return Err(code::INVALID_VALUE);
+        }
+        ordinal.lose(code);
+        Ok(())
+    })
+}
+
+/// Sets how many bytes of memory may be allocated on a device at a time; kind 0 is page-locked, 1 the device's.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_limit_memory(ordinal: i32, kind: u32, bytes: u64) -> i32 {
+    on(ordinal, |ordinal| {
+        let kind = match kind {
+            0 => MemoryKind::Pinned,
+            1 => MemoryKind::Device,
+            _ => return Err(code::INVALID_VALUE),
+        };
+        ordinal.configure(|config| match kind {
+            MemoryKind::Pinned => config.pinned_memory_bytes = bytes,
+            MemoryKind::Device => config.device_memory_bytes = bytes,
+        });
+        Ok(())
+    })
+}
+
+/// Sets a link's latency and bandwidth (0: bytes take no time), for copies that start from now on.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_set_link(ordinal: i32, latency_ns: u64, bytes_per_second: u64) -> i32 {
+    on(ordinal, |ordinal| {
+        ordinal.configure(|config| {
+            config.link_latency_ns = latency_ns;
+            config.link_bandwidth = bytes_per_second;
+        });
+        Ok(())
+    })
+}
+
+/// Sets the wait before each operation: `fixed_ns`, or, if that is 0, up to `max_ns` as the seed has it, which is the
+/// same in each run. All 0: none.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_set_delay(ordinal: i32, fixed_ns: u64, seed: u64, max_ns: u64) -> i32 {
+    on(ordinal, |ordinal| {
+        let delay = match (fixed_ns, max_ns) {
+            (0, 0) => Delay::None,
+            (0, _) => Delay::Seeded { seed, max_ns },
+            (ns, _) => Delay::Fixed { ns },
+        };
+        ordinal.configure(|config| config.delay = delay);
+        Ok(())
+    })
+}
+
+/// Whether asynchronous copies read pageable memory when they run, as some drivers do, instead of staging it.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_set_pageable_late(ordinal: i32, late: i32) -> i32 {
+    on(ordinal, |ordinal| {
+        let pageable = if late == 0 { Pageable::Staged } else { Pageable::Late };
+        ordinal.configure(|config| config.pageable = pageable);
+        Ok(())
+    })
+}
+
+/// Sets what `cuDeviceGetAttribute` says. What a device says that it cannot do is then refused with `NOT_SUPPORTED`.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_set_attribute(ordinal: i32, attribute: i32, value: i32) -> i32 {
+    on(ordinal, |ordinal| {
+        ordinal.attribute(attribute)?;
+        ordinal.attributes.write().insert(attribute, value);
+        Ok(())
+    })
+}
+
+/// Sets what `cuDriverGetVersion` says, and which functions `cuGetProcAddress` knows.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_set_driver_version(version: i32) -> i32 {
+    driver().version.store(version, Ordering::Relaxed);
+    0
+}
+
+/// A stream by its handle; the special ones are those of the calling thread's current context.
+fn find(handle: u64) -> Result<Arc<Stream>, i32> {
+    let current = context::current().ok_or(code::INVALID_CONTEXT)?;
+    stream::find(handle, &current)
+}
+
+/// Has a stream start nothing more until each hold is released.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_stream_hold(stream: u64) -> i32 {
+    answer(find(stream).map(|stream| stream.engine.hold()))
+}
+
+/// Takes one hold back.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_stream_release(stream: u64) -> i32 {
+    answer(find(stream).map(|stream| stream.engine.release()))
+}
+
+/// 1 if a stream is held, 0 if not or if there is no such stream.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_stream_is_held(stream: u64) -> i32 {
+    find(stream).map_or(0, |stream| i32::from(stream.engine.is_held()))
+}
+
+/// Nanoseconds that the calling thread has spent inside the driver's functions so far, waits included, so that a
+/// benchmark can subtract the simulation.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_time_inside_ns() -> u64 {
+    entry::time_inside_ns()
+}
