@@ -1,4 +1,4 @@
-//! Gives the shared library its SONAME: while the major version is 0, every minor version is its own ABI.
+//! Gives the shared library its SONAME (while the major version is 0, every minor version is its own ABI) and keeps it loaded.
 
 use std::env;
 
@@ -9,5 +9,7 @@ fn main() {
     let abi = if major == "0" { format!("0.{minor}") } else { major };
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libgpubuf.so.{abi}");
+        // Threads of the library, and functions that it gave to a driver, may still run when a program lets go of it.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
 }

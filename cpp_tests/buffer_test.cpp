@@ -9,7 +9,7 @@ using gpubuf::no_wait;
 using gpubuf::placement;
 using gpubuf::status;
 
-class Buffers : public test::HostDevice {
+class Buffers : public test::Device {
  protected:
   gpubuf::stream second = gpubuf::stream::create(device);
 };

@@ -38,7 +38,7 @@ TEST(Device, NullOptionsAreTheDefaults) {
   EXPECT_OK(gpubuf::stream::create<no_throw>(device));
 }
 
-class DeviceTest : public test::HostDevice {};
+class DeviceTest : public test::Device {};
 
 TEST_F(DeviceTest, CountsTheMemoryOfItsObjects) {
   const auto before = device.stats();
@@ -120,7 +120,7 @@ TEST_F(DeviceTest, AWaitForAnotherThreadsStreamTimesOut) {
 
 TEST(Device, HasADefaultTimeout) {
   gpubuf::device_options options;
-  options.backend = GPUBUF_BACKEND_HOST;
+  options.backend = static_cast<std::uint32_t>(test::backend());
   options.default_timeout_ns = 1000000;
   const auto device = gpubuf::device::open(options);
   const auto stream = gpubuf::stream::create(device);
@@ -133,7 +133,7 @@ TEST(Device, HasADefaultTimeout) {
 
 TEST(Device, HasALabel) {
   gpubuf::device_options options;
-  options.backend = GPUBUF_BACKEND_HOST;
+  options.backend = static_cast<std::uint32_t>(test::backend());
   std::string name = "front";
   options.label = name.c_str();
   const auto device = gpubuf::device::open(options);
@@ -142,8 +142,8 @@ TEST(Device, HasALabel) {
 }
 
 TEST(Device, ManyMayBeOpen) {
-  const auto first = gpubuf::device::open(gpubuf::backend::host);
-  const auto second = gpubuf::device::open(gpubuf::backend::host);
+  const auto first = gpubuf::device::open(test::backend());
+  const auto second = gpubuf::device::open(test::backend());
   const auto on_first = gpubuf::stream::create(first);
   auto buffer = gpubuf::buffer::create<float>(second, {4});
   auto shut = gpubuf::host::hold(on_first);

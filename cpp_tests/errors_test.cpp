@@ -241,7 +241,7 @@ TEST(Null, OptionsInitIgnoresNullAndTooSmall) {
   EXPECT_EQ(0, std::memcmp(&before, &options, sizeof options));
 }
 
-class Wrong : public test::HostDevice {
+class Wrong : public test::Device {
  protected:
   gpubuf::buffer buffer = gpubuf::buffer::create<float>(device, {16});
   gpubuf::pool pool = gpubuf::pool::create(device, 256, 1);
@@ -396,7 +396,7 @@ TEST(StructSize, LaterLayoutsAreFineWhileTheyAskForNothingNew) {
   later_device_options options{};
   gpubuf_device_options_init(&options.known, sizeof options);
   EXPECT_EQ(sizeof options, options.known.struct_size);
-  options.known.backend = GPUBUF_BACKEND_HOST;
+  options.known.backend = static_cast<std::uint32_t>(test::backend());
   gpubuf_device* device = nullptr;
   ASSERT_OK(gpubuf_device_open(&options.known, &device));
   EXPECT_OK(gpubuf_device_destroy(device));

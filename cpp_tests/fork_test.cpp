@@ -27,7 +27,7 @@ int in_child(F&& body) {
 
 }  // namespace
 
-class Fork : public test::HostDevice {
+class Fork : public test::Device {
  protected:
   gpubuf::buffer buffer = gpubuf::buffer::create<float>(device, {4});
   gpubuf::pool pool = gpubuf::pool::create(device, 64, 2);
@@ -43,7 +43,7 @@ TEST_F(Fork, EveryCallOfTheChildSaysSo) {
     FORKED_OR_RETURN(block.give_back<no_throw>());
     FORKED_OR_RETURN(device.synchronize<no_throw>());
     FORKED_OR_RETURN(gpubuf::stream::create<no_throw>(device));
-    FORKED_OR_RETURN(gpubuf::device::open<no_throw>(gpubuf::backend::host));
+    FORKED_OR_RETURN(gpubuf::device::open<no_throw>(test::backend()));
     if (gpubuf::last_error_message().empty()) return 255;
     return 0;
   }));

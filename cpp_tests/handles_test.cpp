@@ -7,7 +7,7 @@
 using gpubuf::no_throw;
 using gpubuf::no_wait;
 
-class Handles : public test::HostDevice {};
+class Handles : public test::Device {};
 
 TEST_F(Handles, ASecondDestroyIsStale) {
   gpubuf_event* event = gpubuf::event::create(device).release();
@@ -25,7 +25,7 @@ TEST_F(Handles, ASecondDestroyIsStale) {
   gpubuf_stream* other = gpubuf::stream::create(device).release();
   EXPECT_OK(gpubuf_stream_destroy(other));
   EXPECT_STATUS(GPUBUF_STALE_HANDLE, gpubuf_stream_destroy(other));
-  gpubuf_device* second = gpubuf::device::open(gpubuf::backend::host).release();
+  gpubuf_device* second = gpubuf::device::open(test::backend()).release();
   EXPECT_OK(gpubuf_device_destroy(second));
   EXPECT_STATUS(GPUBUF_STALE_HANDLE, gpubuf_device_destroy(second));
 }
@@ -75,7 +75,7 @@ TEST_F(Handles, AForeignPointerIsStaleAndNeverRead) {
 }
 
 TEST_F(Handles, ObjectsOfTwoDevicesDoNotMix) {
-  const auto other = gpubuf::device::open(gpubuf::backend::host);
+  const auto other = gpubuf::device::open(test::backend());
   auto buffer = gpubuf::buffer::create<float>(other, {4});
   const auto event = gpubuf::event::create(other);
   auto pool = gpubuf::pool::create(other, 64, 1);

@@ -9,7 +9,7 @@ using gpubuf::no_wait;
 using gpubuf::status;
 namespace host = gpubuf::host;
 
-class HostKit : public test::HostDevice {
+class HostKit : public test::Device {
  protected:
   gpubuf::buffer buffer = gpubuf::buffer::create<std::int32_t>(device, {4});
 };
@@ -151,7 +151,7 @@ TEST_F(HostKit, TimeInsideIsThisThreadsAndGrows) {
 TEST_F(HostKit, FaultsComeFromTheEnvironmentToo) {
   ::setenv("GPUBUF_HOST_FAIL_OPERATION", "copy:1:submission", 1);
   ::setenv("GPUBUF_HOST_DEVICE_MEMORY", "1048576", 1);
-  auto other = gpubuf::device::open(gpubuf::backend::host);
+  auto other = gpubuf::device::open(test::backend());
   ::unsetenv("GPUBUF_HOST_FAIL_OPERATION");
   ::unsetenv("GPUBUF_HOST_DEVICE_MEMORY");
   const auto queue = gpubuf::stream::create(other);

@@ -44,7 +44,7 @@ struct gpubuf::dtype_of<half> {
   static constexpr gpubuf::dtype value = gpubuf::dtype::f16;
 };
 
-class Hpp : public test::HostDevice {};
+class Hpp : public test::Device {};
 
 // ---- Ownership --------------------------------------------------------------------------------------------------
 

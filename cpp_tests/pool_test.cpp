@@ -9,7 +9,7 @@ using gpubuf::no_wait;
 using gpubuf::placement;
 using gpubuf::status;
 
-class Pools : public test::HostDevice {
+class Pools : public test::Device {
  protected:
   gpubuf::stream second = gpubuf::stream::create(device);
   gpubuf::pool pool = gpubuf::pool::create(device, 256, 2);                 // pinned, with a device side each

@@ -8,7 +8,7 @@ using gpubuf::no_wait;
 using gpubuf::status;
 
 TEST(Shutdown, EndsEverything) {
-  auto device = gpubuf::device::open(gpubuf::backend::host);
+  auto device = gpubuf::device::open(test::backend());
   auto stream = gpubuf::stream::create(device);
   auto event = gpubuf::event::create(device);
   auto buffer = gpubuf::buffer::create<float>(device, {4});
@@ -34,7 +34,7 @@ TEST(Shutdown, EndsEverything) {
   EXPECT_OK(gpubuf::shutdown<no_throw>(no_wait));
 
   // Every call says so.
-  EXPECT_STATUS(status::shut_down, gpubuf::device::open<no_throw>(gpubuf::backend::host));
+  EXPECT_STATUS(status::shut_down, gpubuf::device::open<no_throw>(test::backend()));
   EXPECT_STATUS(status::shut_down, gpubuf::stream::create<no_throw>(device));
   EXPECT_STATUS(status::shut_down, device.synchronize<no_throw>(no_wait));
   EXPECT_STATUS(status::shut_down, stream.synchronize<no_throw>(no_wait));

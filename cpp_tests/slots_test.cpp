@@ -9,7 +9,7 @@ using gpubuf::no_wait;
 using gpubuf::slot_kind;
 using gpubuf::status;
 
-class Slots : public test::HostDevice {
+class Slots : public test::Device {
  protected:
   gpubuf::stream compute = gpubuf::stream::create(device);
   gpubuf::slots slots = gpubuf::slots::create(device);

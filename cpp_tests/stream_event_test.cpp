@@ -5,7 +5,7 @@ using gpubuf::no_throw;
 using gpubuf::no_wait;
 using gpubuf::status;
 
-class Streams : public test::HostDevice {
+class Streams : public test::Device {
  protected:
   gpubuf::stream second = gpubuf::stream::create(device);
   gpubuf::event event = gpubuf::event::create(device);

@@ -1,11 +1,13 @@
-// What the tests share: statuses compared by name, and a host device with a stream that can be held shut.
+// What the tests share: statuses compared by name, and a device with a stream that can be held shut.
 #pragma once
 
 #include <gpubuf/gpubuf.hpp>
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <numeric>
+#include <string>
 #include <vector>
 
 namespace test {
@@ -27,6 +29,15 @@ struct same_status {
   }
 };
 
+/// The backend under test: that of GPUBUF_BACKEND, else the host's, whatever the machine has.
+inline gpubuf::backend backend() {
+  const char* name = std::getenv("GPUBUF_BACKEND");
+  return name != nullptr && std::string(name) == "cuda" ? gpubuf::backend::cuda : gpubuf::backend::host;
+}
+
+/// Whether a copy can fail when it runs and leave the device whole: never with the CUDA driver.
+inline bool copies_fail_alone() { return backend() == gpubuf::backend::host; }
+
 /// 0, 1, 2, ... from `first` on.
 template <class T>
 std::vector<T> ramp(std::size_t count, T first = T{}) {
@@ -42,9 +53,9 @@ auto copy_of(const Elements& elements) {
   return std::vector<value>(elements.data(), elements.data() + elements.size());
 }
 
-class HostDevice : public testing::Test {
+class Device : public testing::Test {
  protected:
-  gpubuf::device device = gpubuf::device::open(gpubuf::backend::host);
+  gpubuf::device device = gpubuf::device::open(backend());
   gpubuf::stream stream = gpubuf::stream::create(device);
 };
 

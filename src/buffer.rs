@@ -3,10 +3,11 @@
 use crate::config::checks::Check;
 use crate::config::{ALL, Placement, Timeout};
 use crate::dtype::{Dtype, Shape};
-use crate::error::Result;
+use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::{
-    Access, Block, Borrow, Device, HostWait, Name, Range, ReleaseCallback, Side, Storage, Timeline, Which,
+    Access, Block, BlockGuard, Borrow, Device, Holdable, HostWait, Name, Range, ReleaseCallback, Side, Storage,
+    Timeline, Which,
 };
 use crate::stats::WaitCounters;
 use crate::sync::{Arc, AtomicBool, MutexGuard, OneThread, Ordering};
@@ -271,7 +272,7 @@ impl Buffer {
             (true, None) => return fail!(InvalidArgument, "filling the device side of {} needs a stream", self.name),
             (true, Some(stream)) => {
                 stream.expect_device(&self.device)?;
-                stream.expect_not_capturing()?;
+                stream.expect_not_capturing(Check::CaptureCopies)?;
                 Some(stream)
             }
             (false, _) => None,
@@ -292,6 +293,7 @@ impl Buffer {
         }
         let mut block = self.lock()?;
         block.settle()?;
+        block.expect_not_held(Check::HoldDetach, "detaching")?;
         let wait = self.wait(timeout);
         for side in block.sides_mut() {
             side.expect_unguarded(Check::ReleaseGuard, "detaching")?;
@@ -305,6 +307,14 @@ impl Buffer {
         let storages: Vec<Storage> = block.sides_mut().filter_map(Side::take_storage).collect();
         drop(block);
         storages.into_iter().for_each(Storage::hand_back);
+        if !self.device.backend().await_frees(timeout.deadline()) {
+            let status = if timeout == Timeout::Try { Status::Busy } else { Status::Timeout };
+            let text = format!(
+                "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again",
+                self.name
+            );
+            return Err(Error::new(status, text));
+        }
         Ok(())
     }
 
@@ -320,5 +330,23 @@ impl Buffer {
             self.waits.waits.get(),
             self.waits.wait_ns.get()
         )
+    }
+}
+
+impl Holdable for Buffer {
+    fn key(&self) -> (u64, u64) {
+        (self.name.number(), 0)
+    }
+
+    fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    fn enter(&self) -> Result<BlockGuard<'_>> {
+        Ok(MutexGuard::map(self.lock()?, |block| block))
+    }
+
+    fn part(&self, _: &Block, first: u64, count: u64) -> Result<Range> {
+        self.elements(first, count)
     }
 }

@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `buffer`, `pool` < `slots` < `ffi`.
+//! `fence` < `buffer`, `pool`, `graph` < `slots` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -11,6 +11,7 @@ pub mod dtype;
 pub mod error;
 pub mod fence;
 pub mod ffi;
+pub mod graph;
 pub mod ops;
 pub mod pool;
 pub mod slots;

@@ -3,6 +3,8 @@
 use gpubuf::ffi::block::*;
 use gpubuf::ffi::device::*;
 use gpubuf::ffi::event::*;
+use gpubuf::ffi::graph_hold::*;
+use gpubuf::ffi::host::*;
 use gpubuf::ffi::pool::*;
 use gpubuf::ffi::slots::*;
 use gpubuf::ffi::step::*;
@@ -96,5 +98,28 @@ fn a_loop_allocates_nothing() {
             ok(gpubuf_slots_retire(slots, ticket, &stream, 1));
         });
         assert_eq!(steps, 0, "begin, write, commit, retire");
+
+        let (mut hold, mut block, mut graph) = (null_mut(), null_mut(), 0);
+        ok(gpubuf_graph_hold_create(device, &mut hold));
+        ok(gpubuf_pool_acquire(pool, 0, GPUBUF_TIMEOUT_DEFAULT, &mut block));
+        ok(gpubuf_graph_hold_add_block(hold, block, GPUBUF_TIMEOUT_DEFAULT));
+        ok(gpubuf_graph_hold_add_slots(hold, slots));
+        ok(gpubuf_host_capture_begin(stream));
+        ok(gpubuf_block_capture_to_device(block, hold, 0, GPUBUF_ALL, stream));
+        ok(gpubuf_host_capture_end(stream, &mut graph));
+        ok(gpubuf_graph_hold_set_graph(hold, std::ptr::without_provenance_mut(graph as usize)));
+        let mut stats: gpubuf_device_stats = std::mem::zeroed();
+        stats.struct_size = size_of::<gpubuf_device_stats>() as u32;
+        ok(gpubuf_device_stats_get(device, &mut stats));
+        let events = stats.events_created;
+        let replays = allocations(|| {
+            let bytes = [1u8; 64];
+            ok(gpubuf_block_copy_in(block, 0, 64, bytes.as_ptr().cast(), GPUBUF_TIMEOUT_DEFAULT));
+            ok(gpubuf_graph_hold_launch(hold, stream));
+            ok(gpubuf_graph_hold_replayed(hold, stream));
+        });
+        assert_eq!(replays, 0, "launch and replayed");
+        ok(gpubuf_device_stats_get(device, &mut stats));
+        assert_eq!(stats.events_created, events, "and no events are made");
     }
 }

@@ -6,6 +6,8 @@
 #[path = "contract/buffer.rs"]
 mod buffer;
 mod common;
+#[path = "contract/graph.rs"]
+mod graph;
 #[path = "contract/kit.rs"]
 mod kit;
 #[path = "contract/pool.rs"]
@@ -20,7 +22,7 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, pool::CASES, slots::CASES].concat()
+    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES].concat()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Gate, device, hold, kit_of, release, status, stream};
+use common::{Gate, device, hold, lose, release, status, stream};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
@@ -177,7 +177,7 @@ fn sealed_memory_of_a_lost_device_is_given_up() {
     let buffer = Buffer::create(&device, options()).expect("a buffer");
     buffer.device_address(&[]).expect("an address");
     drop(buffer);
-    kit_of(&device).lose().expect("a loss");
+    lose(&device);
     device.maintain();
     assert_eq!(device.deferred(), (0, 0));
     assert_eq!(device.counters.quarantined_bytes.get(), BYTES);

@@ -6,7 +6,7 @@
 namespace decode_replay {
 
 ByHandRunner::ByHandRunner(const ReplayOptions& options, const Shapes& shapes)
-    : device_(gpubuf::device::open(gpubuf::backend::host)), compute_(gpubuf::stream::create(device_)) {
+    : device_(gpubuf::device::open()), compute_(gpubuf::stream::create(device_)) {
   if (options.streams == 2) {
     copy_ = gpubuf::stream::create(device_);
   }

@@ -10,7 +10,7 @@ namespace decode_replay {
 GpubufRunner::GpubufRunner(const ReplayOptions& options, const Shapes& shapes)
     // An emulated device, as the replay has to look into it. A runtime says gpubuf::backend::cuda or nothing, and wraps
     // the streams it has: gpubuf::stream::wrap_native(device, cuda_stream).
-    : device_(gpubuf::device::open(gpubuf::backend::host)), compute_(gpubuf::stream::create(device_)) {
+    : device_(gpubuf::device::open()), compute_(gpubuf::stream::create(device_)) {
   if (options.streams == 2) {
     copy_ = gpubuf::stream::create(device_);
   }

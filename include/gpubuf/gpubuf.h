@@ -316,6 +316,9 @@ typedef struct gpubuf_device gpubuf_device;
 /** A mark in a stream. */
 typedef struct gpubuf_event gpubuf_event;
 
+/** Every block whose addresses one executable graph has baked in. */
+typedef struct gpubuf_graph_hold gpubuf_graph_hold;
+
 /** What a function that runs on a stream sees of memory. Valid in that function, on its thread, only. */
 typedef struct gpubuf_host_view gpubuf_host_view;
 
@@ -991,6 +994,23 @@ GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_event_create(gpubuf_device *device,
                                   gpubuf_event **out_event);
 
+/** As gpubuf_event_create, for an event that notes when its mark is reached. Only such events cost a time stamp. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_event_create_timed(gpubuf_device *device,
+                                        gpubuf_event **out_event);
+
+/**
+ * Nanoseconds of device time from the latest record of `earlier` to that of `later`, two timed events of one device.
+ *
+ * Never waits. The driver's resolution is about half a microsecond.
+ * Errors: GPUBUF_BUSY (a mark is not reached yet), GPUBUF_NOT_BEGUN (never recorded), GPUBUF_UNSUPPORTED (not timed),
+ * GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_event_elapsed_ns(const gpubuf_event *earlier,
+                                      const gpubuf_event *later,
+                                      uint64_t *out_ns);
+
 /**
  * Marks the work queued on the stream so far. Recording again moves the mark; who waits for the earlier one goes on with it.
  *
@@ -1251,6 +1271,7 @@ gpubuf_status gpubuf_buffer_zero(gpubuf_buffer *buffer,
  *
  * The buffer then answers GPUBUF_NOT_HELD, and only waits to be destroyed.
  * Errors: GPUBUF_UNSUPPORTED (nothing is borrowed), GPUBUF_BUSY (a guard is open, or the try form would have to wait),
+ * GPUBUF_GRAPH_HELD (a graph hold has it), GPUBUF_CAPTURING (a stream that would have to be waited for captures),
  * GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
  */
 GPUBUF_API GPUBUF_MUST_USE
@@ -1308,7 +1329,7 @@ gpubuf_status gpubuf_pool_stats_get(const gpubuf_pool *pool,
  *
  * The block's handle ends with it. Never waits: the next holder does.
  * Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_pool_release_after),
- * GPUBUF_BUSY (a guard is open); the block stays the caller's.
+ * GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_release(gpubuf_block *block);
@@ -1317,8 +1338,8 @@ gpubuf_status gpubuf_pool_release(gpubuf_block *block);
  * Gives a block back; work queued so far on these streams, 1 to 8, used it.
  *
  * Stream order: one fence is recorded on each. The next holder waits for them. The block's handle ends with it.
- * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING: the
- * block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_GRAPH_HELD, GPUBUF_WRONG_DEVICE,
+ * GPUBUF_CAPTURING: the block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_release_after(gpubuf_block *block,
@@ -1482,7 +1503,7 @@ gpubuf_status gpubuf_slots_create(gpubuf_device *device,
  * Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
  *
  * The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven; by
- * gpubuf_device_drain only where a span was open or a step not retired.
+ * gpubuf_device_drain only where a span was open or a step not retired. Device memory in a graph hold stays until that ends.
  * NULL is GPUBUF_OK. Never waits.
  * Errors: GPUBUF_STALE_HANDLE (destroyed before).
  */
@@ -1734,6 +1755,147 @@ GPUBUF_API
 gpubuf_status gpubuf_step_destroy(gpubuf_step *step);
 
 /**
+ * A hold of no blocks yet: one for each executable graph that copies from blocks, or reads or writes them where they are.
+ *
+ * The order: add every block, begin the capture, capture copies and kernels, end the capture, make the graph executable,
+ * gpubuf_graph_hold_set_graph; then, again and again: write the blocks, gpubuf_graph_hold_launch. A write waits for the
+ * replays that still read the block.
+ * Ownership: the caller's, until gpubuf_graph_hold_destroy.
+ * Errors: GPUBUF_DEVICE_LOST, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_create(gpubuf_device *device,
+                                       gpubuf_graph_hold **out_hold);
+
+/**
+ * Ends the hold: its blocks may be released, detached and freed again, behind the replays that are queued.
+ *
+ * The caller has destroyed the executable graph before, or will not launch it any more. NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_graph_hold_destroy(gpubuf_graph_hold *hold);
+
+/**
+ * Adds a buffer, before its addresses are captured. Waits until each of its uses is over.
+ *
+ * From now on the buffer is not detached, and destroying it ends the handle alone: its memory stays until the hold ends,
+ * and so does a write guard that is open in it, which keeps the graph from being launched.
+ * Take the device address for the graph's kernels afterwards. A buffer may be in several holds, once in each.
+ * Errors: GPUBUF_BUSY (a guard is open, or the try form would wait), GPUBUF_TIMEOUT, GPUBUF_UNFENCED (its address is with
+ * work that nobody declared), GPUBUF_EXISTS (it is in this hold), GPUBUF_EXHAUSTED (128 blocks are in it),
+ * GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING (a stream that was named with its address captures), GPUBUF_WOULD_DEADLOCK.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_add_buffer(gpubuf_graph_hold *hold,
+                                           gpubuf_buffer *buffer,
+                                           uint64_t timeout_ns);
+
+/**
+ * Adds a pool's block, before its addresses are captured. Waits until each of its uses is over.
+ *
+ * From now on the block is not released (GPUBUF_GRAPH_HELD) until the hold ends, even if its pool is destroyed.
+ * Errors: as gpubuf_graph_hold_add_buffer; GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_add_block(gpubuf_graph_hold *hold,
+                                          gpubuf_block *block,
+                                          uint64_t timeout_ns);
+
+/**
+ * Adds the device memory of frozen slots, for graphs whose kernels read it. Never waits: a commit is no part of the graph,
+ * and launches are ordered behind it.
+ *
+ * Destroying the slots ends the handle alone: their device memory stays until the hold ends.
+ * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_EXISTS, GPUBUF_EXHAUSTED, GPUBUF_WRONG_DEVICE, GPUBUF_BUSY (another thread
+ * commits or retires at this moment).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_add_slots(gpubuf_graph_hold *hold,
+                                          gpubuf_slots *slots);
+
+/**
+ * Appends a copy of a range to the graph that the stream captures, from the host side to the device side. Each replay reads
+ * the host side anew; `count` may be GPUBUF_ALL.
+ *
+ * Nothing is queued or recorded. Both sides are sealed (GPUBUF_UNFENCED for CPU access and copies) until
+ * gpubuf_graph_hold_set_graph, or gpubuf_graph_hold_replayed, says who launches the graph.
+ * Errors: GPUBUF_NOT_BEGUN (the stream does not capture), GPUBUF_NOT_HELD (the buffer is not in the hold), GPUBUF_BUSY (a
+ * write guard is open on the range), GPUBUF_UNSUPPORTED (a pageable host side, or one side only), GPUBUF_WRONG_DEVICE,
+ * GPUBUF_CAPTURING (the driver refuses it in a capture).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_capture_to_device(gpubuf_buffer *buffer,
+                                              gpubuf_graph_hold *hold,
+                                              uint64_t first,
+                                              uint64_t count,
+                                              gpubuf_stream *stream);
+
+/** As gpubuf_buffer_capture_to_device, from the device side to the host side: each replay writes the host side. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_capture_to_host(gpubuf_buffer *buffer,
+                                            gpubuf_graph_hold *hold,
+                                            uint64_t first,
+                                            uint64_t count,
+                                            gpubuf_stream *stream);
+
+/** As gpubuf_buffer_capture_to_device, of bytes of a block with a twin in device memory. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_capture_to_device(gpubuf_block *block,
+                                             gpubuf_graph_hold *hold,
+                                             uint64_t offset,
+                                             uint64_t bytes,
+                                             gpubuf_stream *stream);
+
+/** As gpubuf_buffer_capture_to_host, of bytes of a block with a twin in device memory. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_capture_to_host(gpubuf_block *block,
+                                           gpubuf_graph_hold *hold,
+                                           uint64_t offset,
+                                           uint64_t bytes,
+                                           gpubuf_stream *stream);
+
+/**
+ * Ties the hold to its executable graph (a CUgraphExec): from now on it is launched by gpubuf_graph_hold_launch only, so the
+ * seals of the hold's blocks are lifted.
+ *
+ * A block that another hold captured copies of stays sealed until the launches of that graph are known, too.
+ * Ownership: the graph stays the caller's; it must be alive at each launch. Setting another one replaces it.
+ * Errors: GPUBUF_INVALID_ARGUMENT (NULL), GPUBUF_BUSY (another thread is inside a block).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_set_graph(gpubuf_graph_hold *hold,
+                                          void *executable_graph);
+
+/**
+ * Launches the graph on the stream. Never waits on the host.
+ *
+ * Stream order: the launch comes behind work on other streams that the hold's blocks are in use by, and one fence is recorded
+ * behind it. It counts as a read of the bytes that captured copies read, and as a write of those they write, of every device
+ * side, and of host sides that kernels use in place.
+ * Errors: GPUBUF_NOT_BEGUN (no graph was set), GPUBUF_BUSY (a write guard is open on a block, a read guard on bytes that the
+ * graph writes, or another thread is inside), GPUBUF_CAPTURING, GPUBUF_WRONG_DEVICE, GPUBUF_COPY_FAILED (an earlier copy, told
+ * once), GPUBUF_DEVICE_LOST: nothing was launched. GPUBUF_QUARANTINED if the launch could not be fenced.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_launch(gpubuf_graph_hold *hold,
+                                       gpubuf_stream *stream);
+
+/**
+ * Says that the caller launched the graph itself, and that its launches are queued on the stream by now: they count as
+ * launches of gpubuf_graph_hold_launch do. Lifts the seals.
+ *
+ * Every launch that is not the library's has to be declared, before a block is written again. It was for the caller to see
+ * that no guard was open, and that the launch came behind other streams.
+ * Stream order: one fence is recorded.
+ * Errors: GPUBUF_CAPTURING, GPUBUF_WRONG_DEVICE, GPUBUF_BUSY (another thread is inside, or a block is in use by too many
+ * streams), GPUBUF_DEVICE_LOST; GPUBUF_QUARANTINED if no fence could be recorded.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_replayed(gpubuf_graph_hold *hold,
+                                         gpubuf_stream *stream);
+
+/**
  * Has the stream start nothing more until it is released as often; what runs goes on. Destroying it releases it.
  *
  * Errors: GPUBUF_UNSUPPORTED (another backend), here and in every function of the test kit.
@@ -1752,11 +1914,61 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_host_stream_delay(gpubuf_stream 
  * Queues a function, in stream order.
  *
  * Ownership: `user_data` must stay valid until the function has run, or the device was lost or shut down.
+ * Errors: GPUBUF_CAPTURING (what is captured runs more than once: gpubuf_host_capture_call).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_stream_call(gpubuf_stream *stream,
                                       gpubuf_host_fn function,
                                       void *user_data);
+
+/**
+ * Begins a capture: what is queued on the stream from now on becomes the nodes of a graph and runs with each launch of it.
+ *
+ * Errors: GPUBUF_CAPTURING (it captures already, or the device refuses).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_host_capture_begin(gpubuf_stream *stream);
+
+/**
+ * Ends the capture, on the thread that began it, and makes its graph executable.
+ *
+ * Cast to a pointer the number is what gpubuf_graph_hold_set_graph takes; here it is checked, never trusted.
+ * Ownership: the caller's, until gpubuf_host_graph_destroy, or until the device is gone.
+ * Errors: GPUBUF_NOT_BEGUN (it does not capture), GPUBUF_CAPTURING (the capture was broken, and is over now; or another thread
+ * began it, and it goes on).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_host_capture_end(gpubuf_stream *stream,
+                                      uint64_t *out_graph);
+
+/**
+ * As gpubuf_host_stream_call on a stream that captures: the function runs with each launch of the graph.
+ *
+ * Ownership: `user_data` must stay valid until the graph was destroyed and its last launch has run.
+ * Errors: GPUBUF_NOT_BEGUN (the stream does not capture).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_host_capture_call(gpubuf_stream *stream,
+                                       gpubuf_host_fn function,
+                                       void *user_data);
+
+/**
+ * Launches a graph of gpubuf_host_capture_end, as code would that the library does not see: no fence is recorded, no block
+ * looked at. gpubuf_graph_hold_replayed declares it.
+ *
+ * Errors: GPUBUF_NOT_FOUND (not such a graph of this device).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_host_graph_launch(gpubuf_stream *stream,
+                                       uint64_t graph);
+
+/**
+ * Destroys a graph of gpubuf_host_capture_end. Launches that are queued still run.
+ *
+ * A NULL device is GPUBUF_OK.
+ * Errors: GPUBUF_NOT_FOUND (destroyed before, or not of this device).
+ */
+GPUBUF_API gpubuf_status gpubuf_host_graph_destroy(gpubuf_device *device, uint64_t graph);
 
 /**
  * Reads device or page-locked memory by its device address, as it is at this moment.

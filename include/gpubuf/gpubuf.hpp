@@ -11,7 +11,7 @@
  *
  * An operation whose element type is chosen by the caller takes that first: begin_write<float, no_throw>().
  *
- * Owners (device, stream, event, buffer, pool, block, slots, step) are empty or own one handle of the C API; capi()
+ * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold) are empty or own one handle of the C API; capi()
  * shows it, release() gives it up, adopt() takes one over. They are as large as a pointer (step and borrowed_buffer have
  * a word more). Destructors neither throw nor wait: what the device still uses is freed later, by the library. Parents
  * may be destroyed before children: what was made from a device goes on, so do blocks of a destroyed pool; steps of
@@ -778,6 +778,7 @@ class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy
 };
 
 class event;
+class graph_hold;
 
 /// A queue of device work. Work on one stream runs in order; streams are ordered with each other where the library
 /// sees a conflict, by events, and by nothing else. Any thread may queue work; the order is that of the calls.
@@ -832,6 +833,18 @@ class event : public detail::owner<event, gpubuf_event, gpubuf_event_destroy> {
   template <class Form = throwing>
   static outcome<Form, event> create(const device& on) noexcept(quiet<Form>) {
     return detail::make<Form, event>(gpubuf_event_create, on.capi());
+  }
+  /// An event that notes when it is reached, for elapsed_since(). Only such events cost a time stamp.
+  template <class Form = throwing>
+  static outcome<Form, event> create_timed(const device& on) noexcept(quiet<Form>) {
+    return detail::make<Form, event>(gpubuf_event_create_timed, on.capi());
+  }
+  /// Device time from the newest record of `earlier` to this one's; both timed, and reached (busy).
+  template <class Form = throwing>
+  outcome<Form, std::chrono::nanoseconds> elapsed_since(const event& earlier) const noexcept(quiet<Form>) {
+    std::uint64_t ns = 0;
+    const gpubuf_status code = gpubuf_event_elapsed_ns(earlier.capi(), capi(), &ns);
+    return detail::give<Form>(code, std::chrono::nanoseconds(static_cast<std::int64_t>(ns)));
   }
   template <class Form = throwing>
   outcome<Form> record(const stream& on) const noexcept(quiet<Form>) {
@@ -1010,6 +1023,15 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
                                  std::uint64_t count = all) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_buffer_to_host_blocking(capi(), first, count, on.capi(), wait.capi()));
   }
+  /// Appends a copy of the range to the graph that the stream captures: each replay reads the host side anew. Nothing is
+  /// queued; both sides are sealed until graph_hold::set_graph or replayed.
+  template <class Form = throwing>
+  outcome<Form> capture_to_device(const graph_hold& into, const stream& on, std::uint64_t first = 0,
+                                  std::uint64_t count = all) noexcept(quiet<Form>);
+  /// The same back: each replay writes the host side.
+  template <class Form = throwing>
+  outcome<Form> capture_to_host(const graph_hold& into, const stream& on, std::uint64_t first = 0,
+                                std::uint64_t count = all) noexcept(quiet<Form>);
   /// Every element becomes `value`: on the host side now, on the device side in stream order.
   template <class Form = throwing, class T>
   outcome<Form> fill(const T& value, const stream& on, side sides = side::both,
@@ -1219,6 +1241,13 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
   outcome<Form> to_host(const stream& on, std::uint64_t offset = 0, std::uint64_t bytes = all) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_block_to_host(capi(), offset, bytes, on.capi()));
   }
+  /// As buffer::capture_to_device, of bytes.
+  template <class Form = throwing>
+  outcome<Form> capture_to_device(const graph_hold& into, const stream& on, std::uint64_t offset = 0,
+                                  std::uint64_t bytes = all) noexcept(quiet<Form>);
+  template <class Form = throwing>
+  outcome<Form> capture_to_host(const graph_hold& into, const stream& on, std::uint64_t offset = 0,
+                                std::uint64_t bytes = all) noexcept(quiet<Form>);
 
  private:
   template <class Form>
@@ -1557,6 +1586,82 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   }
 };
 
+// ---- Graphs -----------------------------------------------------------------------------------------------------
+
+/// Every block whose addresses one executable graph has baked in: they stay where they are until the hold ends, and
+/// each launch is a use of all of them, so that a CPU write waits for the replays that still read.
+///
+///     auto hold = gpubuf::graph_hold::create(device);
+///     hold.add(inputs);                          // before the capture
+///     // begin the capture on `stream`
+///     inputs.capture_to_device(hold, stream);    // and your kernels
+///     // end it, and make the graph executable
+///     hold.set_graph(executable);
+///     for (;;) {
+///       inputs.copy_in(tokens);                  // waits for the replay before
+///       hold.launch(stream);
+///     }
+///
+/// Destroy the executable graph first, then the hold. Threads: any, one call at a time (a second one is busy).
+class graph_hold : public detail::owner<graph_hold, gpubuf_graph_hold, gpubuf_graph_hold_destroy> {
+ public:
+  template <class Form = throwing>
+  static outcome<Form, graph_hold> create(const device& on) noexcept(quiet<Form>) {
+    return detail::make<Form, graph_hold>(gpubuf_graph_hold_create, on.capi());
+  }
+  /// Waits until each use of the block is over. What takes its address for the graph's kernels comes afterwards.
+  template <class Form = throwing>
+  outcome<Form> add(const buffer& held, timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_graph_hold_add_buffer(capi(), held.capi(), wait.capi()));
+  }
+  template <class Form = throwing>
+  outcome<Form> add(const block& held, timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_graph_hold_add_block(capi(), held.capi(), wait.capi()));
+  }
+  /// The device memory of frozen slots. Never waits: launches are ordered behind the commits.
+  template <class Form = throwing>
+  outcome<Form> add(const slots& held) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_graph_hold_add_slots(capi(), held.capi()));
+  }
+  /// The graph (a cudaGraphExec_t or CUgraphExec) is launched through the hold only from here on: the seals are lifted.
+  template <class Form = throwing>
+  outcome<Form> set_graph(void* executable) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_graph_hold_set_graph(capi(), executable));
+  }
+  /// Launches the graph, behind what other streams do with its blocks, and fences it. Never waits.
+  template <class Form = throwing>
+  outcome<Form> launch(const stream& on) const noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_graph_hold_launch(capi(), on.capi()));
+  }
+  /// Declares launches of your own that are queued on the stream by now.
+  template <class Form = throwing>
+  outcome<Form> replayed(const stream& on) const noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_graph_hold_replayed(capi(), on.capi()));
+  }
+};
+
+template <class Form>
+outcome<Form> buffer::capture_to_device(const graph_hold& into, const stream& on, std::uint64_t first,
+                                        std::uint64_t count) noexcept(quiet<Form>) {
+  return detail::done<Form>(gpubuf_buffer_capture_to_device(capi(), into.capi(), first, count, on.capi()));
+}
+template <class Form>
+outcome<Form> buffer::capture_to_host(const graph_hold& into, const stream& on, std::uint64_t first,
+                                      std::uint64_t count) noexcept(quiet<Form>) {
+  return detail::done<Form>(gpubuf_buffer_capture_to_host(capi(), into.capi(), first, count, on.capi()));
+}
+template <class Form>
+outcome<Form> block::capture_to_device(const graph_hold& into, const stream& on, std::uint64_t offset,
+                                       std::uint64_t bytes) noexcept(quiet<Form>) {
+  return detail::done<Form>(gpubuf_block_capture_to_device(capi(), into.capi(), offset, bytes, on.capi()));
+}
+template <class Form>
+outcome<Form> block::capture_to_host(const graph_hold& into, const stream& on, std::uint64_t offset,
+                                     std::uint64_t bytes) noexcept(quiet<Form>) {
+  return detail::done<Form>(gpubuf_block_capture_to_host(capi(), into.capi(), offset, bytes, on.capi()));
+}
+
+static_assert(sizeof(graph_hold) == sizeof(void*));
 static_assert(sizeof(device) == sizeof(void*) && sizeof(stream) == sizeof(void*) && sizeof(event) == sizeof(void*));
 static_assert(sizeof(buffer) == sizeof(void*) && sizeof(pool) == sizeof(void*) && sizeof(block) == sizeof(void*));
 static_assert(sizeof(slots) == sizeof(void*) && sizeof(borrowed_buffer) == 2 * sizeof(void*));
@@ -1620,7 +1725,7 @@ class view {
 
 /// Queues a function `f(host::view&)` in stream order: a kernel of the emulated device. It runs on a thread of the
 /// engine and must not wait for the device. Exceptions are dropped and counted. Where the device is lost first it may
-/// never run; its memory then is not freed.
+/// never run; its memory then is not freed. Refused on a stream that captures: see capture_call.
 template <class Form = throwing, class F>
 outcome<Form> call(const stream& on, F&& f) noexcept(quiet<Form>) {
   using function = std::decay_t<F>;
@@ -1633,6 +1738,59 @@ outcome<Form> call(const stream& on, F&& f) noexcept(quiet<Form>) {
   }, kept.get());
   if (code == GPUBUF_OK) static_cast<void>(kept.release());
   return detail::done<Form>(code);
+}
+
+/// An executable graph of a capture, destroyed with this object. Launches that are queued still run.
+class [[nodiscard]] graph {
+ public:
+  graph() noexcept = default;
+  graph(gpubuf_device* device, std::uint64_t number) noexcept : device_(device), number_(number) {}
+  graph(graph&& other) noexcept : device_(std::exchange(other.device_, nullptr)), number_(other.number_) {}
+  graph& operator=(graph&& other) noexcept {
+    if (this != &other) {
+      reset();
+      device_ = std::exchange(other.device_, nullptr);
+      number_ = other.number_;
+    }
+    return *this;
+  }
+  ~graph() { reset(); }
+  void reset() noexcept {
+    if (device_ != nullptr) detail::ignore(gpubuf_host_graph_destroy(std::exchange(device_, nullptr), number_));
+  }
+  std::uint64_t capi() const noexcept { return number_; }
+  /// As graph_hold::set_graph takes it.
+  void* executable() const noexcept { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(number_)); }
+
+ private:
+  gpubuf_device* device_ = nullptr;
+  std::uint64_t number_ = 0;
+};
+
+/// From here on what is queued on the stream becomes a graph instead of running.
+template <class Form = throwing>
+outcome<Form> begin_capture(const stream& on) noexcept(quiet<Form>) {
+  return detail::done<Form>(gpubuf_host_capture_begin(on.capi()));
+}
+/// Ends the capture, on the thread that began it.
+template <class Form = throwing>
+outcome<Form, graph> end_capture(const device& of, const stream& on) noexcept(quiet<Form>) {
+  std::uint64_t number = 0;
+  const gpubuf_status code = gpubuf_host_capture_end(on.capi(), &number);
+  return detail::give<Form>(code, code == GPUBUF_OK ? graph(of.capi(), number) : graph());
+}
+/// A function `f(host::view&)` that runs with each launch of the graph: it must outlive the graph and its last launch.
+template <class Form = throwing, class F>
+outcome<Form> capture_call(const stream& on, F& f) noexcept(quiet<Form>) {
+  return detail::done<Form>(gpubuf_host_capture_call(on.capi(), [](gpubuf_host_view* raw, void* data) noexcept {
+    view memory(raw);
+    detail::run_quietly(*static_cast<F*>(data), memory);
+  }, const_cast<void*>(static_cast<const void*>(std::addressof(f)))));
+}
+/// Launches a graph as code would that the library does not see: no fence, no order. graph_hold::replayed declares it.
+template <class Form = throwing>
+outcome<Form> launch(const stream& on, const graph& which) noexcept(quiet<Form>) {
+  return detail::done<Form>(gpubuf_host_graph_launch(on.capi(), which.capi()));
 }
 
 enum class operation : std::uint32_t {

@@ -1,6 +1,8 @@
 //! The host backend: an emulated device, truly asynchronous, one face of the emulation engine.
 
-use super::kit::{Call, Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
+mod kit;
+
+use super::kit::{DeviceKit, StreamKit};
 use super::{
     BackendKind, Backing, DeviceBackend, EventBackend, EventState, RawMemory, StreamBackend, allocate_pageable,
     free_pageable,
@@ -22,11 +24,13 @@ pub fn device_count() -> Result<u32> {
 /// An emulated device. Each open makes one of its own: nothing is shared with other opens of the same ordinal.
 pub struct HostDevice {
     device: engine::Device,
+    graphs: Arc<kit::Graphs>,
 }
 
 /// A stream of an emulated device.
 pub struct HostStream {
     stream: engine::Stream,
+    graphs: Arc<kit::Graphs>,
 }
 
 struct HostEvent {
@@ -76,7 +80,7 @@ impl HostDevice {
             let (kind, nth, when) = parse_failure(&text)?;
             device.fail_operation(kind, nth, when);
         }
-        Ok(HostDevice { device })
+        Ok(HostDevice { device, graphs: Arc::default() })
     }
 }
 
@@ -105,13 +109,26 @@ impl DeviceBackend for HostDevice {
     }
 
     unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
-        Ok(RawMemory { placement, host, device: 0, bytes, backing: Backing::Foreign, node: None })
+        // SAFETY: the caller's promise, which is longer than the engine needs.
+        match unsafe { self.device.register(host, bytes) } {
+            Ok(got) => {
+                Ok(RawMemory { placement, host, device: got.device, bytes, backing: Backing::Registered, node: None })
+            }
+            Err(engine::Fault::AlreadyRegistered) => {
+                Ok(RawMemory { placement, host, device: 0, bytes, backing: Backing::Foreign, node: None })
+            }
+            Err(fault) => Err(from_fault(fault, format_args!("page-locking {bytes} bytes of the caller's"))),
+        }
     }
 
     unsafe fn free(&self, memory: RawMemory) {
         match memory.placement {
             // SAFETY: the caller's promise.
             Placement::Pageable => unsafe { free_pageable(memory) },
+            _ if memory.backing == Backing::Registered => {
+                let undone = self.device.unregister(memory.host);
+                debug_assert!(undone.is_ok(), "{memory:?} unregistered twice: {undone:?}");
+            }
             _ => {
                 let freed = self.device.free(memory.device);
                 debug_assert!(freed.is_ok(), "{memory:?} freed twice: {freed:?}");
@@ -121,11 +138,16 @@ impl DeviceBackend for HostDevice {
 
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>> {
         let stream = self.device.create_stream().map_err(|fault| from_fault(fault, "creating a stream"))?;
-        Ok(Box::new(HostStream { stream }))
+        Ok(Box::new(HostStream { stream, graphs: self.graphs.clone() }))
     }
 
     fn create_event(&self) -> Result<Arc<dyn EventBackend>> {
         Ok(Arc::new(HostEvent { event: self.device.create_event() }))
+    }
+
+    fn create_timed_event(&self) -> Result<Arc<dyn EventBackend>> {
+        // The emulation notes times always.
+        self.create_event()
     }
 
     fn is_lost(&self) -> bool {
@@ -183,11 +205,13 @@ impl StreamBackend for HostStream {
     }
 
     fn is_capturing(&self) -> Result<bool> {
-        Ok(false)
+        // One that was made invalid has to be ended, too.
+        Ok(self.stream.capture_status() != engine::CaptureStatus::None)
     }
 
-    unsafe fn launch_graph(&self, _graph: u64, _tag: u64) -> Result<()> {
-        fail!(Unsupported, "the host backend has no graphs")
+    unsafe fn launch_graph(&self, graph: u64, tag: u64) -> Result<()> {
+        let graph = self.graphs.get(graph)?;
+        self.stream.launch(&graph, tag).map_err(|fault| from_fault(fault, "launching a graph"))
     }
 
     fn held_by_this_thread(&self) -> bool {
@@ -197,128 +221,6 @@ impl StreamBackend for HostStream {
     fn kit(&self) -> Option<&dyn StreamKit> {
         Some(self)
     }
-}
-
-impl DeviceKit for HostDevice {
-    fn fail_operation(&self, kind: Option<Operation>, nth: u64, when: FailWhen) -> Result<()> {
-        let kind = kind.map(|kind| match kind {
-            Operation::Copy => engine::OpKind::Copy,
-            Operation::Fill => engine::OpKind::Fill,
-            Operation::Delay => engine::OpKind::Delay,
-            Operation::Call => engine::OpKind::Call,
-            Operation::Record => engine::OpKind::Record,
-            Operation::Wait => engine::OpKind::Wait,
-        });
-        let when = match when {
-            FailWhen::Submission => engine::FailWhen::Submission,
-            FailWhen::Execution => engine::FailWhen::Execution,
-        };
-        self.device.fail_operation(kind, nth, when);
-        Ok(())
-    }
-
-    fn limit_memory(&self, placement: Placement, bytes: u64) -> Result<()> {
-        let kind = match placement {
-            Placement::Device => engine::MemoryKind::Device,
-            _ => engine::MemoryKind::Pinned,
-        };
-        self.device.set_memory_limit(kind, bytes);
-        Ok(())
-    }
-
-    fn lose(&self) -> Result<()> {
-        self.device.lose();
-        Ok(())
-    }
-
-    fn set_link(&self, latency_ns: u64, bandwidth: u64) -> Result<()> {
-        self.device.set_link(latency_ns, bandwidth);
-        Ok(())
-    }
-
-    fn set_delay(&self, delay: Delay) -> Result<()> {
-        self.device.set_delay(match delay {
-            Delay::None => engine::Delay::None,
-            Delay::Fixed { ns } => engine::Delay::Fixed { ns },
-            Delay::Seeded { seed, max_ns } => engine::Delay::Seeded { seed, max_ns },
-        });
-        Ok(())
-    }
-
-    fn set_pageable_late(&self, late: bool) -> Result<()> {
-        self.device.set_pageable(if late { engine::Pageable::Late } else { engine::Pageable::Staged });
-        Ok(())
-    }
-
-    unsafe fn destroy_graph(&self, _graph: u64) -> Result<()> {
-        fail!(Unsupported, "the host backend has no graphs")
-    }
-}
-
-impl StreamKit for HostStream {
-    fn hold(&self) -> Result<()> {
-        self.stream.hold();
-        Ok(())
-    }
-
-    fn release(&self) -> Result<()> {
-        self.stream.release();
-        Ok(())
-    }
-
-    fn delay(&self, ns: u64) -> Result<()> {
-        // SAFETY: a delay touches no memory.
-        unsafe { self.stream.submit(engine::Op::Delay { ns }, 0) }.map_err(|f| from_fault(f, "queueing a delay"))
-    }
-
-    fn call(&self, function: Call, arguments: [usize; 2]) -> Result<()> {
-        // The engine hands on two words, a call has three. Where the loss of the device drops it, they are left behind.
-        let call = Box::into_raw(Box::new((function, arguments)));
-        // SAFETY: `run_call` takes the box once; what the function does with its arguments is its caller's promise.
-        unsafe { self.stream.submit(engine::Op::Call { function: run_call, arguments: [call as usize, 0] }, 0) }
-            .map_err(|fault| {
-                // SAFETY: refused, so the box is still this function's.
-                drop(unsafe { Box::from_raw(call) });
-                from_fault(fault, "queueing a function")
-            })
-    }
-
-    fn begin_capture(&self) -> Result<()> {
-        fail!(Unsupported, "the host backend has no graphs")
-    }
-
-    fn end_capture(&self) -> Result<u64> {
-        fail!(Unsupported, "the host backend has no graphs")
-    }
-}
-
-fn run_call(view: &engine::View<'_>, [call, _]: [usize; 2]) {
-    // SAFETY: `HostStream::call` made the box for this one run.
-    let call = unsafe { Box::from_raw(call as *mut (Call, [usize; 2])) };
-    let (function, arguments) = *call;
-    function(&HostView(view), arguments);
-}
-
-struct HostView<'a>(&'a engine::View<'a>);
-
-impl View for HostView<'_> {
-    unsafe fn read(&self, address: u64, target: *mut u8, bytes: usize) -> Result<()> {
-        // SAFETY: the view gives `bytes` bytes that stay mapped, the caller as many to write. They may be changed by others
-        // meanwhile, as on a device.
-        let copy = |source: *const u8| unsafe { std::ptr::copy(source, target, bytes) };
-        self.0.with_bytes(address, bytes, copy).map_err(|fault| not_there(address, bytes, fault))
-    }
-
-    unsafe fn write(&self, address: u64, source: *const u8, bytes: usize) -> Result<()> {
-        // SAFETY: the caller's promise.
-        let source = unsafe { std::slice::from_raw_parts(source, bytes) };
-        self.0.write(address, source).map_err(|fault| not_there(address, bytes, fault))
-    }
-}
-
-#[cold]
-fn not_there(address: u64, bytes: usize, fault: engine::Fault) -> Error {
-    Error::new(Status::InvalidArgument, format!("{bytes} bytes at {address:#x}: {fault} (emulated device)"))
 }
 
 impl EventBackend for HostEvent {
@@ -332,6 +234,11 @@ impl EventBackend for HostEvent {
 
     fn wait(&self, deadline: Option<Instant>) -> EventState {
         self.event.wait(deadline).map_or(EventState::Pending, from_state)
+    }
+
+    fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64> {
+        let elapsed = self.event.elapsed_since(own(earlier)?);
+        elapsed.map(|time| time.as_nanos() as u64).map_err(|fault| from_fault(fault, "taking the time between events"))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -352,7 +259,7 @@ fn from_state(state: engine::EventState) -> EventState {
         engine::EventState::Pending => EventState::Pending,
         engine::EventState::Failed => EventState::Failed,
         engine::EventState::Lost => EventState::Lost,
-        // The host backend begins no captures.
+        // No event of the library's is recorded in a capture; one that is never ends.
         engine::EventState::Captured => EventState::Pending,
     }
 }
@@ -368,7 +275,7 @@ fn from_fault(fault: engine::Fault, doing: impl std::fmt::Display) -> Error {
         engine::Fault::InvalidValue | engine::Fault::InvalidAddress => Status::InvalidArgument,
         engine::Fault::OutOfDeviceMemory => Status::OutOfDeviceMemory,
         engine::Fault::OutOfHostMemory | engine::Fault::NoResources => Status::OutOfHostMemory,
-        engine::Fault::OperationFailed => Status::CopyFailed,
+        engine::Fault::OperationFailed => Status::DriverError,
         engine::Fault::DeviceLost => Status::DeviceLost,
         engine::Fault::Timeout => Status::Timeout,
         engine::Fault::Closed => Status::ShutDown,

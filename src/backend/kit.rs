@@ -2,6 +2,7 @@
 
 use crate::config::Placement;
 use crate::error::Result;
+use crate::fail;
 
 /// A kind of operation, as a fault is armed for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,12 @@ pub trait StreamKit: Send + Sync {
     fn delay(&self, ns: u64) -> Result<()>;
     /// Queues a function that runs in stream order and sees memory as it is then.
     fn call(&self, function: Call, arguments: [usize; 2]) -> Result<()>;
+    /// As [`StreamKit::call`], on a stream that captures: the function runs at each replay. On another one, whose calls run
+    /// once, it is not for use.
+    fn capture_call(&self, function: Call, arguments: [usize; 2]) -> Result<()> {
+        let _ = (function, arguments);
+        fail!(Unsupported, "this device captures no functions")
+    }
     /// What is queued from now on becomes a graph instead.
     fn begin_capture(&self) -> Result<()>;
     /// Ends the capture and returns the executable graph, as [`super::StreamBackend::launch_graph`] takes it.

@@ -182,11 +182,25 @@ pub trait DeviceBackend: Send + Sync {
     /// # Safety
     /// The memory stays mapped until it is given back with `free`.
     unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory>;
-    /// Gives memory back.
+    /// Gives memory back. Never waits for the device: it may be done later, on another thread.
     ///
     /// # Safety
     /// `memory` came from `allocate` or `adopt` of this device, was not freed before, and neither the CPU nor the device uses it.
     unsafe fn free(&self, memory: RawMemory);
+    /// As `free`, for memory of `adopt`; calls `then` when it is the caller's again.
+    ///
+    /// # Safety
+    /// As `free`.
+    unsafe fn disown(&self, memory: RawMemory, then: Box<dyn FnOnce() + Send>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.free(memory) };
+        then();
+    }
+    /// Waits until all memory was given back; false if the deadline came first. A deadline that is over leaves an idle device
+    /// the time for it all the same.
+    fn await_frees(&self, _deadline: Option<Instant>) -> bool {
+        true
+    }
     /// A new stream.
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>>;
     /// A stream of the driver's that the caller goes on owning.
@@ -202,6 +216,8 @@ pub trait DeviceBackend: Send + Sync {
     }
     /// A new event that carries no timing.
     fn create_event(&self) -> Result<Arc<dyn EventBackend>>;
+    /// A new event that notes when it was reached.
+    fn create_timed_event(&self) -> Result<Arc<dyn EventBackend>>;
     /// Whether the device is lost.
     fn is_lost(&self) -> bool;
     /// Waits for all work of all streams; `None` has no deadline.
@@ -276,6 +292,8 @@ pub trait EventBackend: Send + Sync {
     fn failed(&self) -> bool;
     /// Waits until it is not pending, or the deadline: then `Pending`.
     fn wait(&self, deadline: Option<Instant>) -> EventState;
+    /// Nanoseconds between the newest records of two timed events of one device, both reached.
+    fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64>;
     /// For the backend's own use.
     fn as_any(&self) -> &dyn Any;
 }

@@ -113,6 +113,8 @@ pub const EVENTS_PER_STREAM: usize = 256;
 pub const USES_PER_SIDE: usize = 8;
 /// Guards that may be open on one block at a time.
 pub const GUARDS_PER_BLOCK: usize = 8;
+/// Blocks of one graph hold.
+pub const HELD_BLOCKS: usize = 128;
 /// Streams that one call may name.
 pub const STREAMS_PER_CALL: usize = 8;
 

@@ -1,5 +1,9 @@
 //! One block: up to two sides of the same size, and the operations that buffers and pool blocks share.
 
+mod graph;
+
+pub use graph::HoldMark;
+
 use super::name::Name;
 use super::side::{Access, Side, Which};
 use super::timeline::{Fences, HostWait, Proof, Timeline, record_all};
@@ -20,14 +24,19 @@ pub struct Block {
     pub host: Option<Side>,
     /// The device's side.
     pub device: Option<Side>,
-    /// Reasons why it may not move or be freed: graphs that hold its addresses. None are made yet.
-    pub holds: u32,
+    /// Graphs that have its addresses baked in: it may not move, be handed on or be freed.
+    holds: graph::Holds,
 }
 
 impl Block {
     /// A block over its sides.
     pub fn new(name: &Arc<Name>, bytes: usize, host: Option<Side>, device: Option<Side>) -> Block {
-        Block { name: name.clone(), bytes, host, device, holds: 0 }
+        Block { name: name.clone(), bytes, host, device, holds: graph::Holds::default() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.name
     }
 
     /// Bytes of each side.
@@ -181,19 +190,21 @@ impl Block {
         self.host.as_ref().is_some_and(|h| h.storage().is_ok_and(|s| s.memory().placement.is_in_place()))
     }
 
-    /// The sides that the caller's work on a stream uses: the device's, and the host's where kernels use it in place or
-    /// where there is no other.
+    /// The sides that the caller's work on a stream uses: the device's, and the host's where kernels use it in place, where
+    /// there is no other, or where a graph that was captured copies from it or to it.
     fn kernel_sides(&mut self) -> impl Iterator<Item = &mut Side> {
-        let host_too = self.is_in_place() || self.device.is_none();
+        let captured = self.host.as_ref().is_some_and(Side::is_sealed);
+        let host_too = self.is_in_place() || self.device.is_none() || captured;
         self.host.iter_mut().filter(move |_| host_too).chain(self.device.iter_mut())
     }
 
     /// The address for kernels: the device side's, else the host side's where kernels use it in place. The streams named are
     /// fenced by the library when it must. With none named the side is sealed: copies, CPU access in place and release need
-    /// a fence declared first; and where the block is not `leased`, which ends with such a fence, only a drain frees it.
+    /// a fence declared first; and where the block is neither `leased` nor held by a graph, both of which end with such a
+    /// fence, only a drain frees it.
     pub fn device_address(&mut self, streams: &[Arc<Timeline>], leased: bool) -> Result<u64> {
         self.settle()?;
-        let in_place = self.is_in_place();
+        let (in_place, held) = (self.is_in_place(), self.holds() > 0);
         let name = self.name.clone();
         let side = match (&mut self.device, &mut self.host) {
             (Some(side), _) => side,
@@ -203,7 +214,7 @@ impl Block {
         let address = side.device_address(streams)?;
         if streams.is_empty() {
             side.seal();
-            if !leased {
+            if !leased && !held {
                 side.note_unknown_users();
             }
         }
@@ -302,6 +313,7 @@ impl Block {
     /// The state of its sides, one after the other.
     pub fn describe(&self) -> String {
         let sides: Vec<String> = self.sides().map(Side::describe).collect();
-        if self.holds > 0 { format!("{}; {} holds", sides.join("; "), self.holds) } else { sides.join("; ") }
+        let holds = self.holds();
+        if holds > 0 { format!("{}; {holds} graph holds", sides.join("; ")) } else { sides.join("; ") }
     }
 }

@@ -207,6 +207,9 @@ impl Device {
             self.maintain();
         }
         waited?;
+        if !self.backend.await_frees(timeout.deadline()) {
+            return fail!(Timeout, "{}: memory is still on its way back to the driver; drain again", self.name);
+        }
         report_failures(&self.name, self.failures_unreported.take())
     }
 
@@ -220,7 +223,10 @@ impl Device {
     pub fn wait_idle(&self, wait: &HostWait<'_>) -> Result<()> {
         let tries = wait.timeout() == Timeout::Try;
         let mut idle = true;
-        for timeline in self.live_timelines() {
+        let timelines = self.live_timelines();
+        // Before any is waited for: a device that waits breaks every capture on it.
+        timelines.iter().try_for_each(|timeline| timeline.expect_not_capturing(Check::CaptureWaits))?;
+        for timeline in timelines {
             // What an ended one has left, the backend waits for.
             if !timeline.is_alive() || timeline.stream().is_idle()? {
                 continue;

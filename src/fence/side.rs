@@ -4,6 +4,8 @@
 //! lock that is tried, never waited for. So nothing here needs a lock of its own, and none is held over a driver call that
 //! another object needs.
 
+mod graph;
+
 use super::device::Device;
 use super::name::Name;
 use super::storage::Storage;
@@ -379,7 +381,7 @@ impl Side {
         self.refuse(
             Status::Unfenced,
             format!(
-                "{doing} the {}: its device address was given out and nobody declared since where it is used; declare it: used_on for a buffer, fence or release_after for a pool's block",
+                "{doing} the {}: its device address was given out and nobody declared since where it is used; declare it: used_on for a buffer, fence or release_after for a pool's block, set_graph or replayed for a graph hold",
                 self.place()
             ),
         )
@@ -486,7 +488,7 @@ impl Side {
         let device = self.device()?;
         for timeline in streams {
             timeline.expect_device(&device)?;
-            timeline.expect_not_capturing()?;
+            timeline.expect_not_capturing(Check::CaptureFences)?;
         }
         self.reserve(streams)
     }
@@ -529,6 +531,7 @@ impl Side {
         self.reserve(std::slice::from_ref(submission.timeline()))?;
         for u in self.uses.iter().filter(|u| (write || u.write) && u.range.overlaps(range)) {
             let check = match (self.which, write, u.role) {
+                _ if role == Role::Replay => Check::LaunchOrders,
                 (_, _, Role::Retire) => Check::CommitWaitsRetire,
                 (Which::Device, true, Role::ReadBack) => Check::CommitWaitsReadBack,
                 (_, false, _) if role == Role::ReadBack => Check::ReadBackWaitsWriter,
@@ -555,7 +558,7 @@ impl Side {
                 continue;
             }
             let timeline = declared.timeline.clone();
-            timeline.expect_not_capturing()?;
+            timeline.expect_not_capturing(Check::CaptureFences)?;
             // Nothing is queued there: the host needs no fence to know that.
             if user.is_none() && timeline.stream().is_idle()? {
                 continue;
@@ -573,7 +576,7 @@ impl Side {
         self.settle()?;
         let device = self.device()?;
         timeline.expect_device(&device)?;
-        timeline.expect_not_capturing()?;
+        timeline.expect_not_capturing(Check::CaptureCopies)?;
         let blocking = |guard: &Guard| match (self.which, write) {
             (Which::Host, false) => guard.access == Access::Write && on(Check::UploadGuard),
             _ => on(Check::DownloadGuard),
@@ -598,7 +601,7 @@ impl Side {
         }
         let mut uses: Vec<Fence> = self.fences().cloned().collect();
         for declared in std::mem::take(&mut self.declared) {
-            if declared.timeline.expect_not_capturing().is_err() {
+            if declared.timeline.expect_not_capturing(Check::CaptureFences).is_err() {
                 // No fence may go there now: a drain has to do.
                 self.unknown_users = true;
                 continue;

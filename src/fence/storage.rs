@@ -48,7 +48,7 @@ pub struct Storage {
 enum Origin {
     Owned,
     /// Shared by the sides of one buffer: the last one to go tells the owner.
-    Borrowed(#[allow(dead_code)] Option<Arc<Borrow>>),
+    Borrowed(Option<Arc<Borrow>>),
     /// Nobody may touch it again.
     Abandoned,
 }
@@ -186,13 +186,20 @@ impl Drop for Storage {
                 // SAFETY: owned and dropped once; a side with uses defers its storage until they are proven, or abandons it.
                 unsafe { self.device.backend().free(self.memory) };
             }
-            Origin::Borrowed(_) => {
+            Origin::Borrowed(ref mut owner) => {
+                let at = if self.memory.host.is_null() { self.memory.device } else { self.memory.host as u64 };
+                let bytes = self.memory.bytes as u64;
+                let owner = owner.take();
+                let back = move || {
+                    give_back_foreign(at, bytes);
+                    drop(owner);
+                };
                 if self.memory.backing == Backing::Registered {
                     // SAFETY: registered by `borrow`, dropped once, and out of use as above.
-                    unsafe { self.device.backend().free(self.memory) };
+                    unsafe { self.device.backend().disown(self.memory, Box::new(back)) };
+                } else {
+                    back();
                 }
-                let at = if self.memory.host.is_null() { self.memory.device } else { self.memory.host as u64 };
-                give_back_foreign(at, self.bytes() as u64);
             }
             Origin::Abandoned => {}
         }

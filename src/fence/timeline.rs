@@ -166,11 +166,21 @@ impl Timeline {
         Ok(())
     }
 
-    /// Refuses while the stream captures.
-    pub fn expect_not_capturing(&self) -> Result<()> {
-        if self.stream.is_capturing()? {
+    /// Refuses while the stream captures: what is asked for would become a part of the graph, or break the capture. The
+    /// backend is asked each time, since others may have begun it.
+    pub fn expect_not_capturing(&self, check: Check) -> Result<()> {
+        if on(check) && self.stream.is_capturing()? {
             self.device.counters.refusals.add(1);
             return fail!(Capturing, "{} is being captured: end the capture first", self.name);
+        }
+        Ok(())
+    }
+
+    /// Refuses unless the stream captures.
+    pub fn expect_capturing(&self) -> Result<()> {
+        if on(Check::CaptureBegun) && !self.stream.is_capturing()? {
+            self.device.counters.refusals.add(1);
+            return fail!(NotBegun, "{} is not being captured: begin the capture first", self.name);
         }
         Ok(())
     }
@@ -178,6 +188,7 @@ impl Timeline {
     /// Refuses while the stream has work that is not done.
     pub fn expect_idle(&self) -> Result<()> {
         self.device.expect_usable()?;
+        self.expect_not_capturing(Check::CaptureWaits)?;
         if !self.stream.is_idle()? {
             return fail!(Busy, "{} has work that is not done", self.name);
         }
@@ -191,7 +202,7 @@ impl Timeline {
         if !self.wrapped || self.ended.get().is_some() {
             return;
         }
-        let last = self.expect_not_capturing().and_then(|()| self.record());
+        let last = self.expect_not_capturing(Check::CaptureFences).and_then(|()| self.record());
         if let Err(error) = &last {
             log::write(Level::Warn, format_args!("{} ends without a last fence: {}", self.name, error.message()));
         }
@@ -207,22 +218,22 @@ impl Timeline {
 
     /// Makes work queued from now on wait for the latest record of an event of the driver's.
     pub fn wait_native(&self, event: usize) -> Result<()> {
-        self.expect_native(event)?;
+        self.expect_native(event, Check::CaptureWaits)?;
         self.stream.wait_native(event).map_err(|e| e.context(&self.name))
     }
 
     /// Records an event of the driver's behind everything queued so far.
     pub fn record_native(&self, event: usize) -> Result<()> {
-        self.expect_native(event)?;
+        self.expect_native(event, Check::CaptureFences)?;
         self.stream.record_native(event).map_err(|e| e.context(&self.name))
     }
 
-    fn expect_native(&self, event: usize) -> Result<()> {
+    fn expect_native(&self, event: usize, check: Check) -> Result<()> {
         if event == 0 {
             return fail!(InvalidArgument, "native_event is NULL");
         }
         self.device.expect_usable()?;
-        self.expect_not_capturing()
+        self.expect_not_capturing(check)
     }
 
     /// Begins work on this stream.
@@ -281,6 +292,7 @@ impl Timeline {
         if self.device.backend().is_lost() {
             return fail!(DeviceLost, "{}: its device is lost", self.name);
         }
+        self.expect_not_capturing(Check::CaptureWaits)?;
         if !self.stream.is_idle()? {
             let wait = HostWait::of_device(timeout);
             if timeout == Timeout::Try {
@@ -691,6 +703,28 @@ impl Submission<'_> {
         // SAFETY: the caller's promise, which is longer than the stream needs.
         unsafe { self.timeline.stream.fill(target, width, value, count, self.tag) }
             .map_err(|e| e.context(&self.timeline.name))?;
+        self.queued = true;
+        Ok(())
+    }
+
+    /// Appends a copy to the graph that the stream captures.
+    ///
+    /// # Safety
+    /// Both ranges stay allocated while the graph may be launched, and until its last replay has run.
+    pub unsafe fn capture_copy(&self, target: u64, source: u64, bytes: usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.timeline.stream.copy(target, source, bytes, self.tag) }
+            .map_err(|e| e.context(&self.timeline.name))
+    }
+
+    /// Queues a replay of an executable graph.
+    ///
+    /// # Safety
+    /// The graph is alive. What it names stays allocated until the fence of [`Submission::finish`] is proven, or for ever
+    /// if that fails.
+    pub unsafe fn launch(&mut self, graph: u64) -> Result<()> {
+        // SAFETY: the caller's promise, which is longer than the stream needs.
+        unsafe { self.timeline.stream.launch_graph(graph, self.tag) }.map_err(|e| e.context(&self.timeline.name))?;
         self.queued = true;
         Ok(())
     }

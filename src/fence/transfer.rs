@@ -50,7 +50,7 @@ fn hull(pieces: &[Piece], start: impl Fn(&Piece) -> usize) -> Range {
 }
 
 /// The address a copy uses: the CPU's for host memory of any kind.
-fn copy_address(memory: RawMemory) -> u64 {
+pub(super) fn copy_address(memory: RawMemory) -> u64 {
     if memory.placement == Placement::Device { memory.device } else { memory.host as u64 }
 }
 

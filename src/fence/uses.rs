@@ -38,6 +38,8 @@ pub enum Role {
     Retire,
     /// A read-back of a step's results.
     ReadBack,
+    /// A replay of a graph that holds the block.
+    Replay,
 }
 
 /// One use.

@@ -282,7 +282,7 @@ impl Call {
             // A block that a destructor could not give back stays held: nobody may see the status.
             let level = match (error.status(), self.entry) {
                 (Status::Timeout, _) => Some(Level::Info),
-                (Status::Unfenced | Status::Busy, Entry::gpubuf_pool_release) => Some(Level::Warn),
+                (Status::Unfenced | Status::Busy | Status::GraphHeld, Entry::gpubuf_pool_release) => Some(Level::Warn),
                 _ => None,
             };
             if let Some(level) = level {

@@ -476,6 +476,7 @@ fn sides(sides: u32) -> Result<(bool, bool)> {
 ///
 /// The buffer then answers GPUBUF_NOT_HELD, and only waits to be destroyed.
 /// Errors: GPUBUF_UNSUPPORTED (nothing is borrowed), GPUBUF_BUSY (a guard is open, or the try form would have to wait),
+/// GPUBUF_GRAPH_HELD (a graph hold has it), GPUBUF_CAPTURING (a stream that would have to be waited for captures),
 /// GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_detach(buffer: *mut gpubuf_buffer, timeout_ns: u64) -> gpubuf_status {

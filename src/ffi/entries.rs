@@ -75,6 +75,8 @@ entries! {
     Normally gpubuf_stream_record_native_event;
     Ends gpubuf_stream_destroy;
     Normally gpubuf_event_create;
+    Normally gpubuf_event_create_timed;
+    Normally gpubuf_event_elapsed_ns;
     Normally gpubuf_event_record;
     Normally gpubuf_event_query;
     Normally gpubuf_event_wait;
@@ -150,10 +152,28 @@ entries! {
     Normally gpubuf_step_retire;
     Ends gpubuf_step_destroy;
 
+    Normally gpubuf_graph_hold_create;
+    Ends gpubuf_graph_hold_destroy;
+    Normally gpubuf_graph_hold_add_buffer;
+    Normally gpubuf_graph_hold_add_block;
+    Normally gpubuf_graph_hold_add_slots;
+    Normally gpubuf_buffer_capture_to_device;
+    Normally gpubuf_buffer_capture_to_host;
+    Normally gpubuf_block_capture_to_device;
+    Normally gpubuf_block_capture_to_host;
+    Normally gpubuf_graph_hold_set_graph;
+    Normally gpubuf_graph_hold_launch;
+    Normally gpubuf_graph_hold_replayed;
+
     Normally gpubuf_host_stream_hold;
     Normally gpubuf_host_stream_release;
     Normally gpubuf_host_stream_delay;
     Normally gpubuf_host_stream_call;
+    Normally gpubuf_host_capture_begin;
+    Normally gpubuf_host_capture_end;
+    Normally gpubuf_host_capture_call;
+    Normally gpubuf_host_graph_launch;
+    Ends gpubuf_host_graph_destroy;
     InCallback gpubuf_host_view_read;
     InCallback gpubuf_host_view_write;
     Normally gpubuf_host_set_delay;

@@ -8,6 +8,7 @@ use super::types::*;
 use crate::backend::host;
 use crate::backend::kit::{Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
 use crate::config::Placement;
+use crate::config::checks::Check;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, Timeline};
@@ -81,6 +82,7 @@ pub unsafe extern "C" fn gpubuf_host_stream_delay(stream: *mut gpubuf_stream, ns
 /// Queues a function, in stream order.
 ///
 /// Ownership: `user_data` must stay valid until the function has run, or the device was lost or shut down.
+/// Errors: GPUBUF_CAPTURING (what is captured runs more than once: gpubuf_host_capture_call).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_stream_call(
     stream: *mut gpubuf_stream,
@@ -88,11 +90,81 @@ pub unsafe extern "C" fn gpubuf_host_stream_call(
     user_data: *mut c_void,
 ) -> gpubuf_status {
     call(Entry::gpubuf_host_stream_call, |c| {
+        let stream = c.get(stream, "stream")?;
+        let kit = stream_kit(stream)?;
+        let Some(function) = function else { return fail!(InvalidArgument, "function is NULL") };
+        stream.expect_not_capturing(Check::CaptureCopies)?;
+        kit.call(run, [function as usize, user_data as usize])
+    })
+}
+
+/// Begins a capture: what is queued on the stream from now on becomes the nodes of a graph and runs with each launch of it.
+///
+/// Errors: GPUBUF_CAPTURING (it captures already, or the device refuses).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_capture_begin(stream: *mut gpubuf_stream) -> gpubuf_status {
+    call(Entry::gpubuf_host_capture_begin, |c| stream_kit(c.get(stream, "stream")?)?.begin_capture())
+}
+
+/// Ends the capture, on the thread that began it, and makes its graph executable.
+///
+/// Cast to a pointer the number is what gpubuf_graph_hold_set_graph takes; here it is checked, never trusted.
+/// Ownership: the caller's, until gpubuf_host_graph_destroy, or until the device is gone.
+/// Errors: GPUBUF_NOT_BEGUN (it does not capture), GPUBUF_CAPTURING (the capture was broken, and is over now; or another thread
+/// began it, and it goes on).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_capture_end(stream: *mut gpubuf_stream, out_graph: *mut u64) -> gpubuf_status {
+    call(Entry::gpubuf_host_capture_end, |c| {
         let stream = stream_kit(c.get(stream, "stream")?)?;
-        match function {
-            Some(function) => stream.call(run, [function as usize, user_data as usize]),
-            None => fail!(InvalidArgument, "function is NULL"),
-        }
+        let out = c.out(out_graph, "out_graph")?;
+        out.set(stream.end_capture()?);
+        Ok(())
+    })
+}
+
+/// As gpubuf_host_stream_call on a stream that captures: the function runs with each launch of the graph.
+///
+/// Ownership: `user_data` must stay valid until the graph was destroyed and its last launch has run.
+/// Errors: GPUBUF_NOT_BEGUN (the stream does not capture).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_capture_call(
+    stream: *mut gpubuf_stream,
+    function: gpubuf_host_fn,
+    user_data: *mut c_void,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_capture_call, |c| {
+        let stream = c.get(stream, "stream")?;
+        let kit = stream_kit(stream)?;
+        let Some(function) = function else { return fail!(InvalidArgument, "function is NULL") };
+        stream.expect_capturing()?;
+        kit.capture_call(run, [function as usize, user_data as usize])
+    })
+}
+
+/// Launches a graph of gpubuf_host_capture_end, as code would that the library does not see: no fence is recorded, no block
+/// looked at. gpubuf_graph_hold_replayed declares it.
+///
+/// Errors: GPUBUF_NOT_FOUND (not such a graph of this device).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_graph_launch(stream: *mut gpubuf_stream, graph: u64) -> gpubuf_status {
+    call(Entry::gpubuf_host_graph_launch, |c| {
+        let stream = c.get(stream, "stream")?;
+        stream_kit(stream)?;
+        // SAFETY: the emulated device checks the number; on another the caller has promised that the graph is alive.
+        unsafe { stream.stream().launch_graph(graph, 0) }
+    })
+}
+
+/// Destroys a graph of gpubuf_host_capture_end. Launches that are queued still run.
+///
+/// A NULL device is GPUBUF_OK.
+/// Errors: GPUBUF_NOT_FOUND (destroyed before, or not of this device).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_graph_destroy(device: *mut gpubuf_device, graph: u64) -> gpubuf_status {
+    call(Entry::gpubuf_host_graph_destroy, |c| {
+        let Some(device) = c.get_if_any(device, "device")? else { return Ok(()) };
+        // SAFETY: the emulated device checks the number; on another the caller has promised that it is such a graph.
+        unsafe { kit(device)?.destroy_graph(graph) }
     })
 }
 

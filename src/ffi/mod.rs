@@ -27,6 +27,8 @@ pub mod slots;
 
 pub mod step;
 
+pub mod graph_hold;
+
 pub mod host;
 
 pub mod mutants;

@@ -5,6 +5,7 @@ use super::types::*;
 use crate::buffer::Buffer;
 use crate::config::Placement;
 use crate::fence::{Device, Event, Name, Timeline};
+use crate::graph::GraphHold;
 use crate::pool::{Lease, Pool};
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
@@ -77,6 +78,7 @@ objects! {
     Block(Lease), gpubuf_block = 6, "block";
     Slots(Arc<Slots>), gpubuf_slots = 7, "slots";
     Step(Step), gpubuf_step = 8, "step";
+    GraphHold(Arc<GraphHold>), gpubuf_graph_hold = 9, "graph hold";
 }
 
 impl Object {
@@ -91,6 +93,7 @@ impl Object {
             Object::Block(block) => block.pool().name(),
             Object::Slots(slots) => slots.name(),
             Object::Step(step) => step.slots().name(),
+            Object::GraphHold(hold) => hold.name(),
         }
     }
 
@@ -115,6 +118,7 @@ impl Object {
             Object::Block(block) => block.describe(),
             Object::Slots(slots) => slots.describe(),
             Object::Step(step) => step.to_string(),
+            Object::GraphHold(hold) => hold.describe(),
         }
     }
 

@@ -169,7 +169,7 @@ pub unsafe extern "C" fn gpubuf_pool_stats_get(
 ///
 /// The block's handle ends with it. Never waits: the next holder does.
 /// Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_pool_release_after),
-/// GPUBUF_BUSY (a guard is open); the block stays the caller's.
+/// GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pool_release(block: *mut gpubuf_block) -> gpubuf_status {
     call(Entry::gpubuf_pool_release, |c| {
@@ -183,8 +183,8 @@ pub unsafe extern "C" fn gpubuf_pool_release(block: *mut gpubuf_block) -> gpubuf
 /// Gives a block back; work queued so far on these streams, 1 to 8, used it.
 ///
 /// Stream order: one fence is recorded on each. The next holder waits for them. The block's handle ends with it.
-/// Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING: the
-/// block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
+/// Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_GRAPH_HELD, GPUBUF_WRONG_DEVICE,
+/// GPUBUF_CAPTURING: the block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pool_release_after(
     block: *mut gpubuf_block,

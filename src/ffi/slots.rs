@@ -206,7 +206,7 @@ pub unsafe extern "C" fn gpubuf_slots_create(
 /// Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
 ///
 /// The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven; by
-/// gpubuf_device_drain only where a span was open or a step not retired.
+/// gpubuf_device_drain only where a span was open or a step not retired. Device memory in a graph hold stays until that ends.
 /// NULL is GPUBUF_OK. Never waits.
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]

@@ -205,6 +205,10 @@ pub struct gpubuf_slots {
 pub struct gpubuf_step {
     _private: [u8; 0],
 }
+/// Every block whose addresses one executable graph has baked in.
+pub struct gpubuf_graph_hold {
+    _private: [u8; 0],
+}
 
 /// Takes the library's messages (GPUBUF_LOG_DEBUG to GPUBUF_LOG_ERROR): called on any thread, on several at a time, under no
 /// lock of the library. It may call the library, and must not throw. `message` is valid during the call.

@@ -6,7 +6,7 @@ use crate::config::checks::{Check, on};
 use crate::config::{Placement, Timeout};
 use crate::error::Result;
 use crate::fail;
-use crate::fence::{Access, Block, HostWait, Range, Timeline, Which, record_all};
+use crate::fence::{Access, Block, BlockGuard, Device, Holdable, HostWait, Range, Timeline, Which, record_all};
 use crate::sync::{Arc, MutexGuard, Ordering};
 
 /// The most blocks that one call may release.
@@ -224,6 +224,7 @@ impl Lease {
     }
 
     fn expect_releasable(&self, block: &Block) -> Result<()> {
+        block.expect_not_held(Check::HoldRelease, "releasing")?;
         block.expect_unguarded(Check::ReleaseGuard, "releasing")
     }
 
@@ -255,5 +256,19 @@ impl Lease {
     /// The addresses of a side.
     pub fn memory(&self, which: Which) -> Result<RawMemory> {
         self.lock()?.memory(which)
+    }
+}
+
+impl Holdable for Lease {
+    fn key(&self) -> (u64, u64) {
+        (self.pool.name.number(), self.index as u64)
+    }
+
+    fn device(&self) -> &Arc<Device> {
+        &self.pool.device
+    }
+
+    fn enter(&self) -> Result<BlockGuard<'_>> {
+        Ok(MutexGuard::map(self.lock()?, |block| block))
     }
 }

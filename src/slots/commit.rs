@@ -8,14 +8,14 @@ use crate::config::STREAMS_PER_CALL;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
-use crate::fence::{Fence, Outcome, Piece, Role, Side, Timeline, transfer};
+use crate::fence::{Block, Fence, Outcome, Piece, Role, Timeline, transfer};
 use crate::ops;
 use crate::sync::{Arc, MutexGuard, Ordering};
 
 /// The device's memory behind all slots, and what is known of its content.
 pub(super) struct DeviceBlock {
-    /// `None` once the set was destroyed.
-    pub side: Option<Side>,
+    /// Its device side is gone once the set was destroyed.
+    pub block: Block,
     /// The last committed content of the kept slots.
     mirror: Vec<u8>,
     plan: Plan,
@@ -27,13 +27,13 @@ pub(super) struct DeviceBlock {
 }
 
 impl DeviceBlock {
-    pub fn new(side: Side, mirror: Vec<u8>, plan: Plan, pieces: usize) -> DeviceBlock {
-        DeviceBlock { side: Some(side), mirror, plan, pieces: Vec::with_capacity(pieces), complete: false, torn: false }
+    pub fn new(block: Block, mirror: Vec<u8>, plan: Plan, pieces: usize) -> DeviceBlock {
+        DeviceBlock { block, mirror, plan, pieces: Vec::with_capacity(pieces), complete: false, torn: false }
     }
 
     /// The memory goes to the deferred list, behind the consumers of a step that nobody will retire any more.
     pub fn give_up(&mut self, unretired: Option<Unretired>) {
-        let Some(mut side) = self.side.take() else { return };
+        let Some(mut side) = self.block.device.take() else { return };
         if let Some(step) = unretired {
             for timeline in step.consumers.iter().flatten().chain([&step.timeline]) {
                 side.mark(timeline, false);
@@ -46,8 +46,8 @@ impl DeviceBlock {
 
     pub fn describe(&self) -> String {
         let torn = if self.torn { ", torn: the next commit sends every slot" } else { "" };
-        match &self.side {
-            Some(side) => format!("{}{torn}", side.describe()),
+        match &self.block.device {
+            Some(_) => format!("{}{torn}", self.block.describe()),
             None => "device: given up".into(),
         }
     }
@@ -78,7 +78,7 @@ impl Step {
         let mut guard = self.take_device(frozen)?;
         let device = &mut *guard;
         slots.settle_device(frozen, device)?;
-        let (Some(entry_side), Some(device_side)) = (&mut body.side, &mut device.side) else {
+        let (Some(entry_side), Some(device_side)) = (&mut body.side, &mut device.block.device) else {
             return Err(slots.destroyed());
         };
 
@@ -196,7 +196,7 @@ impl Step {
         slots.device.expect_usable().map_err(|e| slots.refused(e))?;
         for stream in consumers.iter().chain([timeline]) {
             stream.expect_device(&slots.device).map_err(|e| slots.refused(e))?;
-            stream.expect_not_capturing().map_err(|e| slots.refused(e))?;
+            stream.expect_not_capturing(Check::CaptureCopies).map_err(|e| slots.refused(e))?;
         }
         let streams = 1 + consumers.iter().filter(|consumer| !same_stream(consumer, timeline)).count();
         if streams > STREAMS_PER_CALL || consumers.len() > STREAMS_PER_CALL {
@@ -247,7 +247,7 @@ impl Slots {
 
     /// Reports a copy that failed when it ran, once: the device block is torn from then on.
     pub(super) fn settle_device(&self, frozen: &Frozen, device: &mut DeviceBlock) -> Result<()> {
-        let Some(side) = &mut device.side else { return Err(self.destroyed()) };
+        let Some(side) = &mut device.block.device else { return Err(self.destroyed()) };
         let failed = frozen.book.lock().take_failed();
         let settled = match failed.filter(|_| on(Check::CopyFailed)) {
             Some(copied) => {

@@ -11,6 +11,7 @@
 mod commit;
 mod decode;
 mod definition;
+mod hold;
 mod read_back;
 mod retire;
 mod ring;
@@ -28,7 +29,7 @@ use crate::config::{ALL, Placement};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result, Status, try_vec};
 use crate::fail;
-use crate::fence::{Device, Name, OrderCount, Side, Storage, Which};
+use crate::fence::{Block, Device, Name, OrderCount, Side, Storage, Which};
 use crate::ops;
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, fence};
 use commit::DeviceBlock;
@@ -212,6 +213,7 @@ impl Slots {
             ops::fill(&mut mirror[start..start + place.bytes()], slot.pad());
         }
         let book = Book::new(entries.len(), read_backs.len());
+        let device = Block::new(&self.name, layout.bytes(), None, Some(device));
         let device = DeviceBlock::new(device, mirror, Plan::new(&layout), layout.most_copies() + 1);
         Ok(Frozen {
             slots: Vec::new(),
@@ -322,7 +324,7 @@ impl Slots {
         self.bury(frozen);
     }
 
-    /// Gives up the memory that nobody works on at this moment; whoever does calls this afterwards.
+    /// Gives up the memory that nobody works on at this moment, nor a graph holds; whoever does calls this afterwards.
     fn bury(&self, frozen: &Frozen) {
         // Either the destroyer sees that a lock is free, or whoever lets it go sees that the set is void.
         fence(Ordering::SeqCst);
@@ -341,7 +343,9 @@ impl Slots {
                 body.side = None;
             }
         }
-        if let Some(mut device) = frozen.device.try_lock() {
+        if let Some(mut device) = frozen.device.try_lock()
+            && (device.block.holds() == 0 || !on(Check::HoldDestroy))
+        {
             let unretired = frozen.book.lock().unretired.take();
             device.give_up(unretired);
         }

@@ -129,7 +129,7 @@ impl Slots {
         }
         body.failed = false;
         let from = match (source, device.as_deref_mut()) {
-            (Source::Slots(_), Some(device)) => device.side.as_mut(),
+            (Source::Slots(_), Some(device)) => device.block.device.as_mut(),
             (Source::Slots(_), None) => None,
             (Source::Block(side, _), _) => Some(side),
         };

@@ -68,7 +68,7 @@ impl Slots {
             };
             (step, device)
         };
-        let Some(side) = &mut device.side else { return Err(self.destroyed()) };
+        let Some(side) = &mut device.block.device else { return Err(self.destroyed()) };
         let users = self.users(&step, streams)?;
         let recorded = side.expect_declaration(users.all());
         if self.device.backend().is_lost() {

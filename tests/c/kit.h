@@ -89,6 +89,7 @@ struct kit {
   gpubuf_block *block;
   gpubuf_slots *slots;
   gpubuf_step *step;
+  gpubuf_graph_hold *graph_hold;
 };
 
 static inline struct kit kit_make(gpubuf_device *device) {
@@ -102,11 +103,13 @@ static inline struct kit kit_make(gpubuf_device *device) {
   OK(gpubuf_pool_acquire(kit.pool, 0, GPUBUF_TIMEOUT_TRY, &kit.block));
   kit.slots = kit_slots(device);
   OK(gpubuf_slots_begin(kit.slots, GPUBUF_TIMEOUT_TRY, &kit.step));
+  OK(gpubuf_graph_hold_create(device, &kit.graph_hold));
   return kit;
 }
 
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
+  (void)gpubuf_graph_hold_destroy(kit->graph_hold);
   (void)gpubuf_step_destroy(kit->step);
   (void)gpubuf_slots_destroy(kit->slots);
   if (gpubuf_block_declare_unread(kit->block) == GPUBUF_OK) OK(gpubuf_pool_release(kit->block));

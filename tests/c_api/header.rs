@@ -32,7 +32,7 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 8] = ["device", "stream", "event", "buffer", "pool", "block", "slots", "step"];
+const KINDS: [&str; 9] = ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold"];
 
 /// What a parameter is, by its type and name.
 #[derive(Clone, Copy, PartialEq)]

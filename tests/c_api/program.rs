@@ -54,22 +54,31 @@ fn compile(name: &str, source: &Path) -> PathBuf {
     program
 }
 
-fn check(name: &str, program: &Path) {
+fn check(name: &str, program: &Path, environment: &[(&str, PathBuf)]) {
     // A program that loads the library itself finds its path here.
-    let out = Command::new(program).arg(library().join("libgpubuf.so")).output().expect("the program runs");
+    let mut command = Command::new(program);
+    command.arg(library().join("libgpubuf.so")).envs(environment.iter().map(|(name, value)| (name, value)));
+    let out = command.output().expect("the program runs");
     let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{name}: {}\n{stdout}{stderr}", out.status);
 }
 
+#[allow(dead_code)]
 /// Compiles and runs tests/c/NAME.c; it must exit with 0.
 pub fn run(name: &str) {
+    run_with(name, &[]);
+}
+
+/// As [`run`], with variables of its own.
+pub fn run_with(name: &str, environment: &[(&str, PathBuf)]) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/c/{name}.c"));
-    check(name, &compile(name, &source));
+    check(name, &compile(name, &source), environment);
 }
 
 /// Compiles and runs a program made by a test.
+#[allow(dead_code)]
 pub fn run_generated(name: &str, text: &str) {
     let source = library().join(format!("{name}.c"));
     fs::write(&source, text).expect("a source file");
-    check(name, &compile(name, &source));
+    check(name, &compile(name, &source), &[]);
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 use gpubuf::backend::kit::{DeviceKit, StreamKit, View};
+pub mod standin;
+
 use gpubuf::backend::{BackendKind, DeviceOptions};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::Placement;
@@ -27,9 +29,10 @@ pub fn device() -> Arc<Device> {
     Device::open(&options(), 0, "").expect("a device")
 }
 
-/// The first device of the backend under test.
+/// The first device of the backend under test. With the stand-in driver it is as new: a context of its own, and no faults.
 pub fn options() -> DeviceOptions {
-    DeviceOptions { kind: Some(backend()), ..Default::default() }
+    let native_context = if backend() == BackendKind::Cuda { standin::fresh_context() } else { 0 };
+    DeviceOptions { kind: Some(backend()), native_context, ..Default::default() }
 }
 
 pub fn stream(device: &Arc<Device>) -> Arc<Timeline> {
@@ -44,6 +47,12 @@ pub fn kit(timeline: &Timeline) -> &dyn StreamKit {
 /// The test kit of a device.
 pub fn kit_of(device: &Device) -> &dyn DeviceKit {
     device.backend().kit().expect("a device with a test kit")
+}
+
+/// Loses a device, and has the library notice: that takes a call of the driver's.
+pub fn lose(device: &Device) {
+    kit_of(device).lose().expect("a loss");
+    device.backend().synchronize(None).expect_err("the loss is noticed");
 }
 
 /// Shuts a stream, in another thread's name: waits for it are waits then, not deadlocks.

@@ -227,6 +227,9 @@ pub const CASES: &[Case] = &[
         ensure!(answer == Status::WouldDeadlock, it);
     }),
     case!(CopyFailed, "a copy that failed is told by the next operation", |it| {
+        if !copies_fail_alone() {
+            return Ok(());
+        }
         let device = device();
         let buffer = pair(&device);
         let stream = stream(&device);
@@ -248,7 +251,7 @@ pub const CASES: &[Case] = &[
         let other = stream(&device);
         proven.copy(true, 0, ALL, &other, Some(Timeout::Infinite)).works()?;
         buffer.copy(true, 0, ALL, &held.timeline, None).works()?;
-        kit_of(&device).lose().expect("a loss");
+        lose(&device);
         ensure!(status(proven.begin(Access::Read, 0, 1, Timeout::Try)) == Status::Ok, "what was proven stays proven");
         ensure!(status(buffer.begin(Access::Write, 0, 1, Timeout::Infinite)) == Status::DeviceLost, it);
         ensure!(device.counters.quarantined_bytes.get() == BYTES, "the bytes stay counted");

@@ -1,6 +1,6 @@
 //! What the cases are made of: an emulated device, streams that can be held, and named assertions.
 
-pub use crate::common::{busy, device, hold, kit, kit_of, ran, read_device, status, stream};
+pub use crate::common::{busy, copies_fail_alone, device, hold, kit, kit_of, lose, ran, read_device, status, stream};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::checks::Check;
 use gpubuf::config::{ALL, Placement, Timeout};

@@ -5,7 +5,7 @@ use gpubuf_engine::{Op, OpKind, View};
 use crate::code;
 use crate::context::Context;
 use crate::entry::Out;
-use crate::stream::{self, LEGACY, NON_BLOCKING, PER_THREAD};
+use crate::stream::{self, NON_BLOCKING};
 use std::sync::Arc;
 
 fn create(out: Out<u64>, flags: u32, priority: i32, current: &Arc<Context>) -> Result<(), i32> {
@@ -34,12 +34,10 @@ entry! {
 
 entry! {
     contextual fn cuStreamDestroy_v2(stream: u64) |current| {
-        if matches!(stream, 0 | LEGACY | PER_THREAD) {
-            return Err(code::INVALID_HANDLE);
-        }
         // Looked up first: a stream of a failed context stays, as every call about it fails.
         stream::find(stream, current)?;
-        // Queued work still runs (driver API, `cuStreamDestroy`: the call "will return immediately").
+        // The special streams are not in the table by these names, and so refused. Queued work still runs (driver API,
+        // `cuStreamDestroy`: the call "will return immediately").
         stream::remove(stream).map(drop)
     }
 }

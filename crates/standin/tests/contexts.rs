@@ -107,7 +107,9 @@ fn a_created_context_is_separate_from_the_primary_one() {
     ok(cuda.cuEventRecord(event, stream));
     ok(cuda.cuStreamWaitEvent(primary, event, 0));
     // Device memory is known in its own context only.
+    ok(cuda.gpubuf_standin_fail_operation(0, 2, 1, 0, 999));
     assert_eq!(cuda.cuMemsetD8Async(memory, 7, 64, primary), 1);
+    assert_eq!(cuda.cuMemsetD8Async(memory, 7, 64, stream), 999);
     ok(cuda.cuCtxPopCurrent_v2(&mut 0));
     ok(cuda.cuCtxDestroy_v2(own));
     assert_eq!(current(), session.context);

@@ -108,6 +108,14 @@ fn synchronous_copies_wait_as_documented() {
     });
     ok(cuda.cuStreamSynchronize(0));
     assert_eq!(fetch(b, 64), [7; 64]);
+    // From pageable memory, what was queued before is waited for.
+    let (own, before) = ([8u8; 64], event());
+    copy_while_held(true, || {
+        ok(cuda.cuEventRecord(before, 0));
+        ok(cuda.cuMemcpyHtoD_v2(b, own.as_ptr() as u64, 64));
+        ok(cuda.cuEventQuery(before));
+    });
+    ok(cuda.cuMemsetD8_v2(b, 7, 64));
     let mut out = [0u8; 64];
     ok(cuda.cuMemcpy(out.as_mut_ptr() as u64, b, 64));
     assert_eq!(out, [7; 64]);

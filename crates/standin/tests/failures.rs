@@ -98,6 +98,10 @@ fn what_waits_for_the_device_wakes_with_the_failure() {
             wait(|cuda, _, event| cuda.cuEventSynchronize(event)),
             wait(|cuda, _, _| cuda.cuCtxSynchronize()),
         ];
+        // All have begun to wait, as far as can be seen from here.
+        let names = [c"cuStreamSynchronize", c"cuEventSynchronize", c"cuCtxSynchronize"];
+        until(|| names.iter().all(|name| cuda.gpubuf_standin_calls(name.as_ptr().cast()) == 1));
+        (0..1000).for_each(|_| std::thread::yield_now());
         release(stream);
         for wait in waits {
             assert_eq!(wait.join().unwrap(), 700);
@@ -124,12 +128,14 @@ fn a_graph_fails_when_it_is_replayed() {
     let _session = session();
     let cuda = cuda();
     let (stream, memory) = (side_stream(), device_memory(64));
-    ok(cuda.gpubuf_standin_fail_operation(0, 2, 2, 1, 719));
+    // Captured operations do not count, those of each launch do.
+    ok(cuda.gpubuf_standin_fail_operation(0, 2, 3, 1, 719));
     ok(cuda.cuStreamBeginCapture_v2(stream, 0));
     ok(cuda.cuMemsetD8Async(memory, 1, 32, stream));
     ok(cuda.cuMemsetD8Async(memory, 1, 32, stream));
     let graph = made(|graph| cuda.cuStreamEndCapture(stream, graph));
     let executable = made(|executable| cuda.cuGraphInstantiateWithFlags(executable, graph, 0));
+    ok(cuda.cuGraphLaunch(executable, stream));
     ok(cuda.cuStreamSynchronize(stream));
     hold(stream);
     ok(cuda.cuGraphLaunch(executable, stream));

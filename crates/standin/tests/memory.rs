@@ -77,7 +77,7 @@ fn managed_memory_has_one_address_for_both() {
     ok(cuda.cuMemsetD8Async(address, 4, 64, 0));
     ok(cuda.cuCtxSynchronize());
     assert_eq!(seen(address, 64), [4; 64]);
-    assert_eq!(attribute::<u8>(8, address), 1);
+    assert_eq!((attribute::<u8>(8, address), attribute::<u32>(2, address)), (1, 2));
     assert_eq!(cuda.cuMemAllocManaged(&mut 0, 64, 0), 1);
     ok(cuda.cuMemFree_v2(address));
     ok(cuda.gpubuf_standin_set_attribute(0, 83, 0));

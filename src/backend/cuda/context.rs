@@ -2,6 +2,7 @@
 
 use super::codes::{self, Code};
 use super::driver::{Driver, driver};
+use super::exit;
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::{AtomicBool, Ordering};
@@ -96,6 +97,9 @@ impl Context {
 
     /// Makes the context current until the guard is dropped; what was current before is again then.
     pub fn enter(&self) -> Result<Entered<'_>> {
+        if exit::is_near() {
+            return fail!(ShutDown, "the process is exiting, and so is the driver");
+        }
         let mut current = null_mut();
         // SAFETY: the pointer is that of a local; needs no context.
         let code = unsafe { (self.driver.cuCtxGetCurrent)(&mut current) };
@@ -152,7 +156,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if self.retained {
+        if self.retained && !exit::is_near() {
             // SAFETY: retained once by this value. A refusal (the driver is shutting down) leaves nothing to be done.
             unsafe { (self.driver.cuDevicePrimaryCtxRelease_v2)(self.device) };
         }

@@ -6,6 +6,7 @@
 //! names it. What is required exists in every driver since CUDA 12.0; what is newer, or a thing to do without, is optional.
 
 use super::codes::{self, Code};
+use super::exit;
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::OnceLock;
@@ -49,12 +50,13 @@ macro_rules! table {
                 if !missing.is_empty() {
                     return Err(missing);
                 }
-                // SAFETY (all three): the symbol is the driver's function of that name, and the driver's interface has kept
-                // signatures for each name since it came. A test compares ours with the bindings.
                 Ok(Table {
+                    // SAFETY: the symbol is the driver's function of that name, whose signature a name keeps for ever; a test
+                    // compares ours with the bindings.
                     $($r: unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($rt),*) -> Code>($r) },)+
                     $($o: match library.symbol(stringify!($o)) {
                         at if at.is_null() => None,
+                        // SAFETY: as above.
                         at => Some(unsafe {
                             std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ot),*) -> Code>(at)
                         }),
@@ -152,6 +154,8 @@ table! {
         cuMemAllocAsync(address: *mut CUdeviceptr, bytes: usize, stream: CUstream);
         cuMemFreeAsync(address: CUdeviceptr, stream: CUstream);
         cuMemAllocManaged(address: *mut CUdeviceptr, bytes: usize, flags: c_uint);
+        cuMemcpyDtoHAsync_v2(target: *mut c_void, source: CUdeviceptr, bytes: usize, stream: CUstream);
+        cuMemcpyHtoDAsync_v2(target: CUdeviceptr, source: *const c_void, bytes: usize, stream: CUstream);
         cuEventElapsedTime(milliseconds: *mut f32, from: CUevent, to: CUevent);
         cuStreamWaitValue32_v2(stream: CUstream, address: CUdeviceptr, value: cuuint32_t, flags: c_uint);
         cuLaunchHostFunc(stream: CUstream, function: CUhostFn, data: *mut c_void);
@@ -270,7 +274,10 @@ impl Driver {
         // SAFETY: no flags are defined; it may be called any number of times.
         let code = unsafe { (driver.table.cuInit)(0) };
         match code {
-            0 => Ok(driver),
+            0 => {
+                exit::watch();
+                Ok(driver)
+            }
             codes::NO_DEVICE => fail!(DriverMissing, "{path}: the driver sees no GPU ({})", driver.explain(code)),
             codes::STUB_LIBRARY => fail!(
                 DriverMissing,

@@ -6,15 +6,17 @@ use super::wait::poll;
 use crate::backend::{EventBackend, EventState};
 use crate::config::log::{self, Level};
 use crate::error::Result;
+use crate::fail;
 use crate::sync::Arc;
 use cudarc::driver::sys::{CUevent, CUevent_flags};
 use std::any::Any;
 use std::ffi::c_uint;
 use std::time::Instant;
 
-/// A wait for it sleeps; its record is cheap for want of a time stamp.
-const FLAGS: c_uint =
-    CUevent_flags::CU_EVENT_DISABLE_TIMING as c_uint | CUevent_flags::CU_EVENT_BLOCKING_SYNC as c_uint;
+/// A wait for it sleeps.
+const TIMED: c_uint = CUevent_flags::CU_EVENT_BLOCKING_SYNC as c_uint;
+/// As above; its record is cheap for want of a time stamp.
+const UNTIMED: c_uint = TIMED | CUevent_flags::CU_EVENT_DISABLE_TIMING as c_uint;
 
 /// An event of a context.
 pub struct CudaEvent {
@@ -28,14 +30,31 @@ unsafe impl Send for CudaEvent {}
 unsafe impl Sync for CudaEvent {}
 
 impl CudaEvent {
-    /// A new event.
+    /// A new event, without timing.
     pub fn create(context: &Arc<Context>) -> Result<CudaEvent> {
+        CudaEvent::with_flags(context, UNTIMED)
+    }
+
+    /// A new event that notes when it was reached.
+    pub fn create_timed(context: &Arc<Context>) -> Result<CudaEvent> {
+        CudaEvent::with_flags(context, TIMED)
+    }
+
+    fn with_flags(context: &Arc<Context>, flags: c_uint) -> Result<CudaEvent> {
         let mut handle = std::ptr::null_mut();
         let _entered = context.enter_relaxed()?;
         // SAFETY: the context is current; the pointer is that of a local.
-        let code = unsafe { (context.driver().cuEventCreate)(&mut handle, FLAGS) };
+        let code = unsafe { (context.driver().cuEventCreate)(&mut handle, flags) };
         context.check(code, "creating an event")?;
         Ok(CudaEvent { context: context.clone(), handle })
+    }
+
+    /// An event that reached this backend.
+    pub fn own(event: &dyn EventBackend) -> Result<&CudaEvent> {
+        match event.as_any().downcast_ref::<CudaEvent>() {
+            Some(event) => Ok(event),
+            None => fail!(Internal, "an event of another backend reached the cuda backend"),
+        }
     }
 
     /// The driver's handle.
@@ -85,6 +104,19 @@ impl EventBackend for CudaEvent {
         }
         let done = || Some(self.query()).filter(|state| *state != EventState::Pending);
         poll(deadline, done).unwrap_or(EventState::Pending)
+    }
+
+    fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64> {
+        let Some(elapsed) = self.context.driver().cuEventElapsedTime else {
+            return fail!(Unsupported, "the driver takes no times");
+        };
+        let earlier = CudaEvent::own(earlier)?;
+        let mut milliseconds = 0.0f32;
+        let _entered = self.context.enter_relaxed()?;
+        // SAFETY: both events are alive; the pointer is that of a local.
+        let code = unsafe { elapsed(&mut milliseconds, earlier.handle, self.handle) };
+        self.context.check(code, "taking the time between events")?;
+        Ok((f64::from(milliseconds) * 1e6).max(0.0) as u64)
     }
 
     fn as_any(&self) -> &dyn Any {

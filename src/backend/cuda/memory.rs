@@ -145,9 +145,10 @@ impl Memory {
         let mut address = 0;
         let ordered =
             if self.settings.stream_ordered { driver.cuMemAllocAsync.zip(driver.cuMemFreeAsync) } else { None };
-        // SAFETY (both): the context is current; the pointer is that of a local.
         let code = match ordered {
+            // SAFETY: the context is current; the pointer is that of a local.
             Some((allocate, _)) => unsafe { allocate(&mut address, bytes, self.stream) },
+            // SAFETY: as above.
             None => unsafe { (driver.cuMemAlloc_v2)(&mut address, bytes) },
         };
         if code != 0 {
@@ -342,7 +343,12 @@ impl Memory {
         self.with_device_address(memory)
     }
 
-    /// Gives memory back.
+    /// Whether [`Memory::free`] waits for nothing.
+    pub fn frees_at_once(memory: RawMemory) -> bool {
+        matches!(memory.backing, Backing::StreamOrdered | Backing::Foreign)
+    }
+
+    /// Gives memory back. May wait for the whole device.
     ///
     /// # Safety
     /// It came from this value, was not freed before, and neither the CPU nor the device uses it.
@@ -352,13 +358,16 @@ impl Memory {
         let host: *mut c_void = memory.host.cast();
         let code = match (memory.backing, memory.placement) {
             (Backing::Foreign | Backing::Heap, _) => 0,
-            // SAFETY (all): the caller's promise.
+            // SAFETY: the caller's promise, here and below.
             (Backing::Driver, Placement::Pinned | Placement::Uva) => unsafe { (driver.cuMemFreeHost)(host) },
+            // SAFETY: as above.
             (Backing::Driver, _) => unsafe { (driver.cuMemFree_v2)(memory.device) },
             (Backing::StreamOrdered, _) => match driver.cuMemFreeAsync {
+                // SAFETY: as above.
                 Some(free) => unsafe { free(memory.device, self.stream) },
                 None => codes::NOT_SUPPORTED,
             },
+            // SAFETY: as above.
             (Backing::Registered, _) => unsafe { (driver.cuMemHostUnregister)(host) },
             (Backing::Mapped, _) => {
                 let mapped = memory.bytes.next_multiple_of(numa::page_bytes());
@@ -366,10 +375,12 @@ impl Memory {
                 self.pieces.remove(host as u64);
                 let mut worst = 0;
                 for start in (0..mapped).step_by(piece) {
+                    // SAFETY: registered when it was made, in the same pieces.
                     let code = unsafe { (driver.cuMemHostUnregister)(host.byte_add(start)) };
                     worst = if code == 0 { worst } else { code };
                 }
                 if worst == 0 {
+                    // SAFETY: mapped when it was made, and not registered any more.
                     unsafe { libc::munmap(host, mapped) };
                 }
                 worst

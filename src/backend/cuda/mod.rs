@@ -9,27 +9,31 @@ mod codes;
 mod context;
 mod driver;
 mod event;
+mod exit;
 mod kit;
 mod memory;
 mod numa;
+mod reaper;
 mod stream;
 mod wait;
 
 use super::kit::DeviceKit;
 use super::{
-    BackendKind, DeviceBackend, DeviceFacts, DeviceOptions, EventBackend, RawMemory, StreamBackend, allocate_pageable,
-    free_pageable,
+    BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceOptions, EventBackend, RawMemory, StreamBackend,
+    allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::fail;
 use crate::sync::Arc;
 use context::Context;
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute};
+use event::CudaEvent;
 use kit::{StreamHolds, Words};
 use memory::Memory;
+use reaper::Reaper;
 use std::ffi::{c_char, c_int};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stream::CudaStream;
 use wait::ContextWait;
 
@@ -52,13 +56,17 @@ pub fn time_inside_ns() -> u64 {
     }
 }
 
+/// How long frees on their way are waited for at least: an idle device needs far less.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// A device, opened on a context.
 pub struct CudaDevice {
     context: Arc<Context>,
     ordinal: c_int,
     name: String,
     facts: DeviceFacts,
-    memory: Memory,
+    memory: Arc<Memory>,
+    reaper: Arc<Reaper>,
     wait: Arc<ContextWait>,
     words: Option<Arc<Words>>,
 }
@@ -70,19 +78,23 @@ impl CudaDevice {
             0 => Context::primary(options.ordinal)?,
             context => Context::of_caller(context as CUcontext)?,
         });
+        let driver = context.driver();
         let has = |attribute: Attribute| context.attribute(attribute as c_int).unwrap_or(0) != 0;
         if !has(Attribute::CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING) {
             return fail!(Unsupported, "this device shares no address space with the host, which every copy relies on");
         }
         let facts = DeviceFacts {
-            driver_version: context.driver().version() as u32,
-            simulation: context.driver().is_simulation(),
+            driver_version: driver.version() as u32,
+            simulation: driver.is_simulation(),
             numa_node: numa::node_of(&context),
             integrated: has(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED),
             can_register: has(Attribute::CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED),
             can_manage: has(Attribute::CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY)
-                && has(Attribute::CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS),
-            has_memory_pools: has(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED),
+                && has(Attribute::CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS)
+                && driver.cuMemAllocManaged.is_some(),
+            has_memory_pools: has(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)
+                && driver.cuMemAllocAsync.is_some()
+                && driver.cuMemFreeAsync.is_some(),
             native_context: context.handle() as usize,
         };
         if options.settings.stream_ordered && !facts.has_memory_pools {
@@ -91,11 +103,12 @@ impl CudaDevice {
         let mut settings = options.settings;
         settings.can_register = facts.can_register;
         settings.can_manage = facts.can_manage;
-        let memory = Memory::new(&context, settings, facts.numa_node)?;
+        let memory = Arc::new(Memory::new(&context, settings, facts.numa_node)?);
         Ok(CudaDevice {
             ordinal: context.device(),
             name: name_of(&context),
             words: Words::new(&context),
+            reaper: Reaper::new(),
             wait: ContextWait::new(),
             context,
             facts,
@@ -136,7 +149,16 @@ impl DeviceBackend for CudaDevice {
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         match placement {
             Placement::Pageable => allocate_pageable(bytes),
-            _ => self.memory.allocate(placement, bytes),
+            _ => match self.memory.allocate(placement, bytes) {
+                // What is on its way back may be what is missing.
+                Err(error)
+                    if matches!(error.status(), Status::OutOfDeviceMemory | Status::OutOfHostMemory)
+                        && self.await_frees(Some(Instant::now())) =>
+                {
+                    self.memory.allocate(placement, bytes).map_err(|_| error)
+                }
+                done => done,
+            },
         }
     }
 
@@ -146,11 +168,23 @@ impl DeviceBackend for CudaDevice {
     }
 
     unsafe fn free(&self, memory: RawMemory) {
-        // SAFETY (both): the caller's promise.
-        match memory.placement {
-            Placement::Pageable => unsafe { free_pageable(memory) },
-            _ => unsafe { self.memory.free(memory) },
+        match memory.backing {
+            // SAFETY: the caller's promise.
+            Backing::Heap => unsafe { free_pageable(memory) },
+            // SAFETY: as above.
+            _ if Memory::frees_at_once(memory) => unsafe { self.memory.free(memory) },
+            // SAFETY: as above.
+            _ => unsafe { self.reaper.free(&self.memory, memory, None) },
         }
+    }
+
+    unsafe fn disown(&self, memory: RawMemory, then: Box<dyn FnOnce() + Send>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.reaper.free(&self.memory, memory, Some(then)) };
+    }
+
+    fn await_frees(&self, deadline: Option<Instant>) -> bool {
+        self.reaper.wait(deadline.map(|deadline| deadline.max(Instant::now() + PATIENCE)))
     }
 
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>> {
@@ -162,7 +196,11 @@ impl DeviceBackend for CudaDevice {
     }
 
     fn create_event(&self) -> Result<Arc<dyn EventBackend>> {
-        Ok(Arc::new(event::CudaEvent::create(&self.context)?))
+        Ok(Arc::new(CudaEvent::create(&self.context)?))
+    }
+
+    fn create_timed_event(&self) -> Result<Arc<dyn EventBackend>> {
+        Ok(Arc::new(CudaEvent::create_timed(&self.context)?))
     }
 
     fn is_lost(&self) -> bool {
@@ -177,9 +215,10 @@ impl DeviceBackend for CudaDevice {
     }
 
     fn close(&self, deadline: Option<Instant>) -> usize {
-        // Streams have no threads of ours: there is only the wait that could not be left.
+        // Streams have no threads of ours: there are only waits and frees that cannot be left.
         let _ = self.synchronize(deadline);
-        usize::from(self.wait.is_running())
+        let freed = self.await_frees(deadline);
+        usize::from(self.wait.is_running()) + usize::from(!freed)
     }
 
     fn on_worker_thread(&self) -> bool {

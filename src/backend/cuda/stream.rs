@@ -191,31 +191,37 @@ impl StreamBackend for CudaStream {
             queued = true;
             Ok(())
         };
-        // SAFETY (all): the stream is alive; the caller keeps the range allocated until the fill has run.
         let filled = match width {
+            // SAFETY: the stream is alive; the caller keeps the range allocated until the fill has run.
             1 => fill(&|| unsafe { (driver.cuMemsetD8Async)(target, value as u8, count, stream) }),
+            // SAFETY: as above.
             2 => fill(&|| unsafe { (driver.cuMemsetD16Async)(target, value as u16, count, stream) }),
+            // SAFETY: as above.
             4 => fill(&|| unsafe { (driver.cuMemsetD32Async)(target, value as u32, count, stream) }),
             _ if value >> 32 == value & 0xffff_ffff => {
+                // SAFETY: as above.
                 fill(&|| unsafe { (driver.cuMemsetD32Async)(target, value as u32, 2 * count, stream) })
             }
             // The driver has no fill of 8 bytes: every other word, twice.
             _ => (0..count).step_by(FILL_ROWS).try_for_each(|first| {
                 let rows = FILL_ROWS.min(count - first);
                 let at = target + 8 * first as u64;
-                fill(&|| unsafe { (driver.cuMemsetD2D32Async)(at, 8, value as u32, 1, rows, stream) })?;
-                fill(&|| unsafe { (driver.cuMemsetD2D32Async)(at + 4, 8, (value >> 32) as u32, 1, rows, stream) })
+                for (at, word) in [(at, value as u32), (at + 4, (value >> 32) as u32)] {
+                    // SAFETY: as above.
+                    fill(&|| unsafe { (driver.cuMemsetD2D32Async)(at, 8, word, 1, rows, stream) })?;
+                }
+                Ok(())
             }),
         };
         filled.map_err(|error| self.refused(error, queued))
     }
 
     fn record(&self, event: &dyn EventBackend, _tag: u64) -> Result<()> {
-        self.record_native(own(event)?.handle() as usize)
+        self.record_native(CudaEvent::own(event)?.handle() as usize)
     }
 
     fn wait(&self, event: &dyn EventBackend) -> Result<()> {
-        self.wait_native(own(event)?.handle() as usize)
+        self.wait_native(CudaEvent::own(event)?.handle() as usize)
     }
 
     fn is_idle(&self) -> Result<bool> {
@@ -321,12 +327,5 @@ impl Drop for CudaStream {
             // SAFETY: created by this value. What is queued still runs.
             unsafe { (self.context.driver().cuStreamDestroy_v2)(self.handle) };
         }
-    }
-}
-
-fn own(event: &dyn EventBackend) -> Result<&CudaEvent> {
-    match event.as_any().downcast_ref::<CudaEvent>() {
-        Some(event) => Ok(event),
-        None => fail!(Internal, "an event of another backend reached the cuda backend"),
     }
 }

@@ -1,0 +1,207 @@
+//! What graphs do to a block: hold it where it is, capture copies of it, and use it with each replay.
+
+use super::Block;
+use crate::config::checks::{Check, on};
+use crate::error::{Error, Result};
+use crate::fail;
+use crate::fence::side::Side;
+use crate::fence::timeline::{Fence, HostWait, Submission, Timeline};
+use crate::fence::transfer;
+use crate::fence::uses::Range;
+use crate::sync::{Arc, AtomicU32, Ordering};
+
+/// The graph holds that a block is in. Counted outside the block's lock: a hold ends whoever is inside.
+#[derive(Default)]
+pub(super) struct Holds(Option<Arc<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    holds: AtomicU32,
+    /// Those of them whose graph anybody may launch.
+    loose: AtomicU32,
+}
+
+impl Holds {
+    fn count(&self) -> u32 {
+        self.0.as_ref().map_or(0, |counts| counts.holds.load(Ordering::SeqCst))
+    }
+
+    fn is_any_loose(&self) -> bool {
+        self.0.as_ref().is_some_and(|counts| counts.loose.load(Ordering::SeqCst) > 0)
+    }
+
+    fn add(&mut self) -> HoldMark {
+        let counts = self.0.get_or_insert_default().clone();
+        counts.holds.fetch_add(1, Ordering::SeqCst);
+        HoldMark { counts, read: None, written: None, loose: false }
+    }
+}
+
+/// One hold on a block, until it is dropped, and what its graph does with the block.
+pub struct HoldMark {
+    counts: Arc<Counts>,
+    /// The bytes of the host side that the graph's own copies read, and those between them.
+    read: Option<Range>,
+    /// And those they write.
+    written: Option<Range>,
+    /// Copies were captured, and nobody has said who launches them.
+    loose: bool,
+}
+
+impl HoldMark {
+    fn set_loose(&mut self, loose: bool) {
+        match (self.loose, loose) {
+            (false, true) => self.counts.loose.fetch_add(1, Ordering::SeqCst),
+            (true, false) => self.counts.loose.fetch_sub(1, Ordering::SeqCst),
+            _ => return,
+        };
+        self.loose = loose;
+    }
+}
+
+impl Drop for HoldMark {
+    fn drop(&mut self) {
+        self.set_loose(false);
+        self.counts.holds.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Block {
+    /// How many graph holds it is in.
+    pub fn holds(&self) -> u32 {
+        self.holds.count()
+    }
+
+    /// Has a graph hold the block where it is. With `wait`, waits on the host until nobody uses it.
+    pub fn hold(&mut self, wait: Option<&HostWait<'_>>) -> Result<HoldMark> {
+        if let Some(wait) = wait {
+            self.sides_mut().try_for_each(|side| side.wait_for_hold(wait))?;
+        }
+        Ok(self.holds.add())
+    }
+
+    /// Refuses while a graph holds the block.
+    pub fn expect_not_held(&self, check: Check, doing: &str) -> Result<()> {
+        let count = self.holds();
+        if count == 0 || !on(check) {
+            return Ok(());
+        }
+        if let Some(storage) = self.sides().find_map(|side| side.storage().ok()) {
+            storage.device().counters.refusals.add(1);
+        }
+        fail!(
+            GraphHeld,
+            "{doing} {}: {count} graph holds have its address; destroy the graph, then its hold, first",
+            self.name
+        )
+    }
+
+    /// Appends a copy of `range` to the graph that the stream captures: from the host side to the device side (`up`), or
+    /// back. Each replay reads its source anew. Nothing is recorded, and both sides are sealed: who launches the graph
+    /// is not known yet.
+    pub fn capture(
+        &mut self,
+        up: bool,
+        range: Range,
+        timeline: &Arc<Timeline>,
+        mark: Option<&mut HoldMark>,
+    ) -> Result<()> {
+        let (Some(host), Some(device)) = (&mut self.host, &mut self.device) else {
+            return fail!(Unsupported, "{} has one side only: there is nothing to copy to", self.name);
+        };
+        timeline.expect_capturing()?;
+        host.expect_capture(timeline, range)?;
+        device.expect_capture(timeline, range)?;
+        if range.start == range.end {
+            return Ok(());
+        }
+        let (source, target) = if up { (&*host, &*device) } else { (&*device, &*host) };
+        let from = transfer::copy_address(source.storage()?.memory()) + range.start as u64;
+        let to = transfer::copy_address(target.storage()?.memory()) + range.start as u64;
+        // SAFETY: the range lies inside both sides, whose memory stays while the hold does: its owner has promised not to
+        // launch the graph after that.
+        unsafe { timeline.submission().capture_copy(to, from, range.end - range.start) }?;
+        if let Some(mark) = mark {
+            let noted = if up { &mut mark.read } else { &mut mark.written };
+            *noted = Some(noted.map_or(range, |before| before.hull(range)));
+            mark.set_loose(true);
+        }
+        if on(Check::CapturedSeals) {
+            host.seal();
+            device.seal();
+        }
+        Ok(())
+    }
+
+    /// Every launch of the hold's graph is known. Lifts the seals, but for those of other graphs that anybody may launch.
+    pub fn launches_are_known(&mut self, mark: &mut HoldMark) {
+        mark.set_loose(false);
+        if !self.holds.is_any_loose() {
+            self.unseal();
+        }
+    }
+
+    /// Every use that one replay makes of the sides: of what kernels can reach all of it, of another host side what the
+    /// graph's copies touch. `each` gets the side, whether it is written, where, and whether kernels use it in place.
+    fn replay_uses(
+        &mut self,
+        mark: &HoldMark,
+        mut each: impl FnMut(&mut Side, bool, Range, bool) -> Result<()>,
+    ) -> Result<()> {
+        let all = Range { start: 0, end: self.bytes };
+        let in_place = self.is_in_place() || self.device.is_none();
+        if let Some(host) = &mut self.host {
+            if in_place {
+                each(host, true, all, true)?;
+            }
+            if let Some(range) = mark.read.filter(|_| !in_place) {
+                each(host, false, range, false)?;
+            }
+            if let Some(range) = mark.written {
+                each(host, true, range, false)?;
+            }
+        }
+        match &mut self.device {
+            Some(device) => each(device, true, all, true),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a replay that may not be, before anything is queued.
+    pub fn expect_replay(&mut self, mark: &HoldMark) -> Result<()> {
+        // Also a host side that the graph does not touch: who fills it means to send it first.
+        if let Some(host) = &mut self.host {
+            host.expect_replay(false, Range { start: 0, end: 0 }, false)?;
+        }
+        self.replay_uses(mark, |side, write, range, in_place| side.expect_replay(write, range, in_place))
+    }
+
+    /// Orders a replay behind what conflicts with it on other streams.
+    pub fn order_replay(&mut self, submission: &mut Submission<'_>, mark: &HoldMark) -> Result<()> {
+        self.replay_uses(mark, |side, write, range, _| side.order_replay(submission, write, range))
+    }
+
+    /// Makes room to note a replay that is out there already.
+    pub fn expect_replay_noted(&mut self, timeline: &Arc<Timeline>, mark: &HoldMark) -> Result<()> {
+        self.replay_uses(mark, |side, _, _, _| side.expect_declaration(std::slice::from_ref(timeline)))
+    }
+
+    /// A replay is queued up to this fence.
+    pub fn add_replay(&mut self, fence: &Fence, mark: &HoldMark) {
+        // It fails only where `each` does.
+        let _ = self.replay_uses(mark, |side, write, range, _| {
+            side.add_replay(fence, write, range);
+            Ok(())
+        });
+    }
+
+    /// A replay is queued and could not be fenced.
+    pub fn replay_unfenced(&mut self, error: Error, mark: &HoldMark) -> Error {
+        let mut error = Some(error);
+        let _ = self.replay_uses(mark, |side, _, _, _| {
+            error = error.take().map(|error| side.record_failed(error));
+            Ok(())
+        });
+        error.unwrap_or_else(|| Error::new(crate::error::Status::Internal, "a replay without a fence"))
+    }
+}

@@ -1,0 +1,75 @@
+//! What graphs do to a side: bake its address in, and use it with each replay.
+
+use super::{Access, Guard, Side};
+use crate::config::Placement;
+use crate::config::checks::{Check, on};
+use crate::error::{Result, Status};
+use crate::fence::timeline::{Fence, HostWait, Submission, Timeline};
+use crate::fence::uses::{Range, Role};
+use crate::sync::Arc;
+
+const ALL: Range = Range { start: 0, end: usize::MAX };
+
+impl Side {
+    /// Waits until nobody uses the side. What is captured from then on finds no work outside the capture to wait for.
+    pub(in crate::fence) fn wait_for_hold(&mut self, wait: &HostWait<'_>) -> Result<()> {
+        let doing = "holding for a graph";
+        self.settle()?;
+        self.storage()?;
+        self.expect_unguarded(Check::HoldGuard, doing)?;
+        if self.sealed && on(Check::HoldSealed) {
+            return Err(self.unfenced(doing));
+        }
+        self.fence_declared(None)?;
+        self.wait_all(wait, Check::HoldIdle, doing)?;
+        self.settle()
+    }
+
+    /// Refuses what a captured copy from this side, or to it, may not do, before anything is captured.
+    pub(in crate::fence) fn expect_capture(&mut self, timeline: &Arc<Timeline>, range: Range) -> Result<()> {
+        self.settle()?;
+        let device = self.device()?;
+        timeline.expect_device(&device)?;
+        if self.storage()?.memory().placement == Placement::Pageable && on(Check::PageableCapture) {
+            return Err(self.refuse(
+                Status::Unsupported,
+                format!(
+                    "the {} is pageable: whether a replay reads it when it runs is the driver's choice; use a pinned or uva side",
+                    self.place()
+                ),
+            ));
+        }
+        let writers = |guard: &Guard| guard.access == Access::Write && on(Check::CaptureGuard);
+        self.refuse_guards(range, writers, "capturing a copy of")
+    }
+
+    /// Refuses what a replay that writes `range`, or reads it, may not do, before anything is queued.
+    pub(in crate::fence) fn expect_replay(&mut self, write: bool, range: Range, in_place: bool) -> Result<()> {
+        self.settle()?;
+        self.storage()?;
+        // Any write guard: its holder may go on to write what the graph reads. Readers share with kernels, which may be
+        // readers as well, but not with a copy that is known to write.
+        let blocking = |guard: &Guard| {
+            let landed_on = write && !in_place && guard.range.overlaps(range);
+            (guard.access == Access::Write || landed_on) && on(Check::LaunchGuard)
+        };
+        self.refuse_guards(ALL, blocking, "launching a graph on")
+    }
+
+    /// Orders a replay behind what conflicts with it on other streams.
+    pub(in crate::fence) fn order_replay(
+        &mut self,
+        submission: &mut Submission<'_>,
+        write: bool,
+        range: Range,
+    ) -> Result<()> {
+        self.order_before(submission, write, range, Role::Replay)
+    }
+
+    /// Notes a replay that is queued and fenced. [`Side::order_replay`] or [`Side::expect_declaration`] made room.
+    pub(in crate::fence) fn add_replay(&mut self, fence: &Fence, write: bool, range: Range) {
+        if on(Check::LaunchDeclares) {
+            self.add_use(fence.clone(), write, range, Role::Replay);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Loading a driver: none, a stub, too old, too new, lacking a symbol, answering what nobody knows. Each in a process of its
+//! own, since a process loads its driver once.
+
+mod common;
+
+use common::standin::{Cuda, alone, library, moved, run_alone};
+use common::{buffer, kit_of, pair_of, ran, read_device, status, stream};
+use gpubuf::backend::{self, BackendKind, DeviceOptions, DeviceSettings};
+use gpubuf::config::{ALL, Placement, Timeout};
+use gpubuf::error::{Error, Status};
+use gpubuf::fence::{Access, Device};
+use gpubuf::sync::Arc;
+use std::path::{Path, PathBuf};
+
+fn cuda() -> DeviceOptions {
+    DeviceOptions { kind: Some(BackendKind::Cuda), ..Default::default() }
+}
+
+fn open(options: &DeviceOptions) -> Arc<Device> {
+    Device::open(options, 0, "").expect("a device")
+}
+
+fn refusal(options: &DeviceOptions) -> Error {
+    match Device::open(options, 0, "") {
+        Ok(_) => panic!("the device opens"),
+        Err(error) => error,
+    }
+}
+
+/// The host backend works, and the choice says why it was made.
+fn host_works(because: &str) {
+    assert_eq!(backend::device_count(Some(BackendKind::Cuda)).expect("a count"), 0);
+    let device = open(&DeviceOptions::default());
+    assert_eq!(device.backend().kind(), BackendKind::Host);
+    assert!(device.reason().contains(because), "{}", device.reason());
+    let (stream, buffer) = (stream(&device), buffer(&device, pair_of(64)));
+    buffer.copy(true, 0, ALL, &stream, Some(Timeout::Infinite)).expect("a copy");
+}
+
+/// Runs the rest of the calling test with another file, or environment, for a driver.
+fn with_driver(test: &str, driver: &Path, environment: &[(&str, &str)]) -> bool {
+    if alone() {
+        return false;
+    }
+    let output = run_alone(test, driver, environment);
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{test}: {}\n{text}", output.status);
+    true
+}
+
+#[test]
+fn without_a_driver_everything_but_cuda_works() {
+    if with_driver("without_a_driver_everything_but_cuda_works", Path::new("/nowhere/libcuda.so.1"), &[]) {
+        return;
+    }
+    let error = refusal(&cuda());
+    assert_eq!(error.status(), Status::DriverMissing);
+    assert!(error.message().contains("/nowhere/libcuda.so.1"), "{error}");
+    host_works("/nowhere/libcuda.so.1");
+}
+
+fn without(name: &str) -> PathBuf {
+    let file = std::env::temp_dir().join(format!("gpubuf-without-{name}-{}.so", std::process::id()));
+    gpubuf_standin_cuda::without_symbols(&library(), &[name], &file).expect("a copy without the symbol");
+    file
+}
+
+#[test]
+fn a_missing_symbol_is_named() {
+    if !alone() {
+        let file = without("cuStreamGetId");
+        with_driver("a_missing_symbol_is_named", &file, &[]);
+        std::fs::remove_file(file).expect("the copy is removed");
+        return;
+    }
+    let error = refusal(&cuda());
+    assert_eq!(error.status(), Status::DriverMissing);
+    assert!(error.message().contains("lacks cuStreamGetId"), "{error}");
+    host_works("cuStreamGetId");
+}
+
+#[test]
+fn what_is_optional_may_be_missing() {
+    if !alone() {
+        let file = without("cuMemAllocAsync");
+        with_driver("what_is_optional_may_be_missing", &file, &[]);
+        std::fs::remove_file(file).expect("the copy is removed");
+        return;
+    }
+    let device = open(&cuda());
+    buffer(&device, pair_of(64));
+    let settings = DeviceSettings { stream_ordered: true, ..Default::default() };
+    assert_eq!(refusal(&DeviceOptions { settings, ..cuda() }).status(), Status::Unsupported);
+}
+
+#[test]
+fn an_old_driver_is_refused_by_its_version() {
+    let test = "an_old_driver_is_refused_by_its_version";
+    if with_driver(test, &library(), &[("GPUBUF_STANDIN_DRIVER_VERSION", "11080")]) {
+        return;
+    }
+    let error = refusal(&cuda());
+    assert_eq!(error.status(), Status::VersionMismatch);
+    assert!(error.message().contains("11.8") && error.message().contains("12.0"), "{error}");
+    host_works("11.8");
+}
+
+#[test]
+fn newer_drivers_work() {
+    if with_driver("newer_drivers_work", &library(), &[("GPUBUF_STANDIN_DRIVER_VERSION", "13020")]) {
+        return;
+    }
+    let device = open(&DeviceOptions::default());
+    assert_eq!((device.backend().kind(), device.backend().facts().driver_version), (BackendKind::Cuda, 13_020));
+    assert!(device.reason().contains("13.2"), "{}", device.reason());
+}
+
+#[test]
+fn a_driver_without_a_device_and_a_stub_are_told_apart() {
+    let test = "a_driver_without_a_device_and_a_stub_are_told_apart";
+    if !alone() {
+        for (code, words) in [("100", "no GPU"), ("34", "the stub"), ("987654", "987654")] {
+            with_driver(test, &library(), &[("GPUBUF_STANDIN_INIT_CODE", code), ("GPUBUF_TEST_WORDS", words)]);
+        }
+        return;
+    }
+    let words = std::env::var("GPUBUF_TEST_WORDS").expect("the words");
+    let error = refusal(&cuda());
+    assert_eq!(error.status(), Status::DriverMissing);
+    assert!(error.message().contains(&words), "{error}");
+    host_works(&words);
+}
+
+#[test]
+fn a_driver_with_no_devices_leaves_the_host() {
+    let test = "a_driver_with_no_devices_leaves_the_host";
+    if with_driver(test, &library(), &[("GPUBUF_STANDIN_DEVICES", "0")]) {
+        return;
+    }
+    assert!(matches!(refusal(&cuda()).status(), Status::NotFound | Status::DriverMissing));
+    host_works("host");
+}
+
+#[test]
+fn a_simulation_says_so_wherever_it_shows() {
+    if moved("a_simulation_says_so_wherever_it_shows", &[]) {
+        return;
+    }
+    let device = open(&cuda());
+    assert!(device.backend().facts().simulation);
+    assert!(device.backend().name().contains("simulated"), "{}", device.backend().name());
+    assert!(device.reason().contains("simulation"), "{}", device.reason());
+}
+
+#[test]
+fn codes_that_nobody_knows_are_refusals_and_no_more() {
+    if moved("codes_that_nobody_knows_are_refusals_and_no_more", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    let device = open(&self::cuda());
+    let (stream, buffer) = (stream(&device), buffer(&device, pair_of(64)));
+    cuda.fail_next("cuMemcpyAsync", 987_654);
+    let error = buffer.copy(true, 0, ALL, &stream, None).expect_err("a refusal");
+    assert_eq!(error.status(), Status::DriverError);
+    assert!(error.message().contains("987654"), "{error}");
+    buffer.copy(true, 0, ALL, &stream, Some(Timeout::Infinite)).expect("nothing happened to the device");
+    cuda.fail_next("cuMemAlloc_v2", -5);
+    assert_eq!(status(gpubuf::buffer::Buffer::create(&device, pair_of(64))), Status::DriverError);
+    // Whether the work is done can never be known now: the block is given up, the device is not.
+    buffer.copy(true, 0, ALL, &stream, None).expect("a copy");
+    ran(&stream);
+    cuda.fail_next("cuEventQuery", 987_654);
+    assert_eq!(status(buffer.begin(Access::Write, 0, 1, Timeout::Infinite)), Status::DeviceLost);
+    assert!(device.expect_usable().is_ok());
+    buffer_works(&device);
+}
+
+fn buffer_works(device: &Arc<Device>) {
+    let (stream, buffer) = (stream(device), buffer(device, pair_of(64)));
+    buffer.copy(true, 0, ALL, &stream, Some(Timeout::Infinite)).expect("a copy");
+}
+
+#[test]
+fn out_of_memory_says_whose_memory() {
+    if moved("out_of_memory_says_whose_memory", &[]) {
+        return;
+    }
+    let device = open(&cuda());
+    kit_of(&device).limit_memory(Placement::Pinned, 0).expect("a limit");
+    let error = gpubuf::buffer::Buffer::create(&device, pair_of(64)).err().expect("a refusal");
+    assert_eq!(error.status(), Status::OutOfHostMemory);
+    assert!(error.message().contains("64 bytes") && error.message().contains("host memory"), "{error}");
+    kit_of(&device).limit_memory(Placement::Pinned, 1 << 20).expect("a limit");
+    kit_of(&device).limit_memory(Placement::Device, 0).expect("a limit");
+    let error = gpubuf::buffer::Buffer::create(&device, pair_of(64)).err().expect("a refusal");
+    assert_eq!(error.status(), Status::OutOfDeviceMemory);
+    device.maintain();
+    assert_eq!(device.counters.pinned_bytes.get(), 0, "the half that was had is given back");
+}
+
+#[test]
+fn fills_of_every_width_arrive() {
+    if moved("fills_of_every_width_arrive", &[]) {
+        return;
+    }
+    let device = open(&cuda());
+    let stream = stream(&device);
+    let mut options = pair_of(8 * 100_000);
+    options.host = Placement::None;
+    let buffer = buffer(&device, options);
+    for element in [0x0123_4567_89ab_cdefu64, 0x7777_7777_7777_7777] {
+        let address = buffer.device_address(std::slice::from_ref(&stream)).expect("an address");
+        // SAFETY: the buffer has 100,000 elements of 8 bytes, and outlives the wait.
+        unsafe { stream.stream().fill(address, 8, element, 100_000, 0) }.expect("a fill");
+        ran(&stream);
+        let bytes = read_device(&device, address, 8 * 100_000);
+        assert!(bytes.chunks(8).all(|word| word == element.to_ne_bytes()));
+    }
+}
