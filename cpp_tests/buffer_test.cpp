@@ -494,6 +494,7 @@ TEST_F(Borrowed, ARefusedCreateTellsNobody) {
 // ---- Failure ----------------------------------------------------------------------------------------------------
 
 TEST_F(Buffers, ACopyThatFailsIsToldByTheNextOperationOnce) {
+  if (!test::copies_fail_alone()) GTEST_SKIP() << "with this driver a copy that fails takes the device with it";
   auto buffer = gpubuf::buffer::create<std::int32_t>(device, {4});
   auto unrelated = gpubuf::buffer::create<std::int32_t>(device, {4});
   gpubuf::host::fail_operation(device, gpubuf::host::operation::copy, 1, gpubuf::host::when::at_execution);
@@ -513,6 +514,7 @@ TEST_F(Buffers, ACopyRefusedAtSubmissionChangesNothing) {
 }
 
 TEST_F(Buffers, ABlockingCopyTellsItsOwnFailure) {
+  if (!test::copies_fail_alone()) GTEST_SKIP() << "with this driver a copy that fails takes the device with it";
   auto buffer = gpubuf::buffer::create<std::int32_t>(device, {4});
   gpubuf::host::fail_operation(device, gpubuf::host::operation::copy, 1, gpubuf::host::when::at_execution);
   EXPECT_STATUS(status::copy_failed, buffer.to_device_blocking<no_throw>(stream));

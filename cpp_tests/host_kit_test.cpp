@@ -114,6 +114,7 @@ TEST_F(HostKit, TheNthOperationFails) {
 }
 
 TEST_F(HostKit, AFailureIsToldOnceByTheStreamAndOnceByADrain) {
+  if (!test::copies_fail_alone()) GTEST_SKIP() << "with this driver a copy that fails takes the device with it";
   host::fail_operation(device, host::operation::copy, 1, host::when::at_execution);
   buffer.to_device(stream);
   EXPECT_STATUS(status::copy_failed, stream.synchronize<no_throw>());
@@ -149,6 +150,7 @@ TEST_F(HostKit, TimeInsideIsThisThreadsAndGrows) {
 }
 
 TEST_F(HostKit, FaultsComeFromTheEnvironmentToo) {
+  if (test::backend() != gpubuf::backend::host) GTEST_SKIP() << "the variables are the host backend's";
   ::setenv("GPUBUF_HOST_FAIL_OPERATION", "copy:1:submission", 1);
   ::setenv("GPUBUF_HOST_DEVICE_MEMORY", "1048576", 1);
   auto other = gpubuf::device::open(test::backend());

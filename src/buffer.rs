@@ -82,7 +82,8 @@ impl Buffer {
             let storage = if borrowed {
                 let host = if which == Which::Host { host_memory } else { std::ptr::null_mut() };
                 let address = if which == Which::Device { device_memory } else { 0 };
-                Storage::borrow(device, placement, host, address, bytes, owner.clone())
+                // SAFETY: whoever fills the options lends the memory until it is told, or detaches it.
+                unsafe { Storage::borrow(device, placement, host, address, bytes, owner.clone()) }
             } else {
                 Storage::allocate(device, placement, bytes)
             };

@@ -118,8 +118,10 @@ fn trap_6_default_streams_and_dead_streams() {
     let cuda = Cuda::open();
     let device = device();
     assert_eq!(cuda.cuCtxSetCurrent(device.backend().facts().native_context), 0);
-    // SAFETY (all): default streams last as long as the context; the others until their object is ended.
-    let wrap = |native: usize| unsafe { Timeline::wrap(&device, native, "") }.expect("a stream");
+    let wrap = |native: usize| {
+        // SAFETY: default streams last as long as the context; the others until their object is ended.
+        unsafe { Timeline::wrap(&device, native, "") }.expect("a stream")
+    };
     let own = stream(&device);
     let blocking = cuda.stream(0);
     let (legacy, legacy_by_name, mine, theirs) = (wrap(0), wrap(1), wrap(2), wrap(blocking));
@@ -234,7 +236,9 @@ fn trap_9_errors_of_ours_stay_ours_and_those_of_others_are_told() {
         host_memory: memory.as_mut_ptr(),
         release: Some(Box::new({
             let told = told.clone();
-            move || drop(told.fetch_add(1, Ordering::SeqCst))
+            move || {
+                told.fetch_add(1, Ordering::SeqCst);
+            }
         })),
         ..pair_of(8192)
     };

@@ -352,6 +352,11 @@ fn choose(kind: Option<BackendKind>) -> Result<(BackendKind, String)> {
     }
 }
 
+/// Nanoseconds that this thread has spent so far inside an emulation of a device: this crate's, and the stand-in driver's.
+pub fn emulation_ns() -> u64 {
+    host::time_inside_ns() + cuda::time_inside_ns()
+}
+
 const PAGE: usize = 4096;
 
 /// Ordinary host memory, zeroed and page-aligned.

@@ -94,7 +94,10 @@ impl Storage {
     }
 
     /// The caller's memory: `host` for host placements, `device` for device memory.
-    pub fn borrow(
+    ///
+    /// # Safety
+    /// The memory is there until it is handed back.
+    pub unsafe fn borrow(
         device: &Arc<Device>,
         placement: Placement,
         host: *mut u8,
@@ -119,7 +122,7 @@ impl Storage {
         take_foreign(at, bytes as u64)?;
         let memory = match placement {
             Placement::Pinned | Placement::Uva => {
-                // SAFETY: the caller lends the memory until it is handed back, which is after it was given back here.
+                // SAFETY: the caller's promise: it is handed back after it was given back here.
                 let adopted = unsafe { device.backend().adopt(placement, host, bytes) };
                 adopted.inspect_err(|_| give_back_foreign(at, bytes as u64))?
             }

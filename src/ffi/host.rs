@@ -5,7 +5,7 @@ use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::handles::Number;
 use super::types::*;
-use crate::backend::host;
+use crate::backend;
 use crate::backend::kit::{Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
 use crate::config::Placement;
 use crate::config::checks::Check;
@@ -364,5 +364,5 @@ pub unsafe extern "C" fn gpubuf_host_lose_device(device: *mut gpubuf_device) -> 
 /// Nanoseconds that this thread has spent so far inside the emulated device, for benchmarks to subtract.
 #[unsafe(no_mangle)]
 pub extern "C" fn gpubuf_host_time_inside_ns() -> u64 {
-    plain(Entry::gpubuf_host_time_inside_ns, 0, host::time_inside_ns)
+    plain(Entry::gpubuf_host_time_inside_ns, 0, backend::emulation_ns)
 }

@@ -219,9 +219,15 @@ impl std::ops::Deref for Driver {
     }
 }
 
+static DRIVER: OnceLock<std::result::Result<Driver, (Status, String)>> = OnceLock::new();
+
+/// The process's driver, if it was loaded before.
+pub fn loaded() -> Option<&'static Driver> {
+    DRIVER.get().and_then(|loaded| loaded.as_ref().ok())
+}
+
 /// The process's driver. It is looked for once; a refusal stays.
 pub fn driver() -> Result<&'static Driver> {
-    static DRIVER: OnceLock<std::result::Result<Driver, (Status, String)>> = OnceLock::new();
     match DRIVER.get_or_init(|| Driver::load().map_err(|error| (error.status(), error.message().to_string()))) {
         Ok(driver) => Ok(driver),
         Err((status, message)) => Err(Error::new(*status, message.as_str())),

@@ -219,6 +219,9 @@ impl StreamKit for CudaStream {
         else {
             return fail!(Unsupported, "the driver cannot capture");
         };
+        if !self.is_capturing()? {
+            return fail!(NotBegun, "the stream does not capture: begin a capture first");
+        }
         let _entered = self.context.enter()?;
         let (mut graph, mut executable) = (null_mut(), null_mut());
         // SAFETY: the stream is alive; the pointer is that of a local.

@@ -49,7 +49,7 @@ pub fn describe_driver() -> Result<String> {
 
 /// Nanoseconds that this thread has spent inside a simulation; 0 with a real driver, or none.
 pub fn time_inside_ns() -> u64 {
-    match driver::driver().ok().and_then(|driver| driver.simulation.as_ref()) {
+    match driver::loaded().and_then(|driver| driver.simulation.as_ref()) {
         // SAFETY: takes nothing.
         Some(simulation) => unsafe { (simulation.gpubuf_standin_time_inside_ns)() },
         None => 0,
