@@ -8,7 +8,7 @@ using gpubuf::placement;
 using gpubuf::status;
 namespace host = gpubuf::host;
 
-class Graphs : public test::HostDevice {
+class Graphs : public test::Device {
  protected:
   gpubuf::stream second = gpubuf::stream::create(device);
   gpubuf::buffer inputs = gpubuf::buffer::create<std::int32_t>(device, {64});
