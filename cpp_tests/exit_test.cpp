@@ -12,7 +12,7 @@ gpubuf::step early_step;
 
 // Destroyed after main, too, each in its turn.
 struct everything {
-  gpubuf::device device = gpubuf::device::open(gpubuf::backend::host);
+  gpubuf::device device = gpubuf::device::open();
   gpubuf::stream stream = gpubuf::stream::create(device);
   gpubuf::event event = gpubuf::event::create(device);
   gpubuf::buffer buffer = gpubuf::buffer::create<float>(device, {1024});

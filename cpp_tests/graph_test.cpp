@@ -204,6 +204,7 @@ TEST_F(Graphs, PageableMemoryIsNotCaptured) {
 }
 
 TEST_F(Graphs, AGraphIsKnownByItsNumber) {
+  if (test::backend() != gpubuf::backend::host) GTEST_SKIP() << "the driver's graphs are pointers, and trusted";
   auto graph = capture_inputs();
   hold.launch(stream);
   graph.reset();  // What was launched still runs.

@@ -201,10 +201,28 @@ impl StreamKit for CudaStream {
         }
     }
 
+    fn capture_call(&self, function: Call, arguments: [usize; 2]) -> Result<()> {
+        let Some(launch) = self.context.driver().cuLaunchHostFunc else {
+            return fail!(Unsupported, "the driver cannot run a function on a stream");
+        };
+        let captured = Box::into_raw(Box::new(Captured { context: self.context.clone(), function, arguments }));
+        let _entered = self.context.enter()?;
+        // SAFETY: the box is left behind for the graph, which may be launched as long as the process lives.
+        let code = unsafe { launch(self.handle, Some(run_captured), captured.cast()) };
+        if code != 0 {
+            // SAFETY: refused, so the box is still this function's.
+            drop(unsafe { Box::from_raw(captured) });
+        }
+        self.context.check(code, "capturing a function")
+    }
+
     fn begin_capture(&self) -> Result<()> {
         let Some(begin) = self.context.driver().cuStreamBeginCapture_v2 else {
             return fail!(Unsupported, "the driver cannot capture");
         };
+        if self.is_capturing()? {
+            return fail!(Capturing, "the stream captures already: end that capture first");
+        }
         let _entered = self.context.enter()?;
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL as c_int;
         // SAFETY: the stream is alive.
@@ -234,6 +252,29 @@ impl StreamKit for CudaStream {
         self.context.check(code, "instantiating a graph")?;
         Ok(executable as u64)
     }
+}
+
+/// A function that a graph runs at each replay.
+struct Captured {
+    context: Arc<Context>,
+    function: Call,
+    arguments: [usize; 2],
+}
+
+/// Runs a captured function on a thread that may call the driver, which this one may not; meanwhile the stream waits.
+unsafe extern "C" fn run_captured(captured: *mut c_void) {
+    // SAFETY: made by `capture_call`, and never freed.
+    let captured = unsafe { &*captured.cast::<Captured>() };
+    std::thread::scope(|scope| {
+        let run = || {
+            IN_CALL.set(true);
+            if let Ok(view) = CudaView::new(&captured.context) {
+                (captured.function)(&view, captured.arguments);
+            }
+        };
+        // Without a thread nothing runs: a test sees that its function did not.
+        let _ = std::thread::Builder::new().name("gpubuf-call".into()).spawn_scoped(scope, run);
+    });
 }
 
 /// Memory seen through copies on a stream of its own.
