@@ -45,13 +45,13 @@ rm -f "$stage"/lib/*.sha256
 cp "$build/standin/libcuda.so.1" "$stage/lib/standin/"
 cp -r include "$stage/include"
 cp "$build"/scripts/gpu/gpu_{info,conformance,race,bandwidth,step} "$build/benches/spine" "$stage/bin/"
-cp "$build"/examples/{quickstart,decode_replay} "$stage/examples/"
+cp "$build"/examples/{quickstart,own_stream,decode_replay} "$stage/examples/"
 trace="$gpubuf_root/../shared/traces/azure_llm_2023_code.csv"
 if [ -e "$trace" ]; then cp "$trace" "$stage/examples/"; fi
 find "$build/cpp_tests" -maxdepth 1 -type f -executable -name '*_test' -exec cp {} "$stage/tests/cpp/" \;
 # These are no GoogleTest programs; they run on the host backend.
 rm -f "$stage"/tests/cpp/{abi,exit,static_link}_test
-cp scripts/gpu/suite/* docs/reuse-contract.md "$stage/suite/" 2>/dev/null || cp scripts/gpu/suite/*.* docs/reuse-contract.md "$stage/suite/"
+cp scripts/gpu/suite/*.{py,txt} docs/reuse-contract.md "$stage/suite/"
 cp docs/gpu-results/README.md "$stage/docs/gpu-results.md"
 cp scripts/gpu/run-gpu-suite LICENSE-MIT LICENSE-APACHE "$stage/"
 

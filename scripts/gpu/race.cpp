@@ -191,6 +191,8 @@ void by_hand(Rig& rig, Log& log) {
   cu::must(cu::cuMemFreeHost(host), "cuMemFreeHost");
 }
 
+bool failed = false;
+
 template <class Body>
 void report(Rig& rig, const char* name, bool must_be_right, Body&& body) {
   const auto start = lines::clock::now();
@@ -203,8 +205,10 @@ void report(Rig& rig, const char* name, bool must_be_right, Body&& body) {
     line.put("host_waits", rig.device.stats().host_waits - waits).put("slow_by", rig.slow->kind());
     line.put("seconds", lines::since(start) / 1e6);
     const bool right = log.wrong_bytes == 0 && log.looks >= rig.steps;
+    failed |= must_be_right && !right;
     line.print(!must_be_right ? "info" : right ? "pass" : "fail");
   } catch (const gpubuf::error& error) {
+    failed = true;
     line.put("message", error.what()).print("fail");
   }
 }
@@ -233,7 +237,7 @@ int main(int count, char** arguments) try {
   report(rig, "blocks read in place", true, [](Rig& r, Log& log) { pools(r, log, gpubuf::placement::uva); });
   report(rig, "steps of slots", true, slots);
   report(rig, "by hand, without fences", false, by_hand);
-  return 0;
+  return failed ? 1 : 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());
   return 1;

@@ -75,7 +75,8 @@ std::uint64_t wrong_on_device(const Way& way, const std::vector<Array>& arrays) 
   return wrong;
 }
 
-void measure(const gpubuf::device& device, std::size_t batch, std::uint64_t steps) {
+// Whether every array arrived as it was staged.
+bool measure(const gpubuf::device& device, std::size_t batch, std::uint64_t steps) {
   auto arrays = arrays_of(batch);
   auto stream = gpubuf::stream::create(device);
   const auto raw = stream.native();
@@ -135,6 +136,7 @@ void measure(const gpubuf::device& device, std::size_t batch, std::uint64_t step
         .print(way.wrong_bytes == 0 ? "pass" : "fail");
   }
   cu::cuEventDestroy_v2(copied);
+  return std::all_of(ways.begin(), ways.end(), [](const Way& way) { return way.wrong_bytes == 0; });
 }
 
 }  // namespace
@@ -144,8 +146,8 @@ int main(int count, char** arguments) try {
   auto device = gpubuf::device::open(gpubuf::backend::cuda);
   cu::must(cu::cuInit(0), "cuInit");
   cu::must(cu::cuCtxSetCurrent(device.info().native_context), "cuCtxSetCurrent");
-  measure(device, lines::option(count, arguments, "batch", 256), lines::option(count, arguments, "steps", 2000));
-  return 0;
+  const bool right = measure(device, lines::option(count, arguments, "batch", 256), lines::option(count, arguments, "steps", 2000));
+  return right ? 0 : 1;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());
   return 1;

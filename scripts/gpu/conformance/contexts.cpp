@@ -97,7 +97,8 @@ void another_context(cu::context own, const Stream& stream, const Event& event) 
     cu::cuStreamGetId(nullptr, &first_null);
     PinnedMemory portable(4096), plain(4096, 0);
     DeviceMemory device_of_first(4096);
-    cu::cuCtxPopCurrent_v2(nullptr);
+    cu::context popped = nullptr;
+    cu::cuCtxPopCurrent_v2(&popped);
     answer("second.null_stream_has_another_id", first_null != second_null);
     DeviceMemory device_of_second(4096);
     answer_code("second.copy_on_stream_of_first", cu::cuMemcpyAsync(device_of_first.address, cu::at(portable.data), 64, stream));

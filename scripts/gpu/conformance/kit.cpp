@@ -86,7 +86,9 @@ DeviceMemory::DeviceMemory(std::size_t count) : bytes(count) {
   cu::must(cu::cuMemAlloc_v2(&address, bytes), "cuMemAlloc");
   set(0);
 }
-DeviceMemory::~DeviceMemory() { cu::cuMemFree_v2(address); }
+DeviceMemory::~DeviceMemory() {
+  if (address != 0) cu::cuMemFree_v2(address);
+}
 void DeviceMemory::set(unsigned char value) const {
   Stream own;
   cu::must(cu::cuMemsetD8Async(address, value, bytes, own), "cuMemsetD8Async");
@@ -106,7 +108,9 @@ PinnedMemory::PinnedMemory(std::size_t count, unsigned flags) : bytes(count) {
   data = static_cast<unsigned char*>(host);
   std::memset(data, 0, bytes);
 }
-PinnedMemory::~PinnedMemory() { cu::cuMemFreeHost(data); }
+PinnedMemory::~PinnedMemory() {
+  if (data != nullptr) cu::cuMemFreeHost(data);
+}
 
 PageableMemory::PageableMemory(std::size_t count) : bytes(count) {
   void* host = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -23,6 +23,9 @@ class Ended:
 
     @property
     def message(self):
+        """Why it did not end well; empty where it did."""
+        if self.outcome == "pass":
+            return ""
         how = {"timeout": "ended after its time", "crash": f"signal {-self.status}"}.get(self.outcome, f"status {self.status}")
         tail = self.errors.strip()[-1500:]
         return f"{how}: {tail}" if tail else how

@@ -19,11 +19,10 @@ def stream(suite, results, title, command, limit, environment=None):
             name, outcome = data.pop("check"), data.pop("outcome")
         except (ValueError, KeyError):
             return
-        results.add(name, outcome, **data)
+        results.add(name, outcome, message=data.pop("message", ""), data=data)
 
     ended = process.run(command, environment or suite.environment(), limit, take)
-    results.add(f"{title} runs to its end", ended.outcome, ended.seconds, **({"message": ended.message} if ended.outcome != "pass" else {}))
-    return ended
+    results.add(f"{title} runs to its end", ended.outcome, ended.seconds, ended.message)
 
 
 def race(suite, results):
@@ -49,15 +48,20 @@ def step(suite, results):
     for batch in ("256", "1024"):
         before = len(results.content["checks"])
         for turn in range(3):
-            for title, command in (("step", [suite.program("gpu_step")]), ("step through PyTorch", [sys.executable, suite.file("step_torch.py")])):
-                stream(suite, results, f"{title}, batch {batch}, turn {turn + 1}", command + ["--steps", steps, "--batch", batch], 60)
+            for title, command, environment in (
+                ("step", [suite.program("gpu_step")], suite.environment()),
+                # As its users run it.
+                ("step through PyTorch", [sys.executable, suite.file("step_torch.py")], dict(os.environ)),
+            ):
+                stream(suite, results, f"{title}, batch {batch}, turn {turn + 1}",
+                       command + ["--steps", steps, "--batch", batch], 60, environment)
         figures = {}
         for check in results.content["checks"][before:]:
-            if "host_us" in check:
-                figures.setdefault(check["name"], []).append(check)
+            if "host_us" in check.get("data", {}):
+                figures.setdefault(check["name"], []).append(check["data"])
         for name, turns in figures.items():
             middle = {key: sorted(turn[key] for turn in turns)[len(turns) // 2] for key in ("host_us", "host_us_p99", "there_us", "there_us_p99")}
-            results.add(f"median of {len(turns)} turns: {name}", "info", **middle)
+            results.add(f"median of {len(turns)} turns: {name}", "info", data=middle)
 
 
 def text_of(command):
@@ -78,12 +82,22 @@ def read(path):
 
 def info(suite, results):
     cpu = re.search(r"model name\s*: (.*)", read("/proc/cpuinfo"))
-    results.add("machine", "info", cpu=cpu.group(1) if cpu else "unknown", cores=os.cpu_count(), kernel=platform.release(),
-                memory=read("/proc/meminfo").split("\n", 1)[0], glibc=" ".join(platform.libc_ver()), python=platform.python_version(),
-                numa_nodes=read("/sys/devices/system/node/online"), locked_memory_limit=text_of(["sh", "-c", "ulimit -l"]))
-    results.add("nvidia-smi", "info", text=text_of(["nvidia-smi"]))
-    results.add("nvidia-smi topology", "info", text=text_of(["nvidia-smi", "topo", "-m"]))
-    results.add("driver module", "info", text=read("/proc/driver/nvidia/version"))
-    results.add("nvcc", "info", text=text_of(["nvcc", "--version"]))
-    results.add("manifest", "info", text=suite.manifest)
+    results.add("machine", "info", data={
+        "cpu": cpu.group(1) if cpu else "unknown",
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "memory": read("/proc/meminfo").split("\n", 1)[0],
+        "glibc": " ".join(platform.libc_ver()),
+        "python": platform.python_version(),
+        "numa_nodes": read("/sys/devices/system/node/online"),
+        "locked_memory_limit": text_of(["sh", "-c", "ulimit -l"]),
+    })
+    for name, text in (
+        ("nvidia-smi", text_of(["nvidia-smi"])),
+        ("nvidia-smi topology", text_of(["nvidia-smi", "topo", "-m"])),
+        ("driver module", read("/proc/driver/nvidia/version")),
+        ("nvcc", text_of(["nvcc", "--version"])),
+        ("manifest", suite.manifest),
+    ):
+        results.add(name, "info", data={"text": text.splitlines()})
     stream(suite, results, "information", [suite.program("gpu_info")], 60)

@@ -23,18 +23,21 @@ class Results:
         }
         self.write()
 
-    def add(self, name, outcome, seconds=None, **data):
+    def add(self, name, outcome, seconds=None, message="", data=None):
         """Notes a check: pass, fail, crash, timeout, skip, info, expected difference, ..."""
         check = {"name": name, "outcome": outcome}
         if seconds is not None:
             check["seconds"] = round(seconds, 3)
-        check.update(data)
+        if message:
+            check["message"] = message
+        if data:
+            check["data"] = data
         self.content["checks"].append(check)
         counts = self.content["counts"]
         counts[outcome] = counts.get(outcome, 0) + 1
         self.write()
         if outcome in FAILURES:
-            print(f"  {outcome.upper()}: {name} {data.get('message', '')}".rstrip()[:400], flush=True)
+            print(f"  {outcome.upper()}: {name} {message}".rstrip()[:400], flush=True)
 
     def finish(self):
         self.content["finished"] = True
