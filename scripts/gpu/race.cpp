@@ -95,6 +95,7 @@ void buffers(Rig& rig, Log& log) {
     }
     rig.keep_busy(stream);
     buffer.to_device(stream);
+    rig.keep_busy(stream);
     log.take(static_cast<cu::address>(buffer.device_address({stream})), step, stream.native());
     buffer.used_on(stream, gpubuf::access::read);
     if (log.full()) log.look();
@@ -139,7 +140,10 @@ void pools(Rig& rig, Log& log, gpubuf::placement where) {
       values.end();
     }
     rig.keep_busy(stream);
-    if (where == gpubuf::placement::pinned) block.to_device(stream);
+    if (where == gpubuf::placement::pinned) {
+      block.to_device(stream);
+      rig.keep_busy(stream);
+    }
     log.take(static_cast<cu::address>(block.device_address()), step, stream.native());
     block.release_after({stream});
     if (log.full()) log.look();

@@ -22,7 +22,7 @@ void tall(std::size_t rows) {
 }  // namespace
 
 void fills() {
-  for (std::size_t rows : {1, 2, 65535, 65536, 65537, 1 << 20}) tall(rows);
+  for (std::size_t rows : {1u, 2u, 65535u, 65536u, 65537u, 1u << 20}) tall(rows);
   Stream stream;
   DeviceMemory memory(1 << 16);
   answer_code("of_16_bits_at_an_odd_address", cu::cuMemsetD16Async(memory.address + 1, 1, 4, stream));

@@ -76,6 +76,8 @@ def main():
     out = os.environ.get("OUT") or "results"
     os.makedirs(out, exist_ok=True)
     driver = os.path.abspath(options.driver) if options.driver else ""
+    if driver and not os.path.isfile(driver):
+        parser.error(f"there is no driver at {driver}")
     suite = Suite(os.path.abspath(options.root), driver)
     header = {"commit": suite.manifest_value("commit"), "driver": driver or "libcuda.so.1", "simulated": suite.simulated}
     failed = []
