@@ -50,15 +50,25 @@ cpp_tests() {
 # With the feature mutants a test can switch off one check of the contract, to see that it notices. These builds have a
 # directory of their own, for cargo gives the shared library the same name with and without the feature.
 mutants() {
-  CARGO_TARGET_DIR="$gpubuf_root/target/mutants" cargo test --locked -p gpubuf --features mutants --no-fail-fast --tests
+  GPUBUF_BACKEND=host CARGO_TARGET_DIR="$gpubuf_root/target/mutants" cargo test --locked -p gpubuf --features mutants --no-fail-fast --tests
+}
+
+# The same tests with a CUDA driver below them that simulates: the library does not know the difference. One at a time, since
+# a device that one test loses is lost to the whole process.
+on_the_standin() {
+  local tests=(contract graph_holds slots lifetimes failures shutdown stress c_api c_api_allocations slots_allocation_free)
+  GPUBUF_BACKEND=cuda GPUBUF_CUDA_DRIVER="${CARGO_TARGET_DIR:-$gpubuf_root/target}/debug/deps/libgpubuf_standin_cuda.so" \
+    RUST_TEST_THREADS=1 GPUBUF_STRESS_STEPS=1000 \
+    cargo test --locked -p gpubuf --no-fail-fast "${tests[@]/#/--test=}"
 }
 
 if [ "${1:-}" = --lint ]; then
   section "lint" scripts/lint.sh
 fi
-section "cargo test" cargo test --locked --workspace --no-fail-fast
+section "cargo test" env GPUBUF_BACKEND=host cargo test --locked --workspace --no-fail-fast
+section "cargo test on the stand-in driver" on_the_standin
 section "cargo test with mutants" mutants
-# Among them the header matrix: every header alone, under several compilers and standards.
+# Each C++ test on both devices. Among them the header matrix: every header alone, under several compilers and standards.
 section "ctest" cpp_tests
 section "package" scripts/check-package.sh
 

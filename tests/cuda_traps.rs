@@ -230,10 +230,12 @@ fn trap_9_errors_of_ours_stay_ours_and_those_of_others_are_told() {
     let device = device();
     let stream = stream(&device);
     // A registration that the driver refuses is a status, and leaves nothing behind for the next call.
-    let mut memory = vec![0u8; 8192];
+    let mut memory = vec![0u8; 4 * 4096];
+    // In the middle of a page, so that it ends in the middle of one.
+    let lent = memory.as_mut_ptr().wrapping_add(memory.as_ptr().align_offset(4096) + 16);
     let told = Arc::new(AtomicU32::new(0));
-    let borrowed = |memory: &mut Vec<u8>| BufferOptions {
-        host_memory: memory.as_mut_ptr(),
+    let borrowed = || BufferOptions {
+        host_memory: lent,
         release: Some(Box::new({
             let told = told.clone();
             move || {
@@ -243,11 +245,15 @@ fn trap_9_errors_of_ours_stay_ours_and_those_of_others_are_told() {
         ..pair_of(8192)
     };
     cuda.fail_next("cuMemHostRegister_v2", 801);
-    let error = Buffer::create(&device, borrowed(&mut memory)).err().expect("a refusal");
+    let error = Buffer::create(&device, borrowed()).err().expect("a refusal");
     assert_eq!(error.status(), Status::Unsupported);
     assert!(error.message().contains("8192 bytes"), "{error}");
-    let buffer = Buffer::create(&device, borrowed(&mut memory)).expect("the next one works");
+    let buffer = Buffer::create(&device, borrowed()).expect("the next one works");
     buffer.copy(true, 0, ALL, &stream, Some(LONG)).expect("a copy");
+    // Pages are locked whole: a neighbour on the same page cannot be lent as pinned at the same time.
+    let neighbour = lent.wrapping_add(8192);
+    let neighbour = Buffer::create(&device, BufferOptions { host_memory: neighbour, ..pair_of(64) });
+    assert_eq!(status(neighbour), Status::Exists);
     // A free that fails in a destructor ends nothing.
     cuda.fail_next("cuMemHostUnregister", 1);
     drop(buffer);

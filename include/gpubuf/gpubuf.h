@@ -464,7 +464,7 @@ typedef struct gpubuf_buffer_options {
   uint32_t dtype;
   /** Dimensions: 1 to GPUBUF_MAX_RANK. */
   uint32_t rank;
-  /** Where the host side lives: none, pageable, pinned (the default) or uva. */
+  /** Where the host side lives: none, pageable, pinned (the default), uva or managed. */
   uint32_t host_placement;
   /** Where the device side lives: none or device (the default). */
   uint32_t device_placement;
@@ -474,11 +474,17 @@ typedef struct gpubuf_buffer_options {
   uint64_t shape[8];
   /** For messages; NULL: none. Copied. */
   const char *label;
-  /** The caller's memory for the host side; NULL: the library's own, zeroed. */
+  /**
+   * The caller's memory for the host side, page-locked while it is borrowed if host_placement says pinned or uva; NULL: the
+   * library's own, zeroed.
+   */
   void *host_memory;
   /** The caller's memory for the device side; 0: the library's own, zeroed. */
   uint64_t device_memory;
-  /** Called once when nothing uses the caller's memory any more; not if creating fails. NULL: nobody is told. */
+  /**
+   * Called once when nothing uses the caller's memory any more; not if creating fails. Perhaps on a thread of the library.
+   * NULL: nobody is told.
+   */
   gpubuf_release_fn release;
   /** Handed to release. */
   void *release_user_data;
@@ -870,20 +876,23 @@ gpubuf_status gpubuf_device_maintain(gpubuf_device *device,
  * Waits for all work on the device, then frees all that destroyed objects left, also what unseen work used.
  *
  * Call it at rest, when nobody queues work: it is what proves that work the library cannot see is over.
+ * With CUDA it is a wait for the whole context, whoever queued the work; the try form looks at the library's streams first, and
+ * then takes up to 0.2 s to learn of work that it has not seen.
  * Threads: any; not in a function that runs on a stream.
  * Errors: GPUBUF_COPY_FAILED (copies that failed since the last drain; all is freed nonetheless), GPUBUF_TIMEOUT and
- * GPUBUF_BUSY (nothing is lost: call it again), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ * GPUBUF_BUSY (nothing is lost: call it again), GPUBUF_CAPTURING (a stream of the device captures), GPUBUF_WOULD_DEADLOCK,
+ * GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_drain(gpubuf_device *device,
                                   uint64_t timeout_ns);
 
 /**
- * Waits for the work queued so far on every stream of the device.
+ * Waits for the work queued so far on every stream of the device; with CUDA as gpubuf_device_drain does.
  *
  * Threads: any; not in a function that runs on a stream.
  * Errors: GPUBUF_COPY_FAILED (copies that failed on a stream since it was last synchronized), GPUBUF_TIMEOUT, GPUBUF_BUSY,
- * GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ * GPUBUF_CAPTURING, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_synchronize(gpubuf_device *device,
@@ -931,7 +940,7 @@ gpubuf_status gpubuf_stream_native(const gpubuf_stream *stream,
 /**
  * GPUBUF_OK if all work on the stream is done, GPUBUF_BUSY if not. Never waits.
  *
- * Errors: GPUBUF_DEVICE_LOST.
+ * Errors: GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_stream_query(gpubuf_stream *stream);
 
@@ -940,7 +949,7 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_stream_query(gpubuf_stream *stre
  *
  * Threads: any; not in a function that runs on a stream.
  * Errors: GPUBUF_COPY_FAILED (copies that failed on it since the last call), GPUBUF_TIMEOUT, GPUBUF_BUSY (try form),
- * GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ * GPUBUF_CAPTURING, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_stream_synchronize(gpubuf_stream *stream,
@@ -950,7 +959,7 @@ gpubuf_status gpubuf_stream_synchronize(gpubuf_stream *stream,
  * Makes work queued on the stream from now on wait, on the device, for the event's latest record.
  *
  * An event that was never recorded is done. A later record does not move the wait. The host does not wait.
- * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
+ * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_stream_wait_event(gpubuf_stream *stream,

@@ -22,7 +22,7 @@ pub struct gpubuf_buffer_options {
     pub dtype: u32,
     /// Dimensions: 1 to GPUBUF_MAX_RANK.
     pub rank: u32,
-    /// Where the host side lives: none, pageable, pinned (the default) or uva.
+    /// Where the host side lives: none, pageable, pinned (the default), uva or managed.
     pub host_placement: u32,
     /// Where the device side lives: none or device (the default).
     pub device_placement: u32,
@@ -32,11 +32,13 @@ pub struct gpubuf_buffer_options {
     pub shape: [u64; 8],
     /// For messages; NULL: none. Copied.
     pub label: *const c_char,
-    /// The caller's memory for the host side; NULL: the library's own, zeroed.
+    /// The caller's memory for the host side, page-locked while it is borrowed if host_placement says pinned or uva; NULL: the
+    /// library's own, zeroed.
     pub host_memory: *mut c_void,
     /// The caller's memory for the device side; 0: the library's own, zeroed.
     pub device_memory: u64,
-    /// Called once when nothing uses the caller's memory any more; not if creating fails. NULL: nobody is told.
+    /// Called once when nothing uses the caller's memory any more; not if creating fails. Perhaps on a thread of the library.
+    /// NULL: nobody is told.
     pub release: gpubuf_release_fn,
     /// Handed to release.
     pub release_user_data: *mut c_void,

@@ -307,9 +307,12 @@ pub unsafe extern "C" fn gpubuf_device_maintain(
 /// Waits for all work on the device, then frees all that destroyed objects left, also what unseen work used.
 ///
 /// Call it at rest, when nobody queues work: it is what proves that work the library cannot see is over.
+/// With CUDA it is a wait for the whole context, whoever queued the work; the try form looks at the library's streams first, and
+/// then takes up to 0.2 s to learn of work that it has not seen.
 /// Threads: any; not in a function that runs on a stream.
 /// Errors: GPUBUF_COPY_FAILED (copies that failed since the last drain; all is freed nonetheless), GPUBUF_TIMEOUT and
-/// GPUBUF_BUSY (nothing is lost: call it again), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+/// GPUBUF_BUSY (nothing is lost: call it again), GPUBUF_CAPTURING (a stream of the device captures), GPUBUF_WOULD_DEADLOCK,
+/// GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_drain(device: *mut gpubuf_device, timeout_ns: u64) -> gpubuf_status {
     call(Entry::gpubuf_device_drain, |c| {
@@ -318,11 +321,11 @@ pub unsafe extern "C" fn gpubuf_device_drain(device: *mut gpubuf_device, timeout
     })
 }
 
-/// Waits for the work queued so far on every stream of the device.
+/// Waits for the work queued so far on every stream of the device; with CUDA as gpubuf_device_drain does.
 ///
 /// Threads: any; not in a function that runs on a stream.
 /// Errors: GPUBUF_COPY_FAILED (copies that failed on a stream since it was last synchronized), GPUBUF_TIMEOUT, GPUBUF_BUSY,
-/// GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+/// GPUBUF_CAPTURING, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_synchronize(device: *mut gpubuf_device, timeout_ns: u64) -> gpubuf_status {
     call(Entry::gpubuf_device_synchronize, |c| {

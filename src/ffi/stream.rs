@@ -61,7 +61,7 @@ pub unsafe extern "C" fn gpubuf_stream_native(
 
 /// GPUBUF_OK if all work on the stream is done, GPUBUF_BUSY if not. Never waits.
 ///
-/// Errors: GPUBUF_DEVICE_LOST.
+/// Errors: GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_stream_query(stream: *mut gpubuf_stream) -> gpubuf_status {
     call(Entry::gpubuf_stream_query, |c| c.get(stream, "stream")?.expect_idle())
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn gpubuf_stream_query(stream: *mut gpubuf_stream) -> gpub
 ///
 /// Threads: any; not in a function that runs on a stream.
 /// Errors: GPUBUF_COPY_FAILED (copies that failed on it since the last call), GPUBUF_TIMEOUT, GPUBUF_BUSY (try form),
-/// GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+/// GPUBUF_CAPTURING, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_stream_synchronize(stream: *mut gpubuf_stream, timeout_ns: u64) -> gpubuf_status {
     call(Entry::gpubuf_stream_synchronize, |c| {
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn gpubuf_stream_synchronize(stream: *mut gpubuf_stream, t
 /// Makes work queued on the stream from now on wait, on the device, for the event's latest record.
 ///
 /// An event that was never recorded is done. A later record does not move the wait. The host does not wait.
-/// Errors: GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
+/// Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_stream_wait_event(
     stream: *mut gpubuf_stream,

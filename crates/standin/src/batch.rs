@@ -1,5 +1,7 @@
 //! Batches of copies (driver API, `cuMemcpyBatchAsync`, since 12.8; without the failing index since 13.0).
 
+use std::sync::Arc;
+
 use gpubuf_engine::{Op, OpKind, View};
 
 use crate::code;
@@ -8,7 +10,6 @@ use crate::entry::{In, Out};
 use crate::fault::Fate;
 use crate::memory;
 use crate::stream::{self, LEGACY, Stream};
-use std::sync::Arc;
 
 /// `CUmemcpyAttributes`.
 #[repr(C)]
@@ -18,6 +19,8 @@ pub(crate) struct Attributes {
     hints: [[i32; 2]; 2],
     flags: u32,
 }
+
+const _: () = assert!(size_of::<Attributes>() == 24, "the driver's size");
 
 /// `CU_MEMCPY_SRC_ACCESS_ORDER_STREAM`, `_DURING_API_CALL` and `_ANY`. Sources that may be read at any time are read
 /// in stream order, which is the latest that they may be.

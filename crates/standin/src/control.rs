@@ -186,10 +186,13 @@ pub extern "C" fn gpubuf_standin_set_driver_version(version: i32) -> i32 {
     0
 }
 
-/// A stream by its handle; the special ones are those of the calling thread's current context.
+/// A stream by its handle, whatever context is current and however it is; the special ones are those of the calling
+/// thread's current context.
 fn find(handle: u64) -> Result<Arc<Stream>, i32> {
-    let current = context::current().ok_or(code::INVALID_CONTEXT)?;
-    stream::find(handle, &current)
+    stream::made(handle).or_else(|code| {
+        let current = context::current().ok_or(code)?;
+        stream::find(handle, &current)
+    })
 }
 
 /// Has a stream start nothing more until each hold is released.

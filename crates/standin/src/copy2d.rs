@@ -30,6 +30,8 @@ pub(crate) struct Copy2D {
     height: usize,
 }
 
+const _: () = assert!(size_of::<Copy2D>() == 128, "the driver's size");
+
 impl Side {
     /// The address of a row's first byte, in a side whose rows have at least `width` bytes.
     fn row(&self, width: usize, row: usize) -> Result<u64, i32> {

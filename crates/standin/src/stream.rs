@@ -67,6 +67,11 @@ pub(crate) fn find(handle: u64, current: &Arc<Context>) -> Result<Arc<Stream>, i
     }
 }
 
+/// A stream that a caller made, healthy or not.
+pub(crate) fn made(handle: u64) -> Result<Arc<Stream>, i32> {
+    STREAMS.get(handle)
+}
+
 fn per_thread(current: &Arc<Context>) -> Result<Arc<Stream>, i32> {
     let with = |streams: &RefCell<Vec<PerThread>>| {
         let mut streams = streams.borrow_mut();

@@ -1,12 +1,13 @@
 //! The entries for streams (driver API, "Stream Management"), and for host functions in them.
 
+use std::sync::Arc;
+
 use gpubuf_engine::{Op, OpKind, View};
 
 use crate::code;
 use crate::context::Context;
 use crate::entry::Out;
 use crate::stream::{self, NON_BLOCKING};
-use std::sync::Arc;
 
 fn create(out: Out<u64>, flags: u32, priority: i32, current: &Arc<Context>) -> Result<(), i32> {
     out.required()?;

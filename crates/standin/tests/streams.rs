@@ -175,4 +175,9 @@ fn holds_are_counted_and_seen() {
     release(stream);
     assert_eq!(cuda.gpubuf_standin_stream_is_held(stream), 0);
     assert_eq!(cuda.gpubuf_standin_stream_is_held(77), 0);
+    // From a thread without a context, too.
+    std::thread::spawn(move || hold(stream)).join().unwrap();
+    assert_eq!(cuda.gpubuf_standin_stream_is_held(stream), 1);
+    release(stream);
+    assert_eq!(cuda.gpubuf_standin_stream_is_held(stream), 0);
 }

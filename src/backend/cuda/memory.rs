@@ -13,7 +13,7 @@ use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::Counter;
-use crate::sync::{Arc, AtomicBool, Ordering, RwLock};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, RwLock};
 use cudarc::driver::sys::{CUmemAttach_flags, CUstream};
 use std::ffi::{c_uint, c_void};
 use std::ptr::null_mut;
@@ -27,6 +27,15 @@ const REGISTER_FLAGS: c_uint =
 const MAPPED_FROM: usize = 64 << 20;
 /// Threads that touch fresh pages, at most.
 const TOUCHERS: usize = 8;
+
+/// The pages of the caller's memory that the library registered, of all devices: first byte and end.
+static REGISTERED: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+
+fn pages_of(host: *mut u8, bytes: usize) -> (usize, usize) {
+    let page = numa::page_bytes();
+    let start = host.addr() / page * page;
+    (start, host.addr().saturating_add(bytes).saturating_add(page - 1) / page * page)
+}
 
 /// Ranges of host memory that were registered piece by piece. A copy must not span two registrations.
 #[derive(Default)]
@@ -321,17 +330,33 @@ impl Memory {
         let mut memory = RawMemory { placement, host, device: 0, bytes, backing: Backing::Registered, node: None };
         {
             let _entered = self.context.enter_relaxed()?;
-            let mut flags = 0;
-            // SAFETY: the pointer is only looked up; the other is that of a local.
-            let pinned = unsafe { (driver.cuMemHostGetFlags)(&mut flags, host.cast()) } == 0;
-            let code = match pinned {
+            let is_locked = |at: *mut u8| {
+                let mut flags = 0;
+                // SAFETY: the pointer is only looked up; the other is that of a local.
+                unsafe { (driver.cuMemHostGetFlags)(&mut flags, at.cast()) == 0 }
+            };
+            let pages = pages_of(host, bytes);
+            let mut registered = REGISTERED.lock();
+            if let Some(other) = registered.iter().find(|other| other.0 < pages.1 && pages.0 < other.1) {
+                return fail!(
+                    Exists,
+                    "{bytes} bytes at {host:p} share a page with memory that another buffer borrows ({:#x}..{:#x}), and pages are locked whole: align what is lent to pages, or lend it as pageable",
+                    other.0,
+                    other.1
+                );
+            }
+            // SAFETY: the caller's memory, by its promise.
+            let last = unsafe { host.add(bytes.saturating_sub(1)) };
+            let code = match is_locked(host) && is_locked(last) {
                 true => codes::HOST_MEMORY_ALREADY_REGISTERED,
                 // SAFETY: the caller's promise.
                 false => unsafe { (driver.cuMemHostRegister_v2)(host.cast(), bytes, REGISTER_FLAGS) },
             };
             match code {
-                0 => {}
-                codes::HOST_MEMORY_ALREADY_REGISTERED => memory.backing = Backing::Foreign,
+                0 => registered.push(pages),
+                codes::HOST_MEMORY_ALREADY_REGISTERED if is_locked(host) && is_locked(last) => {
+                    memory.backing = Backing::Foreign;
+                }
                 code => {
                     let doing = format!("page-locking {bytes} bytes of the caller's at {host:p}");
                     return Err(self.context.error(code, doing).context(
@@ -367,8 +392,16 @@ impl Memory {
                 Some(free) => unsafe { free(memory.device, self.stream) },
                 None => codes::NOT_SUPPORTED,
             },
-            // SAFETY: as above.
-            (Backing::Registered, _) => unsafe { (driver.cuMemHostUnregister)(host) },
+            (Backing::Registered, _) => {
+                // SAFETY: as above.
+                let code = unsafe { (driver.cuMemHostUnregister)(host) };
+                let pages = pages_of(memory.host, memory.bytes);
+                let mut registered = REGISTERED.lock();
+                if let Some(place) = registered.iter().position(|other| *other == pages) {
+                    registered.swap_remove(place);
+                }
+                code
+            }
             (Backing::Mapped, _) => {
                 let mapped = memory.bytes.next_multiple_of(numa::page_bytes());
                 let piece = self.settings.register_bytes.next_multiple_of(numa::page_bytes());
