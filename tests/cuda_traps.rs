@@ -400,3 +400,39 @@ fn the_callers_events_order_in_both_directions() {
     assert!(is(&device, &buffer, &ours, 4));
     assert_eq!(status(ours.wait_native(0)), Status::InvalidArgument);
 }
+
+#[test]
+fn a_step_makes_no_event_no_allocation_and_few_calls() {
+    if moved("a_step_makes_no_event_no_allocation_and_few_calls", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    let device = device();
+    let stream = stream(&device);
+    let slots = gpubuf::slots::decode_defaults(&device, &Default::default(), "").expect("slots");
+    slots.freeze().expect("frozen");
+    let data = vec![1u8; 8192];
+    let steps = |count: u64| {
+        for _ in 0..count {
+            let step = slots.begin(LONG).expect("a step");
+            for slot in 0..5 {
+                // SAFETY: the data is longer than 64 rows of 8 bytes.
+                unsafe { step.write(slot, 0, 64, data.as_ptr()) }.expect("a write");
+            }
+            let ticket = step.commit(&stream, &[]).expect("a commit");
+            slots.retire(ticket, &[]).expect("retired");
+            ran(&stream);
+        }
+    };
+    // As an application is: its context is current.
+    assert_eq!(cuda.cuCtxSetCurrent(device.backend().facts().native_context), 0);
+    steps(20);
+    let names =
+        ["cuMemcpyAsync", "cuEventRecord", "cuStreamWaitEvent", "cuEventQuery", "cuEventCreate", "cuCtxPushCurrent_v2"];
+    let (all, before) = (cuda.all_calls(), names.map(|name| cuda.calls(name)));
+    steps(100);
+    let made = [0, 1, 2, 3, 4, 5].map(|at| cuda.calls(names[at]) - before[at]);
+    assert_eq!(made, [100, 100, 0, 100, 0, 0], "{names:?}");
+    // The rest asks which context is current, and whether the stream captures.
+    assert!((cuda.all_calls() - all) / 100 <= 18, "{} calls in 100 steps", cuda.all_calls() - all);
+}

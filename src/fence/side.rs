@@ -576,7 +576,6 @@ impl Side {
         self.settle()?;
         let device = self.device()?;
         timeline.expect_device(&device)?;
-        timeline.expect_not_capturing(Check::CaptureCopies)?;
         let blocking = |guard: &Guard| match (self.which, write) {
             (Which::Host, false) => guard.access == Access::Write && on(Check::UploadGuard),
             _ => on(Check::DownloadGuard),

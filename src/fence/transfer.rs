@@ -5,6 +5,7 @@ use super::timeline::{Fence, Submission, Timeline};
 use super::uses::{Range, Role};
 use crate::backend::RawMemory;
 use crate::config::Placement;
+use crate::config::checks::Check;
 use crate::error::{Error, Result};
 use crate::sync::Arc;
 
@@ -69,6 +70,7 @@ pub fn transfer(
     let queued = (|| {
         source.expect_copy(timeline, false, reads)?;
         target.expect_copy(timeline, true, writes)?;
+        timeline.expect_not_capturing(Check::CaptureCopies)?;
         source.wait_before_staging(reads)?;
         source.order_before(&mut submission, false, reads, role)?;
         target.order_before(&mut submission, true, writes, role)?;
@@ -92,6 +94,7 @@ pub fn fill(side: &mut Side, range: Range, width: usize, value: u64, timeline: &
     let mut submission = timeline.submission();
     let queued = (|| {
         side.expect_copy(timeline, true, range)?;
+        timeline.expect_not_capturing(Check::CaptureCopies)?;
         side.order_before(&mut submission, true, range, Role::Copy)?;
         let to = copy_address(side.storage()?.memory()) + range.start as u64;
         // SAFETY: the range lies inside the side, whose memory is freed only after the fence, or never without one.
