@@ -142,7 +142,14 @@ TEST_F(HostKit, ALostDeviceIsLostForGood) {
   EXPECT_GT(device.stats().quarantined_bytes, 0u) << "what was in use is never touched again";
 }
 
+TEST_F(HostKit, AnEmulatedDeviceSaysThatNoHardwareIsBehindIt) {
+  if (test::backend() == gpubuf::backend::host) {
+    EXPECT_EQ(1u, device.info().simulation);
+  }
+}
+
 TEST_F(HostKit, TimeInsideIsThisThreadsAndGrows) {
+  if (device.info().simulation == 0) GTEST_SKIP() << "time inside an emulation is there where one is";
   const auto before = host::time_inside();
   for (int i = 0; i < 100; ++i) buffer.to_device(stream);
   stream.synchronize();

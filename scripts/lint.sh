@@ -14,7 +14,7 @@ done
 failed=0
 cargo fmt --all --check || failed=1
 cargo clippy --locked --workspace --all-targets --all-features -- -D warnings || failed=1
-for script in scripts/*.sh cpp_tests/*.sh .ci/run; do
+for script in scripts/*.sh scripts/gpu/run-gpu-suite cpp_tests/*.sh .ci/run; do
   bash -n "$script" || failed=1
 done
 if [ "$failed" -eq 0 ]; then echo "lint: clean"; fi

@@ -14,7 +14,9 @@ GpubufRunner::GpubufRunner(const ReplayOptions& options, const Shapes& shapes)
   if (options.streams == 2) {
     copy_ = gpubuf::stream::create(device_);
   }
-  gpubuf::host::set_link(device_, std::chrono::nanoseconds(options.link_latency_ns), options.link_bytes_per_second);
+  if (device_.info().simulation != 0) {  // a real link has figures of its own
+    gpubuf::host::set_link(device_, std::chrono::nanoseconds(options.link_latency_ns), options.link_bytes_per_second);
+  }
 
   // The inputs of a decoder come ready-made. Slots of your own go in with slots_.add<T>(name, shape) before freeze().
   gpubuf::decode_options decode;

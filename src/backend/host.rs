@@ -4,8 +4,8 @@ mod kit;
 
 use super::kit::{DeviceKit, StreamKit};
 use super::{
-    BackendKind, Backing, DeviceBackend, EventBackend, EventState, RawMemory, StreamBackend, allocate_pageable,
-    free_pageable,
+    BackendKind, Backing, DeviceBackend, DeviceFacts, EventBackend, EventState, RawMemory, StreamBackend,
+    allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
@@ -91,6 +91,10 @@ impl DeviceBackend for HostDevice {
 
     fn name(&self) -> String {
         self.device.name().to_string()
+    }
+
+    fn facts(&self) -> DeviceFacts {
+        DeviceFacts { simulation: true, ..DeviceFacts::default() }
     }
 
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
