@@ -37,6 +37,7 @@ gpubuf_missing() {
   gpubuf_has nm || echo "binutils nm and readelf, for the checks of the exports"
   gpubuf_has pkg-config || echo "pkg-config pkg-config, for one of the package checks"
   gpubuf_has_gtest || echo "libgtest-dev GoogleTest, for the C and C++ tests"
+  gpubuf_has python3 || echo "python3 Python, for the suite that a GPU machine runs"
   gpubuf_has clang++ || echo "clang a second compiler for the headers"
 }
 

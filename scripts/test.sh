@@ -42,7 +42,8 @@ section() {
 
 cpp_tests() {
   cmake -S . -B build/tests -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-    -DGPUBUF_CARGO_TARGET_DIR="$gpubuf_root/build/cargo" -DGPUBUF_BUILD_TESTS=ON -DGPUBUF_BUILD_EXAMPLES=ON >/dev/null &&
+    -DGPUBUF_CARGO_TARGET_DIR="$gpubuf_root/build/cargo" -DGPUBUF_BUILD_TESTS=ON -DGPUBUF_BUILD_EXAMPLES=ON \
+    -DGPUBUF_BUILD_GPU_SUITE=ON >/dev/null &&
     cmake --build build/tests &&
     ctest --test-dir build/tests --output-on-failure --no-tests=error
 }

@@ -229,7 +229,8 @@ fn memory_locked_in_part_is_refused() {
     assert_eq!(cuda.cuMemHostUnregister(first.cast()), 0, "still registered");
 }
 
-static IN_FUNCTION: Mutex<Option<(Arc<Device>, Arc<Buffer>, Status)>> = Mutex::new(None);
+type Question = (Arc<Device>, Arc<Buffer>, Status);
+static IN_FUNCTION: Mutex<Option<Question>> = Mutex::new(None);
 
 unsafe extern "C" fn asks(_: *mut c_void) {
     let mut place = IN_FUNCTION.lock();

@@ -39,6 +39,13 @@ fn pages_of(host: *mut u8, bytes: usize) -> (usize, usize) {
     (start, host.addr().saturating_add(bytes).saturating_add(page - 1) / page * page)
 }
 
+fn forget_pages(pages: (usize, usize)) {
+    let mut registered = REGISTERED.lock();
+    if let Some(place) = registered.iter().position(|other| *other == pages) {
+        registered.swap_remove(place);
+    }
+}
+
 /// Ranges of host memory that were registered piece by piece. A copy must not span two registrations.
 #[derive(Default)]
 pub struct Pieces {
@@ -354,8 +361,13 @@ impl Memory {
             };
             let page = numa::page_bytes();
             let pages = pages_of(host, bytes);
-            let mut registered = REGISTERED.lock();
-            let neighbour = registered.iter().any(|other| other.0 < pages.1 && pages.0 < other.1);
+            // Noted before the driver is asked, which takes its time, so that no lock is held meanwhile.
+            let neighbour = {
+                let mut registered = REGISTERED.lock();
+                let neighbour = registered.iter().any(|other| other.0 < pages.1 && pages.0 < other.1);
+                registered.push(pages);
+                neighbour
+            };
             // Every page, since the driver refuses what is registered in part by the same code as what is so in whole.
             let whole = || (pages.0..pages.1).step_by(page).all(|at| is_locked(host.with_addr(at.max(host.addr()))));
             let code = match !neighbour && is_locked(host) && whole() {
@@ -363,8 +375,11 @@ impl Memory {
                 // SAFETY: the caller's promise.
                 false => unsafe { (driver.cuMemHostRegister_v2)(host.cast(), bytes, REGISTER_FLAGS) },
             };
+            if code != 0 {
+                forget_pages(pages);
+            }
             match code {
-                0 => registered.push(pages),
+                0 => {}
                 codes::HOST_MEMORY_ALREADY_REGISTERED if neighbour => {
                     return fail!(
                         Exists,
@@ -416,11 +431,7 @@ impl Memory {
             (Backing::Registered, _) => {
                 // SAFETY: as above.
                 let code = unsafe { (driver.cuMemHostUnregister)(host) };
-                let pages = pages_of(memory.host, memory.bytes);
-                let mut registered = REGISTERED.lock();
-                if let Some(place) = registered.iter().position(|other| *other == pages) {
-                    registered.swap_remove(place);
-                }
+                forget_pages(pages_of(memory.host, memory.bytes));
                 code
             }
             (Backing::Mapped, _) => {
