@@ -42,7 +42,8 @@ pub struct Buffer {
     borrowed: bool,
     /// Who lent the memory, while it is lent.
     owner: Weak<Borrow>,
-    detached: AtomicBool,
+    /// Detached, and nobody was told yet that it is the caller's again.
+    returning: AtomicBool,
     /// Somebody has a writable pointer that no fence guards.
     unchecked: AtomicBool,
     waits: WaitCounters,
@@ -107,7 +108,7 @@ impl Buffer {
             placements: (host, on_device),
             borrowed,
             owner: Arc::downgrade(&owner),
-            detached: AtomicBool::new(false),
+            returning: AtomicBool::new(false),
             unchecked: AtomicBool::new(false),
             waits: WaitCounters::default(),
         }))
@@ -299,7 +300,7 @@ impl Buffer {
         }
         let mut block = self.lock()?;
         // Detached before, by a call that could not wait long enough.
-        if self.detached.load(Ordering::Relaxed) && !Borrow::is_back(&self.owner) {
+        if self.returning.load(Ordering::Relaxed) {
             return self.await_return(timeout);
         }
         block.settle()?;
@@ -315,7 +316,7 @@ impl Buffer {
             self.device.wait_idle(&wait)?;
         }
         let storages: Vec<Storage> = block.sides_mut().filter_map(Side::take_storage).collect();
-        self.detached.store(true, Ordering::Relaxed);
+        self.returning.store(true, Ordering::Relaxed);
         drop(block);
         storages.into_iter().for_each(Storage::hand_back);
         self.await_return(timeout)
@@ -334,6 +335,7 @@ impl Buffer {
                 return Err(Error::new(status, text));
             }
         }
+        self.returning.store(false, Ordering::Relaxed);
         Ok(())
     }
 

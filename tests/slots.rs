@@ -234,7 +234,8 @@ fn a_ring_of_two_waits_for_its_oldest_copy() {
     assert_eq!(status(slots.begin(SHORT)), Status::Timeout);
     let stats = slots.stats();
     assert_eq!((stats.timeouts, stats.host_waits, stats.free_entries, stats.steps_begun), (2, 1, 0, 2));
-    assert!(stats.host_wait_ns >= 5_000_000);
+    // The deadline counts from the call, the wait from a little later.
+    assert!(stats.host_wait_ns >= 4_000_000);
     let opener = std::thread::spawn({
         let stream = stream.clone();
         move || {

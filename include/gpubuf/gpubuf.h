@@ -1074,7 +1074,8 @@ gpubuf_status gpubuf_buffer_create(gpubuf_device *device,
 /**
  * Ends the handle. Its memory is freed, or the borrowed memory's release called, when its last use is proven, by
  * gpubuf_device_maintain or a later create; by gpubuf_device_drain only where a guard was open (it is void, but its pointer
- * may still be in use) or an address was given out with no stream named.
+ * may still be in use) or an address was given out with no stream named. Borrowed memory that a CUDA driver has page-locked
+ * comes back later still: release is called on a thread of the library, once the driver has let it go.
  *
  * NULL is GPUBUF_OK. Never waits.
  * Errors: GPUBUF_STALE_HANDLE (destroyed before).
@@ -1905,9 +1906,12 @@ gpubuf_status gpubuf_graph_hold_replayed(gpubuf_graph_hold *hold,
                                          gpubuf_stream *stream);
 
 /**
- * Has the stream start nothing more until it is released as often; what runs goes on. Destroying it releases it.
+ * Has the stream start nothing more until it is released as often; what runs goes on. Destroying it releases it. With CUDA
+ * what is queued already still runs: hold first.
  *
- * Errors: GPUBUF_UNSUPPORTED (another backend), here and in every function of the test kit.
+ * The test kit works on the host backend and, over the driver's own means, with CUDA; faults, delays, links and limits are made
+ * by a simulation only (the host backend, and the stand-in driver).
+ * Errors: GPUBUF_UNSUPPORTED (not on this device), here and in every function of the test kit.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_stream_hold(gpubuf_stream *stream);
@@ -1941,7 +1945,8 @@ gpubuf_status gpubuf_host_capture_begin(gpubuf_stream *stream);
 /**
  * Ends the capture, on the thread that began it, and makes its graph executable.
  *
- * Cast to a pointer the number is what gpubuf_graph_hold_set_graph takes; here it is checked, never trusted.
+ * Cast to a pointer the number is what gpubuf_graph_hold_set_graph takes. On the host backend it is checked, never trusted; with
+ * CUDA it is the driver's CUgraphExec, which only its owner can vouch for.
  * Ownership: the caller's, until gpubuf_host_graph_destroy, or until the device is gone.
  * Errors: GPUBUF_NOT_BEGUN (it does not capture), GPUBUF_CAPTURING (the capture was broken, and is over now; or another thread
  * began it, and it goes on).
@@ -1965,7 +1970,7 @@ gpubuf_status gpubuf_host_capture_call(gpubuf_stream *stream,
  * Launches a graph of gpubuf_host_capture_end, as code would that the library does not see: no fence is recorded, no block
  * looked at. gpubuf_graph_hold_replayed declares it.
  *
- * Errors: GPUBUF_NOT_FOUND (not such a graph of this device).
+ * Errors: GPUBUF_NOT_FOUND (not such a graph of this device; on the host backend).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_graph_launch(gpubuf_stream *stream,
@@ -1975,7 +1980,7 @@ gpubuf_status gpubuf_host_graph_launch(gpubuf_stream *stream,
  * Destroys a graph of gpubuf_host_capture_end. Launches that are queued still run.
  *
  * A NULL device is GPUBUF_OK.
- * Errors: GPUBUF_NOT_FOUND (destroyed before, or not of this device).
+ * Errors: GPUBUF_NOT_FOUND (destroyed before, or not of this device; on the host backend).
  */
 GPUBUF_API gpubuf_status gpubuf_host_graph_destroy(gpubuf_device *device, uint64_t graph);
 

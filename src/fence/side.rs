@@ -647,8 +647,9 @@ impl Side {
             Some(storage) => {
                 let memory = storage.memory();
                 let owner = if storage.is_borrowed() { ", borrowed" } else { "" };
+                let node = memory.node.map(|node| format!(" of node {node}")).unwrap_or_default();
                 format!(
-                    "{which}: {} bytes {}{owner}, {state}; uses: {}",
+                    "{which}: {} bytes {}{node}{owner}, {state}; uses: {}",
                     memory.bytes,
                     memory.placement.name(),
                     self.uses

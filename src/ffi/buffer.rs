@@ -130,7 +130,8 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
 
 /// Ends the handle. Its memory is freed, or the borrowed memory's release called, when its last use is proven, by
 /// gpubuf_device_maintain or a later create; by gpubuf_device_drain only where a guard was open (it is void, but its pointer
-/// may still be in use) or an address was given out with no stream named.
+/// may still be in use) or an address was given out with no stream named. Borrowed memory that a CUDA driver has page-locked
+/// comes back later still: release is called on a thread of the library, once the driver has let it go.
 ///
 /// NULL is GPUBUF_OK. Never waits.
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).

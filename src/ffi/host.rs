@@ -1,4 +1,4 @@
-//! The test kit of the host backend: time, faults, and functions in the place of kernels.
+//! The test kit: time, faults, and functions in the place of kernels.
 
 use super::arguments::{flag, memory};
 use super::boundary::{call, plain};
@@ -59,9 +59,12 @@ fn stream_kit(stream: &Timeline) -> Result<&dyn StreamKit> {
     }
 }
 
-/// Has the stream start nothing more until it is released as often; what runs goes on. Destroying it releases it.
+/// Has the stream start nothing more until it is released as often; what runs goes on. Destroying it releases it. With CUDA
+/// what is queued already still runs: hold first.
 ///
-/// Errors: GPUBUF_UNSUPPORTED (another backend), here and in every function of the test kit.
+/// The test kit works on the host backend and, over the driver's own means, with CUDA; faults, delays, links and limits are made
+/// by a simulation only (the host backend, and the stand-in driver).
+/// Errors: GPUBUF_UNSUPPORTED (not on this device), here and in every function of the test kit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_stream_hold(stream: *mut gpubuf_stream) -> gpubuf_status {
     call(Entry::gpubuf_host_stream_hold, |c| stream_kit(c.get(stream, "stream")?)?.hold())
@@ -108,7 +111,8 @@ pub unsafe extern "C" fn gpubuf_host_capture_begin(stream: *mut gpubuf_stream) -
 
 /// Ends the capture, on the thread that began it, and makes its graph executable.
 ///
-/// Cast to a pointer the number is what gpubuf_graph_hold_set_graph takes; here it is checked, never trusted.
+/// Cast to a pointer the number is what gpubuf_graph_hold_set_graph takes. On the host backend it is checked, never trusted; with
+/// CUDA it is the driver's CUgraphExec, which only its owner can vouch for.
 /// Ownership: the caller's, until gpubuf_host_graph_destroy, or until the device is gone.
 /// Errors: GPUBUF_NOT_BEGUN (it does not capture), GPUBUF_CAPTURING (the capture was broken, and is over now; or another thread
 /// began it, and it goes on).
@@ -144,7 +148,7 @@ pub unsafe extern "C" fn gpubuf_host_capture_call(
 /// Launches a graph of gpubuf_host_capture_end, as code would that the library does not see: no fence is recorded, no block
 /// looked at. gpubuf_graph_hold_replayed declares it.
 ///
-/// Errors: GPUBUF_NOT_FOUND (not such a graph of this device).
+/// Errors: GPUBUF_NOT_FOUND (not such a graph of this device; on the host backend).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_graph_launch(stream: *mut gpubuf_stream, graph: u64) -> gpubuf_status {
     call(Entry::gpubuf_host_graph_launch, |c| {
@@ -158,7 +162,7 @@ pub unsafe extern "C" fn gpubuf_host_graph_launch(stream: *mut gpubuf_stream, gr
 /// Destroys a graph of gpubuf_host_capture_end. Launches that are queued still run.
 ///
 /// A NULL device is GPUBUF_OK.
-/// Errors: GPUBUF_NOT_FOUND (destroyed before, or not of this device).
+/// Errors: GPUBUF_NOT_FOUND (destroyed before, or not of this device; on the host backend).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_graph_destroy(device: *mut gpubuf_device, graph: u64) -> gpubuf_status {
     call(Entry::gpubuf_host_graph_destroy, |c| {
