@@ -307,6 +307,16 @@ TEST_F(Wrong, UnknownNumbersAreRefused) {
   std::uint32_t slot = 0;
   for (const std::uint32_t unknown : {3u, 99u, UINT32_MAX}) EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_device_count(unknown, &count)) << unknown;
   EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf::device::open<no_throw>(static_cast<gpubuf::backend>(99)));
+  gpubuf::device_options wrong;
+  wrong.pinned_method = 3;
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf::device::open<no_throw>(wrong));
+  wrong.pinned_method = GPUBUF_PINNED_AUTO;
+  wrong.device_memory = 2;
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf::device::open<no_throw>(wrong));
+  wrong.device_memory = GPUBUF_DEVICE_MEMORY_PLAIN;
+  wrong.backend = GPUBUF_BACKEND_HOST;
+  wrong.native_context = &count;
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf::device::open<no_throw>(wrong)) << "the host backend has no contexts";
 
   const auto with = [&](auto change) {
     gpubuf::buffer_options options;

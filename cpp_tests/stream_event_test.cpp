@@ -99,6 +99,39 @@ TEST_F(Streams, DestroyingAStreamWaitsForNothingAndLosesNothing) {
   EXPECT_EQ(test::ramp<std::int32_t>(4, 7), test::copy_of(buffer.begin_read<std::int32_t>()));
 }
 
+TEST_F(Streams, TimedEventsTellTheTimeBetweenThem) {
+  const auto begin = gpubuf::event::create_timed(device), end = gpubuf::event::create_timed(device);
+  EXPECT_STATUS(status::not_begun, end.elapsed_since<no_throw>(begin)) << "never recorded";
+  begin.record(stream);
+  gpubuf::host::delay(stream, std::chrono::milliseconds(2));
+  auto shut = gpubuf::host::hold(stream);
+  end.record(stream);
+  EXPECT_STATUS(status::busy, end.elapsed_since<no_throw>(begin)) << "not reached yet";
+  shut.release();
+  end.wait();
+  EXPECT_GE(end.elapsed_since(begin), std::chrono::milliseconds(2)) << "the device was busy for that long at least";
+  event.record(stream);
+  event.wait();
+  EXPECT_STATUS(status::unsupported, event.elapsed_since<no_throw>(begin)) << "an event costs no time stamp unless it is asked for";
+}
+
+TEST_F(Streams, AStreamOfYoursIsWrapped) {
+  if (test::backend() == gpubuf::backend::host) GTEST_SKIP() << "the host backend has no native streams";
+  void* native = stream.native();  // stands for one that you made
+  ASSERT_NE(nullptr, native);
+  auto buffer = gpubuf::buffer::create<int>(device, {4});
+  {
+    const auto wrapped = gpubuf::stream::wrap_native(device, native);
+    EXPECT_EQ(native, wrapped.native());
+    auto shut = gpubuf::host::hold(stream);
+    buffer.to_device(wrapped);
+    EXPECT_FALSE(stream.is_idle()) << "it is the same stream";
+    EXPECT_STATUS(status::busy, buffer.begin_write<int, no_throw>(gpubuf::no_wait));
+  }  // the object goes before the stream; what it queued stays fenced
+  buffer.fill_host(7);
+  EXPECT_OK(stream.synchronize<no_throw>());
+}
+
 TEST_F(Streams, TheHostBackendHasNoNativeStreams) {
   if (test::backend() != gpubuf::backend::host) GTEST_SKIP() << "this backend has";
   int native = 0;
