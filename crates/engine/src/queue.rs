@@ -171,6 +171,14 @@ impl Queue {
         state.items.is_empty() && !state.busy
     }
 
+    /// Whether nothing is left to be done: a record that has been told to those who wait for it counts as done, though its
+    /// worker may not have put it away yet.
+    pub(crate) fn is_done(&self) -> bool {
+        let state = self.state.lock();
+        let told = |(mark, generation): &(Arc<Mark>, u64)| mark.state_of(*generation) != EventState::Pending;
+        state.items.is_empty() && (!state.busy || state.recording.as_ref().is_some_and(told))
+    }
+
     /// Tells the worker to look at the queue again, and lets the lock go.
     pub(crate) fn poke(&self, mut state: MutexGuard<'_, State>) {
         self.pokes.fetch_add(1, Ordering::Release);

@@ -177,7 +177,7 @@ impl Stream {
         if self.queue().device.is_lost() {
             return Err(Fault::DeviceLost);
         }
-        Ok(self.queue().is_idle() && self.ordered_with().iter().all(|queue| queue.is_idle()))
+        Ok(self.queue().is_done() && self.ordered_with().iter().all(|queue| queue.is_done()))
     }
 
     /// Whether the stream is ordered with the device's legacy stream.

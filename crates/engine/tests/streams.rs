@@ -223,3 +223,15 @@ fn a_call_cannot_wait_for_its_own_stream() {
     stream.release();
     assert_eq!(wait(&event), EventState::Complete);
 }
+
+#[test]
+fn whoever_saw_the_last_record_finds_the_stream_done() {
+    let device = device();
+    let stream = device.create_stream().unwrap();
+    let event = device.create_event();
+    for _ in 0..2000 {
+        stream.record(&event, 0).unwrap();
+        event.wait(None).unwrap();
+        assert_eq!(stream.query(), Ok(true));
+    }
+}
