@@ -5,6 +5,8 @@
 mod copy;
 mod integers;
 mod pad;
+#[cfg(test)]
+mod properties;
 mod ragged;
 mod region;
 mod rows;
