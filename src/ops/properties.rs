@@ -220,6 +220,7 @@ fn pad_refuses_what_does_not_fit() {
     refused(Padding::new(&[u64::MAX, 1], 1, 0, 2), Status::Overflow, &["64 bits"]);
     refused(Padding::new(&[1 << 40, 1 << 40], 1, 0, 1), Status::Overflow, &["memory"]);
     refused(Padding::new(&[1, 3], 8, 1, 1 << 62), Status::Overflow, &["memory"]);
+    refused(Padding::new(&[1 << 62, 2], 1, 0, 1), Status::Overflow, &["memory"]);
     assert_eq!(Padding::new(&[1 << 40, 1 << 40, 0], 8, 1, 3).unwrap().padded_count(), 0, "nothing always fits");
 }
 
@@ -347,5 +348,42 @@ fn split_refuses_offsets_that_are_none() {
             refused(result, Status::InvalidArgument, &words);
             assert!(views.iter().all(|view| view.count == 99), "a refused call writes nothing");
         }
+    }
+}
+
+#[test]
+fn outputs_on_top_of_inputs_or_of_each_other_are_refused() {
+    // Numbers, at the start of which one piece lists the last two words.
+    let mut words = [0i64; 8];
+    let start = words.as_mut_ptr();
+    let [list, data] = [start, start.wrapping_add(6)].map(|at| at.cast::<u8>());
+    // SAFETY: every range is inside the words; the first two are a piece.
+    unsafe {
+        let integers = |at: usize, count| Integers::new(start.wrapping_add(at).cast(), count, Width::I64);
+        let integers_mut = |at: usize| IntegersMut::new(start.wrapping_add(at).cast(), Width::I64);
+        let clash = Status::InvalidArgument;
+        refused(offsets(integers(2, 2), integers_mut(3)), clash, &["offsets", "lengths", "overlap"]);
+        refused(offsets(integers(4, 2), integers_mut(2)), clash, &["offsets", "lengths", "overlap"]);
+
+        let pieces = list.cast::<Piece>();
+        pieces.write(Piece { data, count: 16 });
+        let flat = |target: usize, marks: usize| {
+            flatten(pieces, 1, 1, start.wrapping_add(target).cast(), 16, integers_mut(marks))
+        };
+        refused(flat(1, 4), clash, &["target", "pieces", "overlap"]);
+        refused(flat(4, 1), clash, &["offsets", "pieces", "overlap"]);
+        refused(flat(2, 3), clash, &["target", "offsets", "overlap"]);
+        refused(flat(5, 2), clash, &["pieces[0]", "target", "overlap"]);
+        refused(flat(2, 5), clash, &["pieces[0]", "offsets", "overlap"]);
+        assert_eq!(flat(2, 4).unwrap(), 16, "neighbours are fine");
+
+        words[2..4].fill(0);
+        let start = words.as_mut_ptr();
+        let zeros = Integers::new(start.wrapping_add(2).cast(), 2, Width::I64);
+        let on = |at: usize| split(start.cast(), 8, 8, zeros, start.wrapping_add(at).cast());
+        refused(on(1), clash, &["pieces", "offsets", "overlap"]);
+        refused(on(3), clash, &["pieces", "offsets", "overlap"]);
+        on(0).unwrap();
+        on(4).unwrap();
     }
 }
