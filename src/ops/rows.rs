@@ -50,19 +50,21 @@ pub unsafe fn scatter(
 
 /// Every index is the number of a row.
 fn check(indices: Integers, rows: usize, what: &str) -> Result<()> {
-    let limit = rows as u64;
-    // As unsigned numbers negative ones are above every limit: one comparison each, and no branch.
     let wrong = match indices.width {
-        // SAFETY: `at` is below the count.
-        Width::I32 => (0..indices.count).fold(false, |wrong, at| {
-            wrong | (unsafe { indices.data.cast::<i32>().add(at).read_unaligned() } as u64 >= limit)
-        }),
-        // SAFETY: as above.
-        Width::I64 => (0..indices.count).fold(false, |wrong, at| {
-            wrong | (unsafe { indices.data.cast::<i64>().add(at).read_unaligned() } as u64 >= limit)
-        }),
+        Width::I32 => any_outside::<i32>(indices, rows),
+        Width::I64 => any_outside::<i64>(indices, rows),
     };
     if wrong { refuse(indices, rows, what) } else { Ok(()) }
+}
+
+/// Whether one of the indices, which are of type `I`, is no row. As unsigned numbers negative ones are above every limit: one
+/// comparison each, and no branch.
+fn any_outside<I: Index>(indices: Integers, rows: usize) -> bool {
+    (0..indices.count).fold(false, |wrong, at| {
+        // SAFETY: `at` is below the count.
+        let index = unsafe { indices.data.cast::<I>().add(at).read_unaligned() };
+        wrong | (index.row() >= rows)
+    })
 }
 
 #[cold]
@@ -89,7 +91,9 @@ unsafe fn move_all<const SCATTER: bool>(source: *const u8, row_bytes: usize, ind
     }
 }
 
+/// The types of indices.
 trait Index: Copy {
+    /// As the number of a row; a negative one becomes a number that no row has.
     fn row(self) -> usize;
 }
 
