@@ -45,7 +45,7 @@ fn integers_out(data: *mut c_void, dtype: u32, names: [&str; 2]) -> Result<Integ
     Ok(unsafe { IntegersMut::new(data, width) })
 }
 
-/// Copies rows by their numbers: row i of the target becomes row indices[i] of the source.
+/// Copies rows by their numbers: row i of the target becomes row `indices[i]` of the source.
 ///
 /// The target has room for index_count rows. All indices are checked before the first write. Memory is host memory at any
 /// alignment; a pointer may be NULL where there is nothing to read or write behind it, in all gpubuf_ops_ functions. They
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn gpubuf_ops_gather(
     })
 }
 
-/// Copies rows to where their numbers say: row indices[i] of the target becomes row i of the source.
+/// Copies rows to where their numbers say: row `indices[i]` of the target becomes row i of the source.
 ///
 /// The source has index_count rows, the target target_count; rows of the target that no index names stay as they are. Where an
 /// index comes twice, the last one wins. All indices are checked before the first write.

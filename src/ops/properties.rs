@@ -137,6 +137,8 @@ fn rows_on_top_of_rows_are_refused() {
         refused(scatter(start.add(3), 1, indices.list(), start, 4), Status::InvalidArgument, &["overlap"]);
         let list = indices.list();
         refused(gather(start, 4, 1, list, list.data.cast_mut()), Status::InvalidArgument, &["indices"]);
+        let on_indices = scatter(start, 1, list, list.data.cast_mut(), 4);
+        refused(on_indices, Status::InvalidArgument, &["indices"]);
         gather(start, 4, 1, list, start.add(4)).unwrap();
     }
     assert_eq!(&memory, b"abcdbagh");
@@ -210,6 +212,8 @@ fn pad_refuses_what_does_not_fit() {
         let mut other = *b"________";
         refused(padding.copy(start, b"x".as_ptr(), other.as_mut_ptr(), 7), Status::Overflow, &["room for 7"]);
         refused(padding.copy(start, b"x".as_ptr(), start.add(2), 8), Status::InvalidArgument, &["source", "overlap"]);
+        let value = other.as_mut_ptr();
+        refused(padding.copy(start, value.add(7), value, 8), Status::InvalidArgument, &["value", "overlap"]);
         assert_eq!((&data, &other), (b"abcdef__", b"________"), "a refused call writes nothing");
     }
     refused(Padding::new(&[], 1, 0, 1), Status::InvalidArgument, &["rank is 0"]);
