@@ -122,6 +122,8 @@ AT(gpubuf_buffer_info, borrowed, 20);
 AT(gpubuf_buffer_info, shape, 24);
 AT(gpubuf_buffer_info, count, 88);
 AT(gpubuf_buffer_info, device_bytes, 104);
+SIZE(gpubuf_piece, 16);
+AT(gpubuf_piece, count, 8);
 SIZE(gpubuf_pool_options, 32);
 AT(gpubuf_pool_options, placement, 4);
 AT(gpubuf_pool_options, block_bytes, 8);

@@ -51,6 +51,10 @@ TEST(Shutdown, EndsEverything) {
   EXPECT_STREQ("GPUBUF_BUSY", gpubuf_status_name(GPUBUF_BUSY));
   EXPECT_EQ(static_cast<std::uint32_t>(GPUBUF_VERSION_NUMBER), gpubuf_version_number());
   EXPECT_EQ(4u, gpubuf_dtype_size(GPUBUF_DTYPE_F32));
+  std::vector<int> padded{5, 5, 5};
+  EXPECT_EQ(3u, gpubuf::ops::pad_in_place(padded, {2}, 0, 3, 1));
+  EXPECT_EQ((std::vector<int>{5, 5, 1}), padded);
+  EXPECT_STATUS(status::invalid_argument, gpubuf::ops::pad_in_place<gpubuf::no_throw>(padded, {2}, 1, 3, 1)) << "and says what is wrong";
 
   // And every end is harmless, in any order.
   EXPECT_OK(gpubuf_device_destroy(device.release()));

@@ -714,6 +714,14 @@ typedef struct gpubuf_decode_options {
   const char *label;
 } gpubuf_decode_options;
 
+/** Some elements in a row. One entry of a list: it has no struct_size and never grows. */
+typedef struct gpubuf_piece {
+  /** The first element; may be NULL where count is 0. */
+  const void *data;
+  /** How many elements. */
+  size_t count;
+} gpubuf_piece;
+
 /**
  * A function in the place of a kernel: called once, in stream order, on the stream's thread. It must not throw, nor wait for
  * the device: such waits answer GPUBUF_WOULD_DEADLOCK.
@@ -1904,6 +1912,125 @@ gpubuf_status gpubuf_graph_hold_launch(gpubuf_graph_hold *hold,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_graph_hold_replayed(gpubuf_graph_hold *hold,
                                          gpubuf_stream *stream);
+
+/**
+ * Copies rows by their numbers: row i of the target becomes row `indices[i]` of the source.
+ *
+ * The target has room for index_count rows. All indices are checked before the first write. Memory is host memory at any
+ * alignment; a pointer may be NULL where there is nothing to read or write behind it, in all gpubuf_ops_ functions. They
+ * work at any time, also after a shutdown or a fork, and order nothing: on a buffer's memory use them between begin and end.
+ * Errors: GPUBUF_INVALID_ARGUMENT (an index that is no row of the source: the message names position, value and limit; the
+ * target overlaps source or indices; index_dtype is neither GPUBUF_DTYPE_I32 nor GPUBUF_DTYPE_I64), GPUBUF_OVERFLOW.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_ops_gather(const void *source,
+                                size_t source_count,
+                                size_t row_bytes,
+                                const void *indices,
+                                uint32_t index_dtype,
+                                size_t index_count,
+                                void *out_target);
+
+/**
+ * Copies rows to where their numbers say: row `indices[i]` of the target becomes row i of the source.
+ *
+ * The source has index_count rows, the target target_count; rows of the target that no index names stay as they are. Where an
+ * index comes twice, the last one wins. All indices are checked before the first write.
+ * Errors: GPUBUF_INVALID_ARGUMENT (an index that is no row of the target: the message names position, value and limit; the
+ * target overlaps source or indices; an unknown index_dtype), GPUBUF_OVERFLOW.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_ops_scatter(const void *source,
+                                 size_t row_bytes,
+                                 const void *indices,
+                                 uint32_t index_dtype,
+                                 size_t index_count,
+                                 void *out_target,
+                                 size_t target_count);
+
+/**
+ * Copies a row-major array and pads one axis of the copy to a multiple, with elements of this value.
+ *
+ * `shape` has 1 to GPUBUF_MAX_RANK extents, outermost first; an extent may be 0, which is a multiple. `capacity` is the
+ * target's room in elements. `out_extent` gets the axis's extent once padded.
+ * Errors: GPUBUF_INVALID_ARGUMENT (rank, axis, element_bytes or multiple out of range; the target overlaps source or value),
+ * GPUBUF_OVERFLOW (the padded array has more elements than capacity, or than memory can have).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_ops_pad(const void *source,
+                             const uint64_t *shape,
+                             uint32_t rank,
+                             size_t element_bytes,
+                             uint32_t axis,
+                             uint64_t multiple,
+                             const void *value,
+                             void *out_target,
+                             size_t capacity,
+                             uint64_t *out_extent);
+
+/**
+ * As gpubuf_ops_pad, where the array is: at the start of `inout_data`, which has room for `capacity` elements.
+ *
+ * Errors: as gpubuf_ops_pad.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_ops_pad_in_place(void *inout_data,
+                                      size_t capacity,
+                                      const uint64_t *shape,
+                                      uint32_t rank,
+                                      size_t element_bytes,
+                                      uint32_t axis,
+                                      uint64_t multiple,
+                                      const void *value,
+                                      uint64_t *out_extent);
+
+/**
+ * The count + 1 offsets of count lengths: a 0, then the sum up to and with each length; the last one is the total.
+ *
+ * Nothing is written before every length and every sum is checked.
+ * Errors: GPUBUF_INVALID_ARGUMENT (a negative length; offsets and lengths overlap; an unknown dtype), GPUBUF_OVERFLOW (a sum
+ * does not fit offset_dtype).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_ops_offsets(const void *lengths,
+                                 uint32_t length_dtype,
+                                 size_t count,
+                                 uint32_t offset_dtype,
+                                 void *out_offsets);
+
+/**
+ * Copies pieces of different lengths one behind the other, and tells where each begins.
+ *
+ * `capacity` is the target's room in elements. `out_offsets` gets piece_count + 1 integers: piece i lies from the i-th to
+ * the next, and the last one is the total. Nothing is written before everything is checked.
+ * Errors: GPUBUF_INVALID_ARGUMENT (a piece without data; outputs overlap each other or what is read; an unknown
+ * offset_dtype), GPUBUF_OVERFLOW (the total is more than capacity, than memory can have, or than fits offset_dtype).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_ops_flatten(const gpubuf_piece *pieces,
+                                 size_t piece_count,
+                                 size_t element_bytes,
+                                 uint32_t offset_dtype,
+                                 void *out_target,
+                                 size_t capacity,
+                                 void *out_offsets);
+
+/**
+ * The pieces of an array as views, between neighbouring offsets: no element is copied.
+ *
+ * `source` has count elements, `offsets` piece_count + 1 integers; it may be NULL where piece_count is 0. The first offset is
+ * 0, none is less than the one before it, and the last is at most count. A piece is valid as long as the source's memory.
+ * Errors: GPUBUF_INVALID_ARGUMENT (offsets that are none: the message names the first wrong one; out_pieces overlaps offsets;
+ * an unknown offset_dtype), GPUBUF_OVERFLOW.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_ops_split(const void *source,
+                               size_t count,
+                               size_t element_bytes,
+                               const void *offsets,
+                               uint32_t offset_dtype,
+                               size_t piece_count,
+                               gpubuf_piece *out_pieces);
 
 /**
  * Has the stream start nothing more until it is released as often; what runs goes on. Destroying it releases it. With CUDA

@@ -165,6 +165,14 @@ entries! {
     Normally gpubuf_graph_hold_launch;
     Normally gpubuf_graph_hold_replayed;
 
+    AnyTime gpubuf_ops_gather;
+    AnyTime gpubuf_ops_scatter;
+    AnyTime gpubuf_ops_pad;
+    AnyTime gpubuf_ops_pad_in_place;
+    AnyTime gpubuf_ops_offsets;
+    AnyTime gpubuf_ops_flatten;
+    AnyTime gpubuf_ops_split;
+
     Normally gpubuf_host_stream_hold;
     Normally gpubuf_host_stream_release;
     Normally gpubuf_host_stream_delay;

@@ -1,8 +1,21 @@
-//! Host operations on bytes: copies and fills.
+//! Host operations on bytes: copies and fills; rows moved by indices, padding, and sequences of different lengths.
+//!
+//! They work on raw parts, allocate nothing, and check everything before they write anything.
 
 mod copy;
+mod integers;
+mod pad;
+#[cfg(test)]
+mod properties;
+mod ragged;
+mod region;
+mod rows;
 
 pub use copy::copy;
+pub use integers::{Integers, IntegersMut, Width};
+pub use pad::Padding;
+pub use ragged::{Piece, flatten, offsets, split};
+pub use rows::{gather, scatter};
 
 /// Repeats `element` over `bytes`; whole elements only.
 pub fn fill(bytes: &mut [u8], element: &[u8]) {

@@ -17,6 +17,10 @@ static void child(void) {
   CHECK(kit_message_has("gpubuf_shutdown: ") && kit_message_has("fork"));
   CHECK(other == NULL && stream == NULL);
   CHECK(gpubuf_version_number() == GPUBUF_VERSION_NUMBER && gpubuf_dtype_size(GPUBUF_DTYPE_I8) == 1);
+  const int32_t lengths[2] = {3, 4};
+  int32_t offsets[3] = {0};
+  OK(gpubuf_ops_offsets(lengths, GPUBUF_DTYPE_I32, 2, GPUBUF_DTYPE_I32, offsets));
+  CHECK(offsets[1] == 3 && offsets[2] == 7);
   gpubuf_buffer_options options;
   gpubuf_buffer_options_init(&options, sizeof options);
   CHECK(options.struct_size == sizeof options);
