@@ -310,3 +310,47 @@ fn a_capturing_stream_is_not_wrapped() {
     let mut graph = 0;
     assert_eq!(cuda.cuStreamEndCapture(native, &mut graph), 0, "and the capture is whole");
 }
+
+#[test]
+fn a_wait_in_a_context_that_is_gone_ends() {
+    if moved("a_wait_in_a_context_that_is_gone_ends", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    let native_context = common::standin::fresh_context();
+    let options = DeviceOptions { kind: Some(BackendKind::Cuda), native_context, ..Default::default() };
+    let device = Device::open(&options, 0, "").expect("a device");
+    let (held, buffer) = (stream(&device), buffer(&device, pair_of(4096)));
+    hold(&held);
+    buffer.copy(true, 0, ALL, &held, None).expect("a copy");
+    assert_eq!(cuda.cuCtxDestroy_v2(native_context), 0);
+    let error = buffer.begin(Access::Write, 0, ALL, Timeout::Infinite).expect_err("nobody knows any more");
+    assert_eq!(error.status(), Status::DeviceLost);
+    let error = device.expect_usable().expect_err("lost");
+    assert!(error.message().contains("lost"), "{error}");
+    // The hold's word is the library's own: letting go of it touches nothing of the context's.
+    drop((held, buffer));
+}
+
+#[test]
+fn a_stream_that_ended_without_a_fence_has_to_be_declared_for() {
+    if moved("a_stream_that_ended_without_a_fence_has_to_be_declared_for", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    let device = device(&cuda);
+    let (native, ours) = (cuda.stream(1), stream(&device));
+    let theirs = wrap(&device, native);
+    let buffer = buffer(&device, pair_of(4096));
+    buffer.device_address(from_ref(&theirs)).expect("an address");
+    // It captures when its object goes: no fence can be recorded.
+    assert_eq!(cuda.cuStreamBeginCapture_v2(native, 0), 0);
+    theirs.end_wrapped();
+    let mut graph = 0;
+    assert_eq!(cuda.cuStreamEndCapture(native, &mut graph), 0);
+    assert_eq!(cuda.cuStreamDestroy_v2(native), 0);
+    assert_eq!(status(buffer.copy(true, 0, ALL, &ours, None)), Status::Unfenced);
+    buffer.used_on(&ours, Access::Write).expect("declared elsewhere");
+    buffer.copy(true, 0, ALL, &ours, Some(LONG)).expect("and all is well");
+    device.drain(LONG).expect("nobody asks the stream that is gone");
+}

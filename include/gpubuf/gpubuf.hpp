@@ -68,7 +68,7 @@ enum class [[nodiscard]] status : std::int32_t {
   budget = GPUBUF_BUDGET, out_of_host_memory = GPUBUF_OUT_OF_HOST_MEMORY, out_of_device_memory = GPUBUF_OUT_OF_DEVICE_MEMORY,
   // The device, the driver.
   unsupported = GPUBUF_UNSUPPORTED, capturing = GPUBUF_CAPTURING, driver_missing = GPUBUF_DRIVER_MISSING,
-  device_lost = GPUBUF_DEVICE_LOST, copy_failed = GPUBUF_COPY_FAILED, quarantined = GPUBUF_QUARANTINED,
+  device_lost = GPUBUF_DEVICE_LOST, copy_failed = GPUBUF_COPY_FAILED, quarantined = GPUBUF_QUARANTINED, driver_error = GPUBUF_DRIVER_ERROR,
   // The process, the library.
   shut_down = GPUBUF_SHUT_DOWN, forked = GPUBUF_FORKED, broken = GPUBUF_BROKEN, internal = GPUBUF_INTERNAL,
 };
@@ -1129,7 +1129,8 @@ class borrowed_buffer : public buffer {
     return detail::give<Form>(code, std::move(made));
   }
   /// Over the elements of host memory, with or without a device side of the library's. The memory must outlive the uses:
-  /// a container that is a temporary is refused by the compiler.
+  /// a container that is a temporary is refused by the compiler. It stays pageable unless you ask for placement::pinned,
+  /// which has it page-locked meanwhile.
   template <class T, class Form = throwing>
   static outcome<Form, borrowed_buffer> over(const device& on, gpubuf::span<T> memory, std::function<void()> release = {},
                                              placement host = placement::pageable, placement device = placement::device) noexcept(quiet<Form>) {
@@ -1851,7 +1852,8 @@ outcome<Form> split(Source&& source, const Offsets& offsets, Pieces&& target) no
 
 // ---- Test kit of the host backend -------------------------------------------------------------------------------
 
-/// For tests: the host backend's device is emulated, and these say what it does. Other backends: unsupported.
+/// For tests: time, faults, and functions in the place of kernels. Holds, delays and functions also work with CUDA; faults,
+/// links and limits are made by a simulated device only (unsupported).
 namespace host {
 
 /// Keeps a stream shut: work is queued and does not run, until release() or the destructor. A wait for it by the

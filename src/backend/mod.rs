@@ -5,6 +5,7 @@ pub mod host;
 pub mod kit;
 
 use crate::config::Placement;
+use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::Arc;
@@ -358,7 +359,14 @@ fn choose(kind: Option<BackendKind>) -> Result<(BackendKind, String)> {
         Err(_) | Ok("") | Ok("auto") => Ok(match cuda::device_count() {
             Ok(0) => (BackendKind::Host, "host: the CUDA driver sees no device".into()),
             Ok(count) => (BackendKind::Cuda, format!("cuda: the driver has {count} devices")),
-            Err(error) => (BackendKind::Host, format!("host: {}", error.message())),
+            Err(error) => {
+                // A machine without a driver is as it is; one with a driver that cannot be used was meant otherwise.
+                let named = std::env::var_os("GPUBUF_CUDA_DRIVER").is_some_and(|path| !path.is_empty());
+                if named || error.status() == Status::VersionMismatch {
+                    log::write(Level::Warn, format_args!("devices are emulated: {}", error.message()));
+                }
+                (BackendKind::Host, format!("host: {}", error.message()))
+            }
         }),
         Ok("host") => Ok((BackendKind::Host, "host: GPUBUF_BACKEND=host".into())),
         Ok("cuda") => Ok((BackendKind::Cuda, "cuda: GPUBUF_BACKEND=cuda".into())),

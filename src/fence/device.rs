@@ -4,7 +4,7 @@ use super::deferred::DeferredList;
 use super::name::Name;
 use super::storage::Storage;
 use super::timeline::{Fence, HostWait, Proof, Timeline, late_by, report_failures};
-use crate::backend::{DeviceBackend, DeviceOptions, Opened};
+use crate::backend::{BackendKind, DeviceBackend, DeviceOptions, Opened};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
@@ -137,7 +137,11 @@ impl Device {
             return fail!(ShutDown, "{} was shut down", self.name);
         }
         if self.backend.is_lost() {
-            return fail!(DeviceLost, "{} is lost: destroy its objects and open it again", self.name);
+            let cure = match self.backend.kind() {
+                BackendKind::Host => "destroy its objects and open it again",
+                BackendKind::Cuda => "the driver gives this process no other; start it again",
+            };
+            return fail!(DeviceLost, "{} is lost: {cure}", self.name);
         }
         Ok(())
     }

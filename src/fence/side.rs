@@ -381,7 +381,7 @@ impl Side {
         self.refuse(
             Status::Unfenced,
             format!(
-                "{doing} the {}: its device address was given out and nobody declared since where it is used; declare it: used_on for a buffer, fence or release_after for a pool's block, set_graph or replayed for a graph hold",
+                "{doing} the {}: its device address was given out, or a copy of it captured, and nobody declared since where it is used; declare it: used_on for a buffer, fence or release_after for a pool's block, set_graph or replayed for a graph hold",
                 self.place()
             ),
         )
@@ -564,7 +564,17 @@ impl Side {
                 continue;
             }
             self.reserve(std::slice::from_ref(&timeline))?;
-            let fence = timeline.record()?;
+            let fence = match timeline.record() {
+                Ok(fence) => fence,
+                // It ended without a last fence: what it used is as good as used by nobody knows whom.
+                Err(error) if error.status() == Status::StaleHandle => {
+                    self.declared.remove(place);
+                    self.sealed = true;
+                    self.unknown_users = true;
+                    return Err(self.unfenced("after the end of a stream that could not be fenced any more, using"));
+                }
+                Err(error) => return Err(error),
+            };
             self.order.fences += 1;
             self.add_use(fence, true, all, Role::Kernel);
         }

@@ -172,7 +172,7 @@ impl Timeline {
     /// Refuses while the stream captures: what is asked for would become a part of the graph, or break the capture. The
     /// backend is asked each time, since others may have begun it.
     pub fn expect_not_capturing(&self, check: Check) -> Result<()> {
-        if on(check) && self.stream.is_capturing()? {
+        if on(check) && self.stream.is_capturing().map_err(|e| e.context(&self.name))? {
             self.device.counters.refusals.add(1);
             return fail!(Capturing, "{} is being captured: end the capture first", self.name);
         }

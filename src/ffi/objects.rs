@@ -102,8 +102,9 @@ impl Object {
         match self {
             Object::Device(device) => {
                 let (objects, bytes) = device.deferred();
+                let lost = if device.backend().is_lost() { "lost; " } else { "" };
                 format!(
-                    "{}: {}; {bytes} bytes in {objects} pieces wait for their last use",
+                    "{}: {lost}{}; {bytes} bytes in {objects} pieces wait for their last use",
                     device.name(),
                     device.reason()
                 )

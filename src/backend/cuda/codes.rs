@@ -17,6 +17,8 @@ pub const STUB_LIBRARY: Code = CUresult::CUDA_ERROR_STUB_LIBRARY as Code;
 pub const NO_DEVICE: Code = CUresult::CUDA_ERROR_NO_DEVICE as Code;
 /// No such GPU.
 pub const INVALID_DEVICE: Code = CUresult::CUDA_ERROR_INVALID_DEVICE as Code;
+/// No such context, or not any more.
+pub const INVALID_CONTEXT: Code = CUresult::CUDA_ERROR_INVALID_CONTEXT as Code;
 /// Work is not done.
 pub const NOT_READY: Code = CUresult::CUDA_ERROR_NOT_READY as Code;
 /// The memory is registered by somebody else.

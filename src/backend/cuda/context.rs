@@ -115,6 +115,14 @@ impl Context {
         if pushed {
             // SAFETY: retained by us, or alive by the caller's promise.
             let code = unsafe { (self.driver.cuCtxPushCurrent_v2)(self.handle) };
+            if code == codes::INVALID_CONTEXT {
+                self.lost.store(true, Ordering::Release);
+                return fail!(
+                    DeviceLost,
+                    "the device's context is gone: it was destroyed, or reset, before what gpubuf made in it ({})",
+                    self.driver.explain(code)
+                );
+            }
             self.check(code, "entering the device's context")?;
         }
         Ok(Entered { context: self, pushed, mode: None, of_this_thread: PhantomData })

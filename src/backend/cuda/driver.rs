@@ -260,10 +260,13 @@ impl Driver {
 
     fn start(library: &Library, path: &str) -> Result<Driver> {
         let table = Table::find(library).map_err(|missing| {
-            let text = format!(
-                "{path} lacks {}, which every driver since CUDA 12.0 has: update the driver",
-                missing.join(", ")
-            );
+            let text = match missing.contains(&"cuInit") {
+                true => format!("{path} is not a CUDA driver: it has no cuInit"),
+                false => format!(
+                    "{path} lacks {}, which every driver since CUDA 12.0 has: update the driver",
+                    missing.join(", ")
+                ),
+            };
             Error::new(Status::DriverMissing, text)
         })?;
         let mut version = 0;

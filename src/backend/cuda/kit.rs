@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering};
 use cudarc::driver::sys::{CUdeviceptr, CUstream, CUstreamCaptureMode};
+use std::alloc::{Layout, alloc_zeroed};
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::null_mut;
@@ -61,22 +62,27 @@ impl Words {
         *self.memory.get_or_init(|| {
             let driver = self.context.driver();
             let _entered = self.context.enter_relaxed().ok()?;
-            let (mut host, mut address) = (null_mut(), 0);
-            // SAFETY: the context is current; the pointers are those of locals. 3 is PORTABLE | DEVICEMAP.
-            if unsafe { (driver.cuMemHostAlloc)(&mut host, 4 * WORDS, 3) } != 0 {
+            // Never freed, and the language's own: a hold may outlive its context.
+            let layout = Layout::from_size_align(4 * WORDS, 4096).ok()?;
+            // SAFETY: the layout has a size.
+            let host = unsafe { alloc_zeroed(layout) };
+            if host.is_null() {
                 return None;
             }
-            // SAFETY: as many bytes, just allocated.
-            unsafe { host.cast::<u8>().write_bytes(0, 4 * WORDS) };
-            // SAFETY: as above.
-            let code = unsafe { (driver.cuMemHostGetDevicePointer_v2)(&mut address, host, 0) };
+            let mut address = 0;
+            // SAFETY: as many bytes, which stay for the life of the process. 3 is PORTABLE | DEVICEMAP.
+            if unsafe { (driver.cuMemHostRegister_v2)(host.cast(), 4 * WORDS, 3) } != 0 {
+                return None;
+            }
+            // SAFETY: as above; the other pointer is that of a local.
+            let code = unsafe { (driver.cuMemHostGetDevicePointer_v2)(&mut address, host.cast(), 0) };
             (code == 0).then_some((host as usize, address))
         })
     }
 
     fn word(&self, index: usize) -> Option<&AtomicU32> {
         let (host, _) = self.memory()?;
-        // SAFETY: inside the page-locked memory, which stays for the life of the process; aligned, and only used as an atomic.
+        // SAFETY: inside that memory, which stays for the life of the process; aligned, and only used as an atomic.
         Some(unsafe { &*((host + 4 * index) as *const AtomicU32) })
     }
 

@@ -91,7 +91,7 @@ impl Block {
         }
         fail!(
             GraphHeld,
-            "{doing} {}: {count} graph holds have its address; destroy the graph, then its hold, first",
+            "{doing} {}: its address is in a graph (holds: {count}); destroy the graph, then its hold, first",
             self.name
         )
     }
