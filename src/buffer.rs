@@ -10,7 +10,7 @@ use crate::fence::{
     Timeline, Which,
 };
 use crate::stats::WaitCounters;
-use crate::sync::{Arc, AtomicBool, MutexGuard, OneThread, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, OneThread, Ordering, Weak};
 
 /// What a buffer is to be.
 pub struct BufferOptions {
@@ -44,6 +44,8 @@ pub struct Buffer {
     owner: Weak<Borrow>,
     /// Detached, and nobody was told yet that it is the caller's again.
     returning: AtomicBool,
+    /// Whom to tell if that call never comes.
+    untold: Mutex<Option<ReleaseCallback>>,
     /// Somebody has a writable pointer that no fence guards.
     unchecked: AtomicBool,
     waits: WaitCounters,
@@ -109,6 +111,7 @@ impl Buffer {
             borrowed,
             owner: Arc::downgrade(&owner),
             returning: AtomicBool::new(false),
+            untold: Mutex::new(None),
             unchecked: AtomicBool::new(false),
             waits: WaitCounters::default(),
         }))
@@ -318,7 +321,8 @@ impl Buffer {
         let storages: Vec<Storage> = block.sides_mut().filter_map(Side::take_storage).collect();
         self.returning.store(true, Ordering::Relaxed);
         drop(block);
-        storages.into_iter().for_each(Storage::hand_back);
+        let untold = storages.into_iter().filter_map(Storage::hand_back).last();
+        *self.untold.lock() = untold;
         self.await_return(timeout)
     }
 
@@ -336,6 +340,7 @@ impl Buffer {
             }
         }
         self.returning.store(false, Ordering::Relaxed);
+        drop(self.untold.lock().take());
         Ok(())
     }
 
@@ -369,5 +374,16 @@ impl Holdable for Buffer {
 
     fn part(&self, _: &Block, first: u64, count: u64) -> Result<Range> {
         self.elements(first, count)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // Detached by a call that could not wait long enough, and by none after it: then the owner is told after all.
+        let Some(release) = self.untold.get_mut().take() else { return };
+        match self.owner.upgrade() {
+            Some(owner) => drop(owner.tell(Some(release))),
+            None => release(),
+        }
     }
 }

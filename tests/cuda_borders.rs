@@ -190,6 +190,29 @@ fn a_detach_that_came_too_early_is_made_good_by_the_next() {
     release(&other);
     assert_eq!(status(pinned.detach(LONG)), Status::Ok);
     assert_eq!(status(pinned.detach(LONG)), Status::NotHeld, "it is the caller's again");
+
+    // Where the next never comes, the owner is told.
+    let told = Arc::new(AtomicU32::new(0));
+    let tell = |told: &Arc<AtomicU32>| -> Option<gpubuf::fence::ReleaseCallback> {
+        let told = told.clone();
+        Some(Box::new(move || {
+            told.fetch_add(1, Ordering::SeqCst);
+        }))
+    };
+    let again = common::buffer(&device, BufferOptions { release: tell(&told), ..lent(first, PAGE) });
+    hold(&other);
+    busy(&other);
+    assert_eq!(status(again.detach(SHORT)), Status::Timeout);
+    drop(again);
+    assert_eq!(told.load(Ordering::SeqCst), 0, "the driver still has it");
+    release(&other);
+    device.drain(LONG).expect("a drain");
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+    // And not, where it came in time.
+    let again = common::buffer(&device, BufferOptions { release: tell(&told), ..lent(first, PAGE) });
+    again.detach(LONG).expect("a detach");
+    drop(again);
+    assert_eq!(told.load(Ordering::SeqCst), 1);
 }
 
 #[test]

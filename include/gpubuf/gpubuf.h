@@ -1287,6 +1287,9 @@ gpubuf_status gpubuf_buffer_zero(gpubuf_buffer *buffer,
 /**
  * Gives borrowed memory back to the caller once its uses are proven. release is not called.
  *
+ * With CUDA the driver lets page-locked memory go when the whole device is idle. A call that cannot wait for that long leaves the
+ * buffer empty: call it again, until it is GPUBUF_OK; or destroy the buffer, and release is called after all.
+ *
  * The buffer then answers GPUBUF_NOT_HELD, and only waits to be destroyed.
  * Errors: GPUBUF_UNSUPPORTED (nothing is borrowed), GPUBUF_BUSY (a guard is open, or the try form would have to wait),
  * GPUBUF_GRAPH_HELD (a graph hold has it), GPUBUF_CAPTURING (a stream that would have to be waited for captures),

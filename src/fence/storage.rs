@@ -68,9 +68,9 @@ impl Borrow {
         borrow.strong_count() == 0
     }
 
-    /// Whom to tell; `None` tells nobody.
-    pub fn tell(&self, release: Option<ReleaseCallback>) {
-        *self.0.lock() = release;
+    /// Whom to tell; `None` tells nobody. Returns who was to be told so far.
+    pub fn tell(&self, release: Option<ReleaseCallback>) -> Option<ReleaseCallback> {
+        std::mem::replace(&mut *self.0.lock(), release)
     }
 }
 
@@ -161,10 +161,11 @@ impl Storage {
         matches!(self.origin, Origin::Borrowed(_))
     }
 
-    /// Gives borrowed memory back without telling its owner, who asked for it.
-    pub fn hand_back(self) {
-        if let Origin::Borrowed(Some(owner)) = &self.origin {
-            owner.tell(None);
+    /// Gives borrowed memory back without telling its owner, who asked for it. Returns who was to be told.
+    pub fn hand_back(self) -> Option<ReleaseCallback> {
+        match &self.origin {
+            Origin::Borrowed(Some(owner)) => owner.tell(None),
+            _ => None,
         }
     }
 
