@@ -328,16 +328,17 @@ impl Buffer {
 
     /// Waits until the driver has let borrowed memory go.
     fn await_return(&self, timeout: Timeout) -> Result<()> {
-        if !Borrow::is_back(&self.owner) && !self.device.backend().await_frees(timeout.deadline()) {
-            // Somebody else's memory may be what takes so long.
-            if !Borrow::is_back(&self.owner) {
-                let status = if timeout == Timeout::Try { Status::Busy } else { Status::Timeout };
-                let text = format!(
-                    "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again",
-                    self.name
-                );
-                return Err(Error::new(status, text));
-            }
+        if !Borrow::is_back(&self.owner) {
+            self.device.backend().await_frees(timeout.deadline());
+        }
+        // Whatever the wait says: somebody else's memory may be what takes so long, and it may not have been a wait at all.
+        if !Borrow::is_back(&self.owner) {
+            let status = if timeout == Timeout::Try { Status::Busy } else { Status::Timeout };
+            let text = format!(
+                "{}: the driver still has the memory page-locked, other work on the device keeps it; detach again",
+                self.name
+            );
+            return Err(Error::new(status, text));
         }
         self.returning.store(false, Ordering::Relaxed);
         drop(self.untold.lock().take());

@@ -377,3 +377,23 @@ fn a_stream_that_ended_without_a_fence_has_to_be_declared_for() {
     buffer.copy(true, 0, ALL, &ours, Some(LONG)).expect("and all is well");
     device.drain(LONG).expect("nobody asks the stream that is gone");
 }
+
+#[test]
+fn a_detach_in_a_release_callback_never_says_too_early_that_it_is_done() {
+    if moved("a_detach_in_a_release_callback_never_says_too_early_that_it_is_done", &[]) {
+        return;
+    }
+    let device = open(DeviceSettings::default());
+    let (_memory, first) = pages(2);
+    let second = buffer(&device, lent(first.wrapping_add(PAGE), PAGE));
+    let told = Arc::new(Mutex::new(None));
+    let release = Box::new({
+        let (second, told) = (second.clone(), told.clone());
+        // The thread that is to give it back is in here.
+        move || *told.lock() = Some(status(second.detach(LONG)))
+    });
+    drop(buffer(&device, BufferOptions { release: Some(release), ..lent(first, PAGE) }));
+    device.drain(LONG).expect("a drain");
+    assert_eq!(*told.lock(), Some(Status::Timeout));
+    assert_eq!(status(second.detach(LONG)), Status::Ok);
+}
