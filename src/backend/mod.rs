@@ -89,21 +89,11 @@ pub struct DeviceSettings {
     pub register_bytes: usize,
     /// Whether device memory comes from the driver's pool, so that giving it back waits for nothing.
     pub stream_ordered: bool,
-    /// Whether host memory can be registered at all: found out, not chosen.
-    pub can_register: bool,
-    /// Whether managed memory works as the library needs it: found out, not chosen.
-    pub can_manage: bool,
 }
 
 impl Default for DeviceSettings {
     fn default() -> DeviceSettings {
-        DeviceSettings {
-            pinned: PinnedMethod::Auto,
-            register_bytes: REGISTER_BYTES,
-            stream_ordered: false,
-            can_register: false,
-            can_manage: false,
-        }
+        DeviceSettings { pinned: PinnedMethod::Auto, register_bytes: REGISTER_BYTES, stream_ordered: false }
     }
 }
 

@@ -7,7 +7,7 @@
 use super::codes;
 use super::context::Context;
 use super::numa;
-use crate::backend::{Backing, DeviceSettings, PinnedMethod, RawMemory};
+use crate::backend::{Backing, DeviceFacts, DeviceSettings, PinnedMethod, RawMemory};
 use crate::config::Placement;
 use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
@@ -104,7 +104,7 @@ pub struct Memory {
     settings: DeviceSettings,
     /// For fills of fresh memory and stream-ordered allocation; in no order with anybody.
     stream: CUstream,
-    node: Option<u32>,
+    facts: DeviceFacts,
     pub pieces: Arc<Pieces>,
     /// Times that something else was done than was asked for.
     pub fallbacks: Counter,
@@ -116,7 +116,7 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    pub fn new(context: &Arc<Context>, mut settings: DeviceSettings, node: Option<u32>) -> Result<Memory> {
+    pub fn new(context: &Arc<Context>, mut settings: DeviceSettings, facts: DeviceFacts) -> Result<Memory> {
         let page = numa::page_bytes();
         settings.register_bytes = settings.register_bytes.clamp(page, MOST_REGISTERED) / page * page;
         let stream = context.create_stream()?;
@@ -124,7 +124,7 @@ impl Memory {
             context: context.clone(),
             settings,
             stream,
-            node,
+            facts,
             pieces: Arc::default(),
             fallbacks: Counter::new(),
         })
@@ -199,7 +199,7 @@ impl Memory {
 
     fn pinned(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         let map = match self.settings.pinned {
-            PinnedMethod::Auto => bytes >= MAPPED_FROM && self.settings.can_register,
+            PinnedMethod::Auto => bytes >= MAPPED_FROM && self.facts.can_register,
             PinnedMethod::Driver => false,
             PinnedMethod::Register => true,
         };
@@ -225,7 +225,7 @@ impl Memory {
         let mut host = null_mut();
         let code = {
             // The driver follows the calling thread's policy.
-            let _preferred = self.node.and_then(numa::prefer);
+            let _preferred = self.facts.numa_node.and_then(numa::prefer);
             // SAFETY: the context is current; the pointer is that of a local.
             unsafe { (driver.cuMemHostAlloc)(&mut host, bytes, PINNED_FLAGS) }
         };
@@ -234,8 +234,14 @@ impl Memory {
         }
         // SAFETY: `bytes` bytes, just allocated and given to nobody. The driver does not promise zeroes.
         unsafe { host.cast::<u8>().write_bytes(0, bytes) };
-        let memory =
-            RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Driver, node: self.node };
+        let memory = RawMemory {
+            placement,
+            host: host.cast(),
+            device: 0,
+            bytes,
+            backing: Backing::Driver,
+            node: self.facts.numa_node,
+        };
         self.with_device_address(memory)
     }
 
@@ -252,7 +258,7 @@ impl Memory {
         // After a fork the child's copy of a page, not the parent's, would be a new one: the device must keep the parent's.
         // SAFETY: the mapping just made; the advice changes nothing for this process.
         unsafe { libc::madvise(host, mapped, libc::MADV_DONTFORK) };
-        let node = self.node.filter(|node| numa::bind(host, mapped, *node));
+        let node = self.facts.numa_node.filter(|node| numa::bind(host, mapped, *node));
         touch(host.cast(), mapped);
         let memory = RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Mapped, node };
         let driver = self.context.driver();
@@ -325,7 +331,7 @@ impl Memory {
 
     fn managed(&self, bytes: usize) -> Result<RawMemory> {
         let driver = self.context.driver();
-        let Some(allocate) = driver.cuMemAllocManaged.filter(|_| self.settings.can_manage) else {
+        let Some(allocate) = driver.cuMemAllocManaged.filter(|_| self.facts.can_manage) else {
             return fail!(
                 Unsupported,
                 "managed memory needs a device that the CPU can share it with while kernels run (concurrentManagedAccess): use uva"

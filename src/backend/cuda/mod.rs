@@ -100,10 +100,7 @@ impl CudaDevice {
         if options.settings.stream_ordered && !facts.has_memory_pools {
             return fail!(Unsupported, "this device has no stream-ordered memory: use GPUBUF_DEVICE_MEMORY_PLAIN");
         }
-        let mut settings = options.settings;
-        settings.can_register = facts.can_register;
-        settings.can_manage = facts.can_manage;
-        let memory = Arc::new(Memory::new(&context, settings, facts.numa_node)?);
+        let memory = Arc::new(Memory::new(&context, options.settings, facts)?);
         Ok(CudaDevice {
             ordinal: context.device(),
             name: name_of(&context),
