@@ -37,6 +37,10 @@ for compiler in g++ clang++; do
     compile "$compiler" "$standard" gpubuf.hpp cpp ""
   done
 done
+# The parts of gpubuf.hpp stand alone, too: one compiler sees that.
+for part in "$include"/gpubuf/hpp/*.hpp; do
+  compile g++ c++17 "hpp/$(basename "$part")" cpp ""
+done
 if [ "$tried" -eq 0 ]; then
   echo "no compiler found" >&2
   exit 1

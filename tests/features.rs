@@ -47,13 +47,13 @@ fn texts(folders: &[&str], end: &str) -> Vec<String> {
     paths.map(|path| fs::read_to_string(path).expect("a source file")).collect()
 }
 
-/// The functions that gpubuf.h declares, and the templates of gpubuf::ops in gpubuf.hpp.
+/// The functions that gpubuf.h declares, and the templates of gpubuf::ops.
 fn functions() -> BTreeSet<String> {
     let header = fs::read_to_string("include/gpubuf/gpubuf.h").expect("the header");
     let name = |text: &str| text.rsplit(|c: char| c.is_whitespace() || c == '*').next().unwrap_or("").to_owned();
     let mut out: BTreeSet<String> =
         header.split("\nGPUBUF_API").skip(1).filter_map(|text| text.split('(').next()).map(name).collect();
-    let wrapper = fs::read_to_string("include/gpubuf/gpubuf.hpp").expect("the C++ header");
+    let wrapper = fs::read_to_string("include/gpubuf/hpp/ops.hpp").expect("the C++ header");
     for part in wrapper.split("\nnamespace ops {").skip(1) {
         let part = part.split("}  // namespace ops").next().unwrap_or("");
         let lines = part.lines().filter(|line| line.starts_with("outcome<Form"));
