@@ -1,5 +1,9 @@
 //! Counters: nothing waits, falls back or refuses silently.
 
+mod record;
+
+pub use record::{Record, Value};
+
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,6 +35,11 @@ impl Counter {
     /// Takes `n` away from a level.
     pub fn sub(&self, n: u64) {
         self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Raises a high-water mark to `n`.
+    pub fn raise(&self, n: u64) {
+        self.0.fetch_max(n, Ordering::Relaxed);
     }
 
     /// The present value.

@@ -4,15 +4,16 @@ use super::deferred::DeferredList;
 use super::name::Name;
 use super::storage::Storage;
 use super::timeline::{Fence, HostWait, Proof, Timeline, late_by, report_failures};
+use super::upkeep::Upkeep;
 use crate::backend::{BackendKind, DeviceBackend, DeviceOptions, Opened};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::stats::{Counter, DeviceCounters};
+use crate::stats::{Counter, DeviceCounters, Record};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Every device of the process, for the shutdown.
 static DEVICES: Mutex<Vec<Weak<Device>>> = Mutex::new(Vec::new());
@@ -26,8 +27,8 @@ pub struct Device {
     /// What it counts.
     pub counters: DeviceCounters,
     timelines: Mutex<Vec<Weak<Timeline>>>,
-    /// Objects in which threads may wait for something else than a fence.
-    waited_in: Mutex<Vec<Weak<dyn WaitedIn>>>,
+    members: Mutex<Members>,
+    upkeep: Upkeep,
     deferred: DeferredList,
     tags: AtomicU64,
     failures_unreported: Counter,
@@ -36,10 +37,22 @@ pub struct Device {
     orphaned: AtomicBool,
 }
 
-/// An object in which threads wait for one another.
-pub trait WaitedIn: Send + Sync {
-    /// Sends every waiting thread away: the device is shut down.
-    fn send_away(&self);
+/// An object of a device, as its device sees it. Called under no lock of the device.
+pub trait Member: Send + Sync {
+    /// What it has to tell in a report.
+    fn record(&self) -> Record;
+    /// Does what is due, such as growing and shrinking. Waits for nobody.
+    fn maintain(&self) {}
+    /// Sends every thread away that waits in it: the device is shut down.
+    fn send_away(&self) {}
+}
+
+/// The objects that live, and some that do not any more.
+#[derive(Default)]
+struct Members {
+    list: Vec<Weak<dyn Member>>,
+    /// The length at which the dead are sorted out next.
+    tidy_at: usize,
 }
 
 impl Device {
@@ -54,7 +67,8 @@ impl Device {
             default_timeout_ns,
             counters: DeviceCounters::default(),
             timelines: Mutex::new(Vec::new()),
-            waited_in: Mutex::new(Vec::new()),
+            members: Mutex::default(),
+            upkeep: Upkeep::default(),
             deferred: DeferredList::default(),
             tags: AtomicU64::new(1),
             failures_unreported: Counter::default(),
@@ -105,11 +119,19 @@ impl Device {
         timelines.push(Arc::downgrade(timeline));
     }
 
-    /// Has an object send its waiting threads away when the device is shut down.
-    pub fn send_away_with(&self, object: Weak<dyn WaitedIn>) {
-        let mut objects = self.waited_in.lock();
-        objects.retain(|known| known.strong_count() > 0);
-        objects.push(object);
+    /// Has the device know an object, for as long as that lives.
+    pub fn enroll(&self, member: Weak<dyn Member>) {
+        let mut members = self.members.lock();
+        if members.list.len() >= members.tidy_at {
+            members.list.retain(|known| known.strong_count() > 0);
+            members.tidy_at = 2 * members.list.len() + 16;
+        }
+        members.list.push(member);
+    }
+
+    /// Its objects that live, in the order of their creation.
+    pub fn members(&self) -> Vec<Arc<dyn Member>> {
+        self.members.lock().list.iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(super) fn copy_failed(&self) {
@@ -184,9 +206,24 @@ impl Device {
         freed
     }
 
+    /// As [`Device::maintain`], and has every object do what is due, which may allocate. Returns the bytes freed first.
+    pub fn keep_up(&self) -> u64 {
+        let freed = self.maintain();
+        if !self.is_closed() {
+            self.members().iter().for_each(|member| member.maintain());
+        }
+        freed
+    }
+
+    /// Has a thread of the library's do that, every so often, until the device is shut down or its owner leaves.
+    pub fn keep_up_every(self: &Arc<Device>, interval: Duration) -> Result<()> {
+        self.upkeep.start(self, interval)
+    }
+
     /// The owner's handle is gone. What the device still keeps goes with the last object that is destroyed, with the next
     /// device that is opened, or at the shutdown.
     pub fn orphan(&self) {
+        self.upkeep.stop();
         self.orphaned.store(true, Ordering::Release);
         self.maintain();
     }
@@ -274,8 +311,8 @@ impl Device {
     }
 
     fn shut_down(&self, timeout: Timeout) -> Result<()> {
-        let objects: Vec<_> = self.waited_in.lock().iter().filter_map(Weak::upgrade).collect();
-        objects.iter().for_each(|object| object.send_away());
+        self.upkeep.stop();
+        self.members().iter().for_each(|member| member.send_away());
         let drained = match self.drain(timeout) {
             // Failed copies were counted and logged long before; they do not keep the device from closing.
             Err(error) if error.status() == Status::CopyFailed => Ok(()),

@@ -14,10 +14,11 @@ mod side;
 mod storage;
 mod timeline;
 mod transfer;
+mod upkeep;
 mod uses;
 
 pub use block::{Block, HoldMark};
-pub use device::{Device, WaitedIn, shut_down_all};
+pub use device::{Device, Member, shut_down_all};
 pub use event::Event;
 pub use hold::{BlockGuard, Holdable};
 pub use name::Name;

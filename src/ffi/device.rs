@@ -298,7 +298,7 @@ pub unsafe extern "C" fn gpubuf_device_maintain(
     out_freed_bytes: *mut u64,
 ) -> gpubuf_status {
     call(Entry::gpubuf_device_maintain, |c| {
-        let freed = c.get(device, "device")?.maintain();
+        let freed = c.get(device, "device")?.keep_up();
         c.set_if_any(out_freed_bytes, freed);
         Ok(())
     })

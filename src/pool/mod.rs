@@ -12,8 +12,8 @@ use crate::config::checks::{Check, on};
 use crate::config::{Placement, STREAMS_PER_CALL, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::fence::{Block, Device, HostWait, Name, Side, Storage, Timeline, WaitedIn, Which};
-use crate::stats::{Counter, WaitCounters};
+use crate::fence::{Block, Device, HostWait, Member, Name, Side, Storage, Timeline, Which};
+use crate::stats::{Counter, Record, WaitCounters};
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, OneThread, Ordering, Weak};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -171,8 +171,8 @@ impl Pool {
             blocks,
             counters: Counters::default(),
         });
-        let waited_in: Weak<Pool> = Arc::downgrade(&pool);
-        device.send_away_with(waited_in);
+        let member: Weak<Pool> = Arc::downgrade(&pool);
+        device.enroll(member);
         Ok(pool)
     }
 
@@ -500,7 +500,22 @@ impl Pool {
     }
 }
 
-impl WaitedIn for Pool {
+impl Member for Pool {
+    fn record(&self) -> Record {
+        let PoolLevels { free, held, quarantined, waiters } = self.levels();
+        Record::new("pool", &self.name)
+            .with("placement", self.placement.name())
+            .with("block_bytes", self.block_bytes)
+            .with("block_count", self.block_count())
+            .with("free_blocks", free)
+            .with("held_blocks", held)
+            .with("quarantined_blocks", quarantined)
+            .with("waiters", waiters)
+            .with("acquires", self.counters.acquires.get())
+            .with("waits", self.counters.waits.waits.get())
+            .with("wait_ns", self.counters.waits.wait_ns.get())
+    }
+
     fn send_away(&self) {
         self.destroy();
     }
