@@ -98,8 +98,8 @@ checks! {
     StepOrder = 37, Refusal, "step-order", "write, pad, commit and abort after commit (not begun)";
     CommitSpan = 38, Refusal, "commit-span", "commit with a span open (busy)";
     CommitUnwritten = 39, Refusal, "commit-unwritten", "commit with a required slot not written in this step (slot unwritten)";
-    CommitUnretired = 40, Refusal, "commit-unretired", "commit while the previous committed step is not retired (not retired)";
-    CommitWaitsRetire = 41, DeviceWait, "commit-waits-retire", "commit waits on the device for the previous step's consumers on other streams";
+    CommitUnretired = 40, Refusal, "commit-unretired", "commit while the step that has its copy of the device block is not retired (not retired)";
+    CommitWaitsRetire = 41, DeviceWait, "commit-waits-retire", "commit waits on the device for the consumers, on other streams, of the step before on its copy";
     CommitWaitsReadBack = 42, DeviceWait, "commit-waits-read-back", "commit waits on the device for read-backs on other streams";
     CommitWaitsMarked = 43, DeviceWait, "commit-waits-marked", "a step retired on its commit stream is fenced there when the next one commits elsewhere";
     ConsumerWaits = 44, DeviceWait, "consumer-waits", "each declared consumer waits on the device for the step's copy";
@@ -108,7 +108,7 @@ checks! {
     ReadBackBusy = 47, Refusal, "read-back-busy", "read_back while every read-back entry is in use (busy)";
     ReadBackWaits = 48, HostWait, "read-back-waits", "begin_read of a read-back waits for its copy";
     LiveGaps = 49, Deferral, "live-gaps", "a copy spans rows that this step did not write only after refilling them from the mirror";
-    TornResends = 50, Deferral, "torn-resends", "after a failed commit the next one sends every slot";
+    TornResends = 50, Deferral, "torn-resends", "after a failed commit the next one to the same copy sends every slot";
     FrozenLayout = 51, Refusal, "frozen-layout", "no slot is added after freeze, no step begun before it (frozen)";
     ReadBackWaitsWriter = 52, DeviceWait, "read-back-waits-writer", "read_back waits on the device for work on other streams that writes its source";
     RetireAllConsumers = 53, DeviceWait, "retire-all-consumers", "retire fences the union of its streams and the declared consumers";
@@ -134,6 +134,7 @@ checks! {
     LaunchGuard = 73, Refusal, "launch-guard", "a launch while a write guard is open on a held block, or a read guard on bytes that the graph writes (busy)";
     LaunchDeclares = 74, HostWait, "launch-declares", "a launch, or a replay that was declared, is a use of every held block: CPU writes wait for it";
     LaunchOrders = 75, DeviceWait, "launch-orders", "a launch waits on the device for uses of the held blocks by other streams";
+    CopyCatchesUp = 76, Deferral, "copy-catches-up", "a copy of the device block is sent the kept rows that were committed to other copies since its last commit";
 }
 
 /// Whether the check is in force.

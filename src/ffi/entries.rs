@@ -142,6 +142,11 @@ entries! {
     Normally gpubuf_slots_freeze;
     Normally gpubuf_slots_find;
     Normally gpubuf_slots_slot_info;
+    Normally gpubuf_slots_slot_count;
+    Normally gpubuf_slots_slot_name;
+    Normally gpubuf_slots_device_address;
+    Normally gpubuf_slots_padded_size;
+    Normally gpubuf_slots_abort_all;
     Normally gpubuf_slots_begin;
     Normally gpubuf_slots_retire;
     Normally gpubuf_slots_read_back;
@@ -152,9 +157,12 @@ entries! {
     AnyTime gpubuf_decode_options_init;
     Normally gpubuf_slots_create_decode;
     Normally gpubuf_step_write;
+    Normally gpubuf_step_write_named;
+    Normally gpubuf_step_write_many;
     Normally gpubuf_step_begin_span;
     Normally gpubuf_step_end_span;
     Normally gpubuf_step_pad;
+    Normally gpubuf_step_pad_tokens;
     Normally gpubuf_step_commit;
     Normally gpubuf_step_abort;
     Normally gpubuf_step_retire;
@@ -165,6 +173,7 @@ entries! {
     Normally gpubuf_graph_hold_add_buffer;
     Normally gpubuf_graph_hold_add_block;
     Normally gpubuf_graph_hold_add_slots;
+    Normally gpubuf_graph_hold_add_slots_copy;
     Normally gpubuf_buffer_capture_to_device;
     Normally gpubuf_buffer_capture_to_host;
     Normally gpubuf_block_capture_to_device;

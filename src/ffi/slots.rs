@@ -1,12 +1,13 @@
 //! Input slots.
 
-use super::arguments::{figures, flag, growing, init, label, options, options_or, reserved, text};
+use super::arguments::{figures, flag, growing, init, label, list, options, options_or, text};
 use super::boundary::{call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
 use super::types::*;
 use crate::dtype::Dtype;
-use crate::slots::{DecodeOptions, SlotKind, SlotOptions, Slots, SlotsOptions, decode_defaults};
+use crate::error::Result;
+use crate::slots::{DecodeOptions, MOST_SIZES, SlotKind, SlotOptions, Slots, SlotsOptions, decode_defaults};
 use std::ffi::{c_char, c_void};
 
 /// Written in each step, from row 0 without holes.
@@ -24,14 +25,18 @@ pub struct gpubuf_slots_options {
     pub depth: u32,
     /// Read-back entries, 0 to 64. Default: 2.
     pub read_back_depth: u32,
-    /// 0
-    pub reserved: u32,
+    /// Copies of the device memory, 1 to 4, taken in turn by the committed steps. Default: 1.
+    pub device_depth: u32,
     /// Bytes of each read-back entry. Default: 64 KiB.
     pub read_back_bytes: u64,
     /// Written rows at most this many bytes apart are brought over in one copy. Default: 64 KiB.
     pub gap_bytes: u64,
     /// For messages; NULL: none. Copied.
     pub label: *const c_char,
+    /// Sizes that steps are padded to, rising; NULL: 1, 2, 4, multiples of 8 below 256 and of 16 up to 512. Copied.
+    pub padded_sizes: *const u64,
+    /// How many, at most 4096.
+    pub padded_size_count: u64,
 }
 
 /// A slot to add. Set up by gpubuf_slot_options_init; dtype, rank, shape and name have no default.
@@ -48,8 +53,8 @@ pub struct gpubuf_slot_options {
     pub kind: u32,
     /// 1: a table so large, or changed so seldom, that it is copied on its own.
     pub own_copy: u32,
-    /// 0
-    pub reserved: u32,
+    /// 1: it has a row for each token of a step, see gpubuf_step_write_many and gpubuf_step_pad_tokens.
+    pub follows_tokens: u32,
     /// The most elements per dimension, outermost first; the first dimension counts the rows.
     pub shape: [u64; 8],
     /// One element that gpubuf_step_pad repeats, and that kept rows hold until they are written; NULL: zero. Copied.
@@ -78,8 +83,14 @@ pub struct gpubuf_slot_info {
     pub bytes: u64,
     /// From the start of the device memory.
     pub offset: u64,
-    /// The address for kernels: the same for the life of the set, in every step.
+    /// The address for kernels in copy 0 of the device memory: the same for the life of the set.
     pub device_address: u64,
+    /// 1 if it has a row for each token of a step.
+    pub follows_tokens: u32,
+    /// Dimensions.
+    pub rank: u32,
+    /// The most elements per dimension; 1 past the rank.
+    pub shape: [u64; 8],
 }
 
 /// The figures of a set of slots. Bytes of copies and steps are sums over all commits.
@@ -92,7 +103,7 @@ pub struct gpubuf_slots_stats {
     pub depth: u32,
     /// Bytes of one of them; 0 before freeze.
     pub arena_bytes: u64,
-    /// Bytes on the device; 0 before freeze.
+    /// Bytes on the device, of all copies; 0 before freeze.
     pub device_bytes: u64,
     /// Steps begun.
     pub steps_begun: u64,
@@ -130,6 +141,14 @@ pub struct gpubuf_slots_stats {
     pub free_entries: u32,
     /// Entries lost for good.
     pub quarantined_entries: u32,
+    /// Copies of the device memory.
+    pub device_depth: u32,
+    /// Steps committed and not retired.
+    pub unretired_steps: u32,
+    /// Bytes of kept rows sent to a copy of the device memory because they had been committed to others.
+    pub caught_up_bytes: u64,
+    /// Rows that padding added, of all slots.
+    pub padded_rows: u64,
 }
 
 /// The inputs of a decode loop. Set up by gpubuf_decode_options_init.
@@ -142,8 +161,8 @@ pub struct gpubuf_decode_options {
     pub depth: u32,
     /// As in gpubuf_slots_options.
     pub read_back_depth: u32,
-    /// 0
-    pub reserved: u32,
+    /// As in gpubuf_slots_options.
+    pub device_depth: u32,
     /// Requests in one step, at most. Default: 256.
     pub max_batch: u64,
     /// Tokens in one step, at most. Default: 8192.
@@ -158,6 +177,10 @@ pub struct gpubuf_decode_options {
     pub gap_bytes: u64,
     /// For messages; NULL: none. Copied.
     pub label: *const c_char,
+    /// As in gpubuf_slots_options.
+    pub padded_sizes: *const u64,
+    /// As in gpubuf_slots_options.
+    pub padded_size_count: u64,
 }
 
 growing!(gpubuf_slots_options, gpubuf_slot_options, gpubuf_slot_info, gpubuf_slots_stats, gpubuf_decode_options);
@@ -176,6 +199,13 @@ fn defaults(options: &mut gpubuf_slots_options) {
     options.read_back_depth = defaults.read_back_depth;
     options.read_back_bytes = defaults.read_back_bytes;
     options.gap_bytes = defaults.gap_bytes;
+    options.device_depth = defaults.device_depth;
+}
+
+/// The sizes of a table.
+fn sizes<'c>(sizes: *const u64, count: u64) -> Result<&'c [u64]> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    list(sizes, count, MOST_SIZES, ["options.padded_sizes", "options.padded_size_count"])
 }
 
 /// A new set without slots: add them, then freeze it. NULL options are the defaults.
@@ -192,12 +222,13 @@ pub unsafe extern "C" fn gpubuf_slots_create(
         let device = c.get(device, "device")?;
         let options = options_or(options, "options", defaults)?;
         let out = c.out(out_slots, "out_slots")?;
-        reserved(options.reserved, "options.reserved")?;
         let ring = SlotsOptions {
             depth: options.depth,
             read_back_depth: options.read_back_depth,
             read_back_bytes: options.read_back_bytes,
             gap_bytes: options.gap_bytes,
+            device_depth: options.device_depth,
+            padded_sizes: sizes(options.padded_sizes, options.padded_size_count)?,
         };
         c.give(out, Slots::create(device, ring, label(options.label, "options.label")?)?)
     })
@@ -239,7 +270,6 @@ pub unsafe extern "C" fn gpubuf_slots_add(
         let slots = c.get(slots, "slots")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_slot, "out_slot")?;
-        reserved(options.reserved, "options.reserved")?;
         let dtype = Dtype::from_code(options.dtype)?;
         let pad = options.pad_value.cast::<u8>();
         // SAFETY: the caller's promise: one element.
@@ -250,6 +280,7 @@ pub unsafe extern "C" fn gpubuf_slots_add(
             shape: shape(options.rank, &options.shape)?,
             kind: SlotKind::from_code(options.kind)?,
             own_copy: flag(options.own_copy, "options.own_copy")?,
+            follows_tokens: flag(options.follows_tokens, "options.follows_tokens")?,
             pad,
         })?);
         Ok(())
@@ -307,7 +338,86 @@ pub unsafe extern "C" fn gpubuf_slots_slot_info(
             bytes: info.bytes,
             offset: info.offset,
             device_address: info.device_address,
+            follows_tokens: info.follows_tokens as u32,
+            rank: info.shape.dims().len() as u32,
+            shape: std::array::from_fn(|place| info.shape.dims().get(place).copied().unwrap_or(1)),
         });
+        Ok(())
+    })
+}
+
+/// How many slots there are: their numbers are those below.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_slot_count(slots: *const gpubuf_slots, out_count: *mut u32) -> gpubuf_status {
+    call(Entry::gpubuf_slots_slot_count, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_count, "out_count")?;
+        out.set(slots.slot_count()?);
+        Ok(())
+    })
+}
+
+/// Writes a slot's name to `buffer`, cut to `capacity` and always ended; `out_length`, which may be NULL, gets its full
+/// length.
+///
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_slot_name(
+    slots: *const gpubuf_slots,
+    slot: u32,
+    buffer: *mut c_char,
+    capacity: usize,
+    out_length: *mut usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_slot_name, |c| {
+        c.text(c.get(slots, "slots")?.slot_name(slot)?, buffer, capacity, out_length)
+    })
+}
+
+/// A slot's address for kernels in one copy of the device memory, 0 to device_depth - 1: the same for the life of the set, so
+/// that a graph may bake it in. A step has copy (ticket - 1) modulo device_depth.
+///
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND (no such slot, or copy).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_device_address(
+    slots: *const gpubuf_slots,
+    slot: u32,
+    copy: u32,
+    out_address: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_device_address, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_address, "out_address")?;
+        out.set(slots.device_address(slot, copy)?);
+        Ok(())
+    })
+}
+
+/// The number of tokens that a step of `token_count` is padded to: the next size of the set's table, or `token_count` itself
+/// above the largest.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_padded_size(
+    slots: *const gpubuf_slots,
+    token_count: u64,
+    out_padded: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_padded_size, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_padded, "out_padded")?;
+        out.set(slots.padded_size(token_count));
+        Ok(())
+    })
+}
+
+/// Gives up every step that is being filled, as gpubuf_step_abort does: their handles end. What is committed stays to be
+/// retired. `out_aborted`, which may be NULL, gets their number.
+///
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (another thread is inside a step: none was given up).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_abort_all(slots: *mut gpubuf_slots, out_aborted: *mut u32) -> gpubuf_status {
+    call(Entry::gpubuf_slots_abort_all, |c| {
+        let aborted = c.get(slots, "slots")?.abort_all(|step| c.forget_bits(step))?;
+        c.set_if_any(out_aborted, aborted);
         Ok(())
     })
 }
@@ -336,11 +446,12 @@ pub unsafe extern "C" fn gpubuf_slots_begin(
     })
 }
 
-/// Ends the committed step: all work that reads it is queued. Only then may the next step be committed.
+/// Ends a committed step: all work that reads it is queued. Only then may a step be committed to its copy of the device
+/// memory. Steps may be retired in any order.
 ///
 /// Stream order: the streams named (up to 8, the declared consumers and the commit stream included) are those that read it.
-/// One fence is recorded on each but the commit stream; the next commit is ordered behind them on the device. The step's
-/// handle ends with it.
+/// One fence is recorded on each but the commit stream; the next commit to the copy is ordered behind them on the device. The
+/// step's handle ends with it.
 /// Errors: GPUBUF_NOT_BEGUN (another ticket, or twice), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY,
 /// GPUBUF_INVALID_ARGUMENT (too many streams), GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
@@ -473,6 +584,10 @@ pub unsafe extern "C" fn gpubuf_slots_stats_get(
             read_backs: stats.read_backs,
             free_entries: stats.free_entries,
             quarantined_entries: stats.quarantined_entries,
+            device_depth: stats.device_depth,
+            unretired_steps: stats.unretired_steps,
+            caught_up_bytes: stats.caught_up_bytes,
+            padded_rows: stats.padded_rows,
         });
         Ok(())
     })
@@ -488,6 +603,7 @@ pub unsafe extern "C" fn gpubuf_decode_options_init(options: *mut gpubuf_decode_
             options.read_back_depth = defaults.slots.read_back_depth;
             options.read_back_bytes = defaults.slots.read_back_bytes;
             options.gap_bytes = defaults.slots.gap_bytes;
+            options.device_depth = defaults.slots.device_depth;
             options.max_batch = defaults.max_batch;
             options.max_tokens = defaults.max_tokens;
             options.max_seq_len = defaults.max_seq_len;
@@ -498,7 +614,7 @@ pub unsafe extern "C" fn gpubuf_decode_options_init(options: *mut gpubuf_decode_
 
 /// The slots of a decode loop, not frozen yet: more may be added.
 ///
-/// Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), one for each token; query_start_loc i32, one
+/// Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), which follow the tokens; query_start_loc i32, one
 /// more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
 /// seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
 ///
@@ -513,13 +629,14 @@ pub unsafe extern "C" fn gpubuf_slots_create_decode(
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_slots, "out_slots")?;
-        reserved(options.reserved, "options.reserved")?;
         let decode = DecodeOptions {
             slots: SlotsOptions {
                 depth: options.depth,
                 read_back_depth: options.read_back_depth,
                 read_back_bytes: options.read_back_bytes,
                 gap_bytes: options.gap_bytes,
+                device_depth: options.device_depth,
+                padded_sizes: sizes(options.padded_sizes, options.padded_size_count)?,
             },
             max_batch: options.max_batch,
             max_tokens: options.max_tokens,

@@ -47,6 +47,8 @@ pub struct SlotOptions<'a> {
     pub kind: SlotKind,
     /// A table so large, or changed so seldom, that it is copied on its own.
     pub own_copy: bool,
+    /// It has a row for each token of a step: its rows are checked and padded together with those of its like.
+    pub follows_tokens: bool,
     /// One element that padding repeats, and that kept rows hold until they are written; `None` is zero.
     pub pad: Option<&'a [u8]>,
 }
@@ -55,8 +57,10 @@ pub struct SlotOptions<'a> {
 pub(super) struct Slot {
     pub name: String,
     pub dtype: Dtype,
+    pub shape: Shape,
     pub kind: SlotKind,
     pub own_copy: bool,
+    pub follows_tokens: bool,
     pub extent: Extent,
     pad: [u8; 8],
 }
@@ -87,8 +91,10 @@ impl Slot {
         Ok(Slot {
             name: name.to_string(),
             dtype: options.dtype,
+            shape: options.shape,
             kind: options.kind,
             own_copy: options.own_copy,
+            follows_tokens: options.follows_tokens,
             extent,
             pad,
         })

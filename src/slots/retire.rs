@@ -1,4 +1,4 @@
-//! Retire: every consumer of the committed step is queued, so the next step may be committed behind them.
+//! Retire: every consumer of a committed step is queued, so a step may be committed to its copy behind them.
 
 use super::commit::same_stream;
 use super::ring::Unretired;
@@ -22,11 +22,12 @@ impl Streams {
 }
 
 impl Slots {
-    /// Ends the committed step: its last consumer is queued. `streams` and the consumers declared with the commit are those
-    /// streams; on each but the commit stream one fence is recorded, so that the next commit, and the release of the
-    /// memory, come behind the work that is queued there now. Returns the step's attachment. Never waits.
+    /// Ends a committed step: its last consumer is queued. `streams` and the consumers declared with the commit are those
+    /// streams; on each but the commit stream one fence is recorded, so that the next commit to its copy of the device
+    /// block, and the release of the memory, come behind the work that is queued there now. Returns the step's attachment.
+    /// Never waits.
     ///
-    /// `not begun` for any other ticket, or twice. After a refusal the step is still to be retired. A record that fails
+    /// `not begun` for any other ticket, or twice. Several committed steps may be retired in any order. After a refusal the step is still to be retired. A record that fails
     /// does not keep the step from being retired: the next commit records it again.
     pub fn retire(&self, ticket: u64, streams: &[Arc<Timeline>]) -> Result<u64> {
         let frozen = self.frozen()?;
@@ -39,10 +40,10 @@ impl Slots {
         let (step, mut device) = {
             let book = frozen.book.lock();
             self.expect_alive()?;
-            let step = match &book.unretired {
-                Some(step) if step.ticket == ticket || !on(Check::RetireOnce) => step.clone(),
+            let step = match book.unretired().find(|step| step.ticket == ticket || !on(Check::RetireOnce)) {
+                Some(step) => step.clone(),
                 None if !on(Check::RetireOnce) => return Ok(0),
-                _ => {
+                None => {
                     let why = match ticket {
                         0 => "0 is no ticket",
                         ticket if ticket > book.committed => "no step was committed with it",
@@ -51,13 +52,13 @@ impl Slots {
                     return Err(self.refuse(
                         Status::NotBegun,
                         format!(
-                            "retiring step {ticket} of {}: {why}; retire takes the ticket of the last commit, once",
+                            "retiring step {ticket} of {}: {why}; retire takes the ticket of a commit, once",
                             self.name
                         ),
                     ));
                 }
             };
-            let Some(device) = frozen.device.try_lock() else {
+            let Some(device) = frozen.copies[step.copy].device.try_lock() else {
                 return Err(self.refuse(
                     Status::Busy,
                     format!(
@@ -75,7 +76,7 @@ impl Slots {
             // Nothing can be fenced any more. Whoever frees the memory finds that out again, and keeps it.
             users.all().iter().for_each(|timeline| side.mark(timeline, false));
             side.mark(&step.timeline, false);
-            frozen.book.lock().unretired = None;
+            frozen.book.lock().copies[step.copy].unretired = None;
             self.device.expect_usable().map_err(|e| self.refused(e))?;
         }
         recorded.map_err(|e| self.refused(e))?;
@@ -94,7 +95,7 @@ impl Slots {
         // there, and one fence when the next one is committed elsewhere.
         side.mark(&step.timeline, false);
         let mut book = frozen.book.lock();
-        book.unretired = None;
+        book.copies[step.copy].unretired = None;
         drop(device);
         drop(book);
         self.counters.steps_retired.add(1);

@@ -1,7 +1,7 @@
 //! The ring of staging entries: whose turn it is, and `begin`.
 
 use super::step::{SPANS_PER_STEP, Span};
-use super::{Frozen, MAX_DEPTH, Slots, Step};
+use super::{Frozen, MAX_DEPTH, MAX_DEVICE_DEPTH, Slots, Step};
 use crate::arena::Rows;
 use crate::config::checks::{Check, on};
 use crate::config::{STREAMS_PER_CALL, Timeout};
@@ -54,6 +54,8 @@ pub(super) struct Seat {
 #[derive(Clone)]
 pub(super) struct Copied {
     pub fence: Fence,
+    /// The copy of the device block that it went to.
+    pub copy: usize,
     /// The step, or the last one before a commit that failed.
     pub step: u64,
     /// Its failure was reported, by the commit itself.
@@ -75,10 +77,12 @@ impl Seat {
     }
 }
 
-/// The committed step whose consumers are not declared yet.
+/// A committed step whose consumers are not declared yet.
 #[derive(Clone)]
 pub(super) struct Unretired {
     pub ticket: u64,
+    /// The copy of the device block that it has.
+    pub copy: usize,
     pub serial: u64,
     pub attachment: u64,
     pub timeline: Arc<Timeline>,
@@ -94,6 +98,18 @@ pub(super) struct Desk {
     pub quarantined: bool,
 }
 
+/// A copy of the device block in the book.
+#[derive(Default)]
+pub(super) struct CopyState {
+    pub unretired: Option<Unretired>,
+    /// A commit to it has succeeded: what the next one does not send is there from before.
+    pub complete: bool,
+    /// A copy to it failed since its last successful commit.
+    pub torn: bool,
+    /// A copy to it that failed, its entry taken again before a commit could tell.
+    failed: Option<Copied>,
+}
+
 /// The bookkeeping. No driver call is made, nor any other lock waited for, under its lock.
 pub(super) struct Book {
     pub seats: Vec<Seat>,
@@ -101,23 +117,21 @@ pub(super) struct Book {
     serial: u64,
     /// Steps committed, which is the last ticket.
     pub committed: u64,
-    pub unretired: Option<Unretired>,
-    /// A copy that failed, its entry taken again before a commit could tell.
-    pub failed: Option<Copied>,
+    /// The copies of the device block.
+    pub copies: ArrayVec<CopyState, { MAX_DEVICE_DEPTH as usize }>,
     /// The device block can never be used again.
     pub broken: Option<Status>,
 }
 
 impl Book {
-    pub fn new(entries: usize, read_backs: usize) -> Book {
+    pub fn new(entries: usize, read_backs: usize, copies: usize) -> Book {
         let seat = || Seat { state: State::Idle, copied: None, attachment: 0 };
         Book {
             seats: (0..entries).map(|_| seat()).collect(),
             desks: vec![Desk::default(); read_backs],
             serial: 0,
             committed: 0,
-            unretired: None,
-            failed: None,
+            copies: (0..copies).map(|_| CopyState::default()).collect(),
             broken: None,
         }
     }
@@ -139,10 +153,26 @@ impl Book {
         index
     }
 
-    /// The newest copy that is known to have failed and was not reported yet. Each is told once.
-    pub fn take_failed(&mut self) -> Option<Copied> {
-        let mut failed = self.failed.take();
-        for copied in self.seats.iter_mut().filter_map(|seat| seat.copied.as_mut()) {
+    /// Where the next commit goes.
+    pub fn next_copy(&self) -> usize {
+        (self.committed % self.copies.len() as u64) as usize
+    }
+
+    /// The committed steps that are not retired.
+    pub fn unretired(&self) -> impl Iterator<Item = &Unretired> {
+        self.copies.iter().filter_map(|copy| copy.unretired.as_ref())
+    }
+
+    /// A fault that was found when its entry was taken again is told by the next commit to its copy.
+    fn note_failed(&mut self, copied: Copied) {
+        let copy = copied.copy;
+        self.copies[copy].failed = Some(copied);
+    }
+
+    /// The newest transfer to this copy that is known to have failed and was not reported yet. Each is told once.
+    pub fn take_failed(&mut self, copy: usize) -> Option<Copied> {
+        let mut failed = self.copies[copy].failed.take();
+        for copied in self.seats.iter_mut().filter_map(|seat| seat.copied.as_mut()).filter(|c| c.copy == copy) {
             if !copied.told && copied.fence.look_up() == Some(Proof::Failed) {
                 copied.told = true;
                 if failed.as_ref().is_none_or(|other: &Copied| other.step < copied.step) {
@@ -197,7 +227,7 @@ impl Slots {
         let copied = book.seats[index].copied.take();
         // Its bytes are free again; that they never arrived is for the next commit to say.
         if let Some(copied) = copied.filter(|c| !c.told && c.fence.look_up() == Some(Proof::Failed)) {
-            book.failed = Some(copied);
+            book.note_failed(copied);
         }
         book.seats[index].attachment = 0;
         let serial = book.next_serial();

@@ -21,11 +21,12 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_pool_block, 16, 16);
   CHECK_LAYOUT(gpubuf_block_info, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_block_options, 8, 8, 8, 8);
-  CHECK_LAYOUT(gpubuf_slots_options, 16, 16, 8);
+  CHECK_LAYOUT(gpubuf_slots_options, 16, 16, 8, 16);
   CHECK_LAYOUT(gpubuf_slot_options, 24, 64, 16);
-  CHECK_LAYOUT(gpubuf_slot_info, 16, 40);
-  CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8);
-  CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8);
+  CHECK_LAYOUT(gpubuf_slot_info, 16, 40, 8, 64);
+  CHECK_LAYOUT(gpubuf_slot_rows, 8, 16, 8);
+  CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8, 8, 16);
+  CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8, 16);
 
   struct { gpubuf_device_options options; uint64_t later; } newer;
   gpubuf_device *device = NULL, *untouched = NULL;

@@ -86,6 +86,7 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
+                | ("gpubuf_slots_abort_all", "out_aborted")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
                 | ("gpubuf_stream_wrap_native", "native_stream")

@@ -16,7 +16,11 @@ const KEEP: u32 = 1;
 
 /// Two slots of [`ROWS`] bytes: one required, one kept.
 fn slots(device: &Arc<Device>) -> Arc<Slots> {
-    let slots = Slots::create(device, SlotsOptions::default(), "").expect("slots");
+    slots_of(device, SlotsOptions::default())
+}
+
+fn slots_of(device: &Arc<Device>, options: SlotsOptions) -> Arc<Slots> {
+    let slots = Slots::create(device, options, "").expect("slots");
     for (name, kind) in [("need", SlotKind::Required), ("keep", SlotKind::Kept)] {
         slots.add(&slot(name, kind)).expect("a slot");
     }
@@ -24,9 +28,14 @@ fn slots(device: &Arc<Device>) -> Arc<Slots> {
     slots
 }
 
+/// As [`slots`], with two copies of the device block.
+fn of_two_copies(device: &Arc<Device>) -> Arc<Slots> {
+    slots_of(device, SlotsOptions { device_depth: 2, depth: 4, ..SlotsOptions::default() })
+}
+
 fn slot(name: &str, kind: SlotKind) -> SlotOptions<'_> {
     let shape = Shape::new(&[ROWS]).expect("a shape");
-    SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy: false, pad: None }
+    SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy: false, follows_tokens: false, pad: None }
 }
 
 fn write(step: &Step, slot: u32, first: u64, rows: &[u8]) -> Result<()> {
@@ -49,6 +58,10 @@ fn send(slots: &Arc<Slots>, value: u8, stream: &Arc<Timeline>) -> Result<()> {
 
 fn is(device: &Arc<Device>, slots: &Slots, slot: u32, value: u8) -> bool {
     device_is(device, slots.slot_info(slot).expect("a slot").device_address, ROWS, value)
+}
+
+fn in_copy(device: &Arc<Device>, slots: &Slots, copy: u32, slot: u32, value: u8) -> bool {
+    device_is(device, slots.device_address(slot, copy).expect("a copy"), ROWS, value)
 }
 
 fn delay(timeline: &Timeline) {
@@ -279,6 +292,22 @@ pub const CASES: &[Case] = &[
         stream.synchronize(Timeout::Infinite).works()?;
         ensure!(is(&device, &slots, KEEP, 8), it);
         ensure!(is(&device, &slots, NEED, 3), "the step itself arrived");
+    }),
+    case!(CopyCatchesUp, "a kept row reaches every copy of the device block", |it| {
+        let device = device();
+        let slots = of_two_copies(&device);
+        let stream = stream(&device);
+        for (value, kept) in [(1, 9), (2, 9), (3, 8)] {
+            let step = filled(&slots, value).works()?;
+            write(&step, KEEP, 0, &[kept; ROWS as usize]).works()?;
+            let ticket = step.commit(&stream, &[]).works()?;
+            slots.retire(ticket, &[]).works()?;
+        }
+        // The second copy has not seen the third step; the fourth writes nothing that is kept.
+        send(&slots, 4, &stream).works()?;
+        stream.synchronize(Timeout::Infinite).works()?;
+        ensure!(in_copy(&device, &slots, 1, KEEP, 8), it);
+        ensure!(in_copy(&device, &slots, 1, NEED, 4) && in_copy(&device, &slots, 0, NEED, 3), "each has its own step");
     }),
     case!(FrozenLayout, "a frozen layout does not change", |it| {
         let device = device();
