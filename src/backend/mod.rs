@@ -3,6 +3,9 @@
 pub mod cuda;
 pub mod host;
 pub mod kit;
+pub mod system;
+
+pub use system::{SystemMemory, system_memory};
 
 use crate::config::Placement;
 use crate::config::log::{self, Level};

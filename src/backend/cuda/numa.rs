@@ -2,6 +2,7 @@
 //! never correctness.
 
 use super::context::Context;
+pub use crate::backend::system::page_bytes;
 use std::ffi::{c_char, c_int, c_long, c_ulong, c_void};
 
 /// CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID, drivers of CUDA 12.2 on.
@@ -12,13 +13,6 @@ const NODES: usize = 1024;
 const WORD: usize = c_ulong::BITS as usize;
 
 type Mask = [c_ulong; NODES / WORD];
-
-/// The system's page size.
-pub fn page_bytes() -> usize {
-    // SAFETY: a query without side effects.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
-}
 
 /// The node of the device: by the driver's word, else by where it is plugged in. `None`: unknown, or there is only one.
 pub fn node_of(context: &Context) -> Option<u32> {
