@@ -1,10 +1,15 @@
 //! What a device must be able to do: memory, streams, events. Nothing here knows who may touch what when.
 
 pub mod cuda;
+pub mod exit;
 pub mod host;
 pub mod kit;
+pub mod probe;
+pub mod select;
 pub mod system;
 
+pub use probe::{Answer, Capabilities, Capability, Finding};
+pub use select::{DeviceSummary, MOST_FREE};
 pub use system::{SystemMemory, system_memory};
 
 use crate::config::Placement;
@@ -108,7 +113,7 @@ pub const REGISTER_BYTES: usize = 1 << 30;
 pub struct DeviceOptions {
     /// Which backend; `None` chooses.
     pub kind: Option<BackendKind>,
-    /// Which device of it.
+    /// Which device of it, or [`MOST_FREE`].
     pub ordinal: u32,
     /// A context of the driver's that the caller made, instead of the ordinal's primary one; 0: none.
     pub native_context: usize,
@@ -168,6 +173,18 @@ pub trait DeviceBackend: Send + Sync {
     /// Times that memory was made in another way than was asked for.
     fn fallbacks(&self) -> u64 {
         0
+    }
+    /// Free and total bytes of device memory, where they can be asked for.
+    fn memory_info(&self) -> Option<(u64, u64)> {
+        None
+    }
+    /// Whether device memory can be had in the order of a stream, by trying it.
+    fn try_memory_pools(&self) -> Answer {
+        Answer::no(format!("{} has no stream-ordered memory", self.name()))
+    }
+    /// Whether host memory can be had in the order of a stream, by trying it.
+    fn try_host_pools(&self, _deadline: Option<Instant>) -> Answer {
+        Answer::no(format!("{} has no pools of host memory", self.name()))
     }
     /// Zeroed memory of that placement, page-locked where the placement says so.
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory>;
@@ -329,7 +346,13 @@ pub fn device_count(kind: Option<BackendKind>) -> Result<u32> {
 
 /// Opens a device.
 pub fn open(options: &DeviceOptions) -> Result<Opened> {
-    let (kind, reason) = choose(options.kind)?;
+    let (kind, mut reason) = choose(options.kind)?;
+    let mut options = *options;
+    if options.ordinal == MOST_FREE && options.native_context == 0 {
+        let (ordinal, why) = select::most_free(kind)?;
+        options.ordinal = ordinal;
+        reason = format!("{reason}; {why}");
+    }
     match kind {
         BackendKind::Host if options.native_context != 0 => fail!(
             InvalidArgument,
@@ -337,7 +360,7 @@ pub fn open(options: &DeviceOptions) -> Result<Opened> {
         ),
         BackendKind::Host => Ok(Opened { backend: Arc::new(host::HostDevice::open(options.ordinal)?), reason }),
         BackendKind::Cuda => {
-            let device = cuda::CudaDevice::open(options)?;
+            let device = cuda::CudaDevice::open(&options)?;
             let reason = format!("{reason}; driver: {}", cuda::describe_driver()?);
             Ok(Opened { backend: Arc::new(device), reason })
         }

@@ -10,6 +10,7 @@ mod device;
 mod event;
 mod hold;
 mod name;
+mod probed;
 mod side;
 mod storage;
 mod timeline;
@@ -18,7 +19,7 @@ mod upkeep;
 mod uses;
 
 pub use block::{Block, HoldMark};
-pub use device::{Device, Member, shut_down_all};
+pub use device::{Care, Device, Member, shut_down_all};
 pub use event::Event;
 pub use hold::{BlockGuard, Holdable};
 pub use name::Name;

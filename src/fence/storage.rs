@@ -94,6 +94,7 @@ impl Storage {
     /// As [`Storage::allocate`], without the callbacks: for one of many, or under a lock.
     pub fn allocate_only(device: &Arc<Device>, placement: Placement, bytes: usize) -> Result<Storage> {
         device.expect_usable()?;
+        device.expect_in_place(placement)?;
         let memory = device.backend().allocate(placement, bytes)?;
         level(device, placement).add(bytes as u64);
         Ok(Storage { device: device.clone(), memory, origin: Origin::Owned })
@@ -112,6 +113,7 @@ impl Storage {
         owner: Arc<Borrow>,
     ) -> Result<Storage> {
         device.expect_usable()?;
+        device.expect_in_place(placement)?;
         let at = if placement == Placement::Device { address } else { host as u64 };
         if at == 0 || at.checked_add(bytes as u64).is_none() {
             return fail!(

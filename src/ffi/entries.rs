@@ -64,6 +64,9 @@ entries! {
     Normally gpubuf_device_drain;
     Normally gpubuf_device_synchronize;
     Normally gpubuf_device_stats_get;
+    Normally gpubuf_device_summary_get;
+    Normally gpubuf_device_probe;
+    Normally gpubuf_device_capability_reason;
 
     Normally gpubuf_stream_create;
     Normally gpubuf_stream_wrap_native;
@@ -187,6 +190,7 @@ entries! {
     Normally gpubuf_host_set_delay;
     Normally gpubuf_host_set_link;
     Normally gpubuf_host_set_pageable_late;
+    Normally gpubuf_host_set_uva_stale;
     Normally gpubuf_host_fail_operation;
     Normally gpubuf_host_limit_memory;
     Normally gpubuf_host_lose_device;

@@ -13,6 +13,8 @@ pub mod library;
 
 pub mod device;
 
+pub mod probe;
+
 pub mod stream;
 
 pub mod event;

@@ -197,6 +197,24 @@ impl Memory {
         Ok(memory)
     }
 
+    /// Allocates and frees device memory in the order of a stream, whatever the settings are.
+    pub fn try_stream_ordered(&self, bytes: usize) -> Result<()> {
+        let driver = self.context.driver();
+        let (true, Some(allocate), Some(free)) =
+            (self.facts.has_memory_pools, driver.cuMemAllocAsync, driver.cuMemFreeAsync)
+        else {
+            return fail!(Unsupported, "the device says that it has no stream-ordered memory");
+        };
+        let _entered = self.context.enter_relaxed()?;
+        let mut address = 0;
+        // SAFETY: the context is current; the pointer is that of a local.
+        let code = unsafe { allocate(&mut address, bytes, self.stream) };
+        self.context.check(code, format_args!("allocating {bytes} bytes in the order of a stream"))?;
+        // SAFETY: allocated on the same stream, and used by nobody.
+        let code = unsafe { free(address, self.stream) };
+        self.context.check(code, format_args!("freeing {bytes} bytes in the order of a stream"))
+    }
+
     fn pinned(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         let map = match self.settings.pinned {
             PinnedMethod::Auto => bytes >= MAPPED_FROM && self.facts.can_register,
