@@ -61,6 +61,38 @@ TEST_F(DeviceTest, CountsTheMemoryOfItsObjects) {
   EXPECT_EQ(0u, stats.deferred_objects);
 }
 
+TEST_F(DeviceTest, CountsThePeakAndAllThatEverWas) {
+  const auto before = device.stats();
+  for (int i = 0; i < 3; ++i) {
+    auto buffer = gpubuf::buffer::create<float>(device, {1024});
+    buffer.reset();
+    device.drain();
+  }
+  const auto stats = device.stats();
+  EXPECT_EQ(before.pinned_bytes, stats.pinned_bytes);
+  EXPECT_EQ(before.pinned_bytes + 4096, stats.pinned_peak_bytes) << "one at a time";
+  EXPECT_EQ(before.pinned_total_bytes + 3 * 4096, stats.pinned_total_bytes);
+  EXPECT_EQ(before.device_total_bytes + 3 * 4096, stats.device_total_bytes);
+  EXPECT_EQ(before.host_total_bytes, stats.host_total_bytes);
+}
+
+TEST_F(DeviceTest, CountsWhatTheDriversAllocatorDid) {
+  const auto before = device.stats();
+  auto buffer = gpubuf::buffer::create<float>(device, {1024});
+  const auto pageable = gpubuf::buffer::create<float>(device, {256}, gpubuf::placement::pageable, gpubuf::placement::none);
+  auto stats = device.stats();
+  EXPECT_EQ(before.allocations + 2, stats.allocations) << "a pinned side and a device side; the driver has no part in pageable memory";
+  EXPECT_GT(stats.allocation_ns, before.allocation_ns);
+  buffer.reset();
+  device.drain();
+  stats = device.stats();
+  EXPECT_EQ(before.frees + 2, stats.frees);
+  EXPECT_GT(stats.free_ns, before.free_ns);
+  EXPECT_EQ(before.allocation_failures, stats.allocation_failures);
+  EXPECT_STATUS(status::out_of_device_memory, gpubuf::buffer::create<float, no_throw>(device, {std::uint64_t{1} << 38}, gpubuf::placement::none));
+  EXPECT_GT(device.stats().allocation_failures, before.allocation_failures);
+}
+
 TEST_F(DeviceTest, CountsCopies) {
   auto buffer = gpubuf::buffer::create<float>(device, {16});
   const auto before = device.stats();

@@ -512,6 +512,36 @@ typedef struct gpubuf_device_stats {
   uint64_t fallbacks;
   /** Calls with a handle that had ended, or never was one: of the whole process. */
   uint64_t stale_handles;
+  /** The most pageable host memory there was at a time. */
+  uint64_t host_peak_bytes;
+  /** The most page-locked host memory there was at a time. */
+  uint64_t pinned_peak_bytes;
+  /** The most device memory there was at a time. */
+  uint64_t device_peak_bytes;
+  /** The most managed memory there was at a time. */
+  uint64_t managed_peak_bytes;
+  /** All pageable host memory that was ever allocated. */
+  uint64_t host_total_bytes;
+  /** All page-locked host memory that was ever allocated. */
+  uint64_t pinned_total_bytes;
+  /** All device memory that was ever allocated. */
+  uint64_t device_total_bytes;
+  /** All managed memory that was ever allocated. */
+  uint64_t managed_total_bytes;
+  /** Allocations and registrations by the driver, those of the library for itself included. */
+  uint64_t allocations;
+  /** Those that the driver refused. */
+  uint64_t allocation_failures;
+  /** Time spent inside the driver for them, and for clearing the memory, in nanoseconds. */
+  uint64_t allocation_ns;
+  /** Frees and ends of registrations by the driver. */
+  uint64_t frees;
+  /** Time spent inside the driver for them, in nanoseconds; on a thread of the library's where they would wait. */
+  uint64_t free_ns;
+  /** Of `fallbacks`: large page-locked memory that could not be registered, and came from the driver's own allocation. */
+  uint64_t fallbacks_registration;
+  /** Of `fallbacks`: page-locked memory that the system would not place near the device. The message comes once. */
+  uint64_t fallbacks_node;
 } gpubuf_device_stats;
 
 /** What is known of a device that need not be open. */
@@ -916,7 +946,9 @@ gpubuf_status gpubuf_log_set_callback(gpubuf_log_fn callback,
  * Ends the library's work in this process: waits for all work on all devices, up to `timeout_ns` each, and closes them.
  *
  * Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
- * repeated. What is still in use at the deadline is left to the process exit. Not needed before the process exits.
+ * repeated, and gpubuf_report. What is still in use at the deadline is left to the process exit. Not needed before the process
+ * exits. Objects that were not destroyed are named in the log (GPUBUF_LOG_WARN), with where they were made if GPUBUF_TRACK=1 is
+ * in the environment.
  *
  * Threads: any. Threads that wait for a pool's block get GPUBUF_SHUT_DOWN; waits for the device end with it or
  * at their own deadline.
@@ -2104,6 +2136,23 @@ gpubuf_status gpubuf_graph_hold_launch(gpubuf_graph_hold *hold,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_graph_hold_replayed(gpubuf_graph_hold *hold,
                                          gpubuf_stream *stream);
+
+/**
+ * The state of the whole process: the library, what the system lets it have, each device with its reason, its figures, what a
+ * probe found, its streams and its objects, and every object that a handle is still out for.
+ *
+ * `format` is GPUBUF_REPORT_TEXT or GPUBUF_REPORT_JSON. `buffer`, `capacity` and `out_length` as in gpubuf_describe; since the
+ * text may grow between two calls, one that asks for the length first gives itself some more. Objects go on changing meanwhile:
+ * each is consistent in itself. Works after gpubuf_shutdown as well.
+ * Where GPUBUF_TRACK=1 is in the environment, objects know the frames of the caller's that made them.
+ * Threads: any. Not for the path of a step.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_FORKED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_report(uint32_t format,
+                            char *buffer,
+                            size_t capacity,
+                            size_t *out_length);
 
 /**
  * Copies rows by their numbers: row i of the target becomes row `indices[i]` of the source.

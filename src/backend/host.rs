@@ -10,6 +10,7 @@ use super::{
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
 use crate::fail;
+use crate::stats::AllocatorCounters;
 use crate::sync::Arc;
 use gpubuf_engine as engine;
 use std::any::Any;
@@ -58,6 +59,7 @@ pub fn summary(ordinal: u32) -> Result<DeviceSummary> {
 /// An emulated device. Each open makes one of its own: nothing is shared with other opens of the same ordinal.
 pub struct HostDevice {
     device: engine::Device,
+    allocator: AllocatorCounters,
     graphs: Arc<kit::Graphs>,
 }
 
@@ -108,7 +110,7 @@ impl HostDevice {
             let (kind, nth, when) = parse_failure(&text)?;
             device.fail_operation(kind, nth, when);
         }
-        Ok(HostDevice { device, graphs: Arc::default() })
+        Ok(HostDevice { device, allocator: AllocatorCounters::default(), graphs: Arc::default() })
     }
 }
 
@@ -133,6 +135,10 @@ impl DeviceBackend for HostDevice {
         DeviceFacts { simulation: true, ..DeviceFacts::default() }
     }
 
+    fn allocator(&self) -> &AllocatorCounters {
+        &self.allocator
+    }
+
     fn memory_info(&self) -> Option<(u64, u64)> {
         let kind = engine::MemoryKind::Device;
         let limit = self.device.memory_limit(kind);
@@ -148,7 +154,7 @@ impl DeviceBackend for HostDevice {
                 return fail!(Unsupported, "the host backend has no {} memory", placement.name());
             }
         };
-        let got = self.device.allocate(kind, bytes).map_err(|fault| {
+        let got = self.allocator.allocate(|| self.device.allocate(kind, bytes)).map_err(|fault| {
             from_fault(fault, format_args!("allocating {bytes} bytes of {} memory", placement.name()))
         })?;
         Ok(RawMemory { placement, host: got.host, device: got.device, bytes, backing: Backing::Driver, node: None })
@@ -156,7 +162,7 @@ impl DeviceBackend for HostDevice {
 
     unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
         // SAFETY: the caller's promise, which is longer than the engine needs.
-        match unsafe { self.device.register(host, bytes) } {
+        match self.allocator.allocate(|| unsafe { self.device.register(host, bytes) }) {
             Ok(got) => {
                 Ok(RawMemory { placement, host, device: got.device, bytes, backing: Backing::Registered, node: None })
             }
@@ -172,11 +178,11 @@ impl DeviceBackend for HostDevice {
             // SAFETY: the caller's promise.
             Placement::Pageable => unsafe { free_pageable(memory) },
             _ if memory.backing == Backing::Registered => {
-                let undone = self.device.unregister(memory.host);
+                let undone = self.allocator.free(|| self.device.unregister(memory.host));
                 debug_assert!(undone.is_ok(), "{memory:?} unregistered twice: {undone:?}");
             }
             _ => {
-                let freed = self.device.free(memory.device);
+                let freed = self.allocator.free(|| self.device.free(memory.device));
                 debug_assert!(freed.is_ok(), "{memory:?} freed twice: {freed:?}");
             }
         }

@@ -16,6 +16,7 @@ use crate::config::Placement;
 use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
+use crate::stats::AllocatorCounters;
 use crate::sync::Arc;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
@@ -121,6 +122,22 @@ pub struct DeviceOptions {
     pub settings: DeviceSettings,
 }
 
+/// Times that memory was made in another way than was asked for, by what was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// The registration of pages of our own: the memory came from the driver's allocation.
+    pub registration: u64,
+    /// The memory node near the device: the memory came from any.
+    pub node: u64,
+}
+
+impl Fallbacks {
+    /// All of them.
+    pub fn all(self) -> u64 {
+        self.registration + self.node
+    }
+}
+
 /// What is known of a device.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeviceFacts {
@@ -171,9 +188,11 @@ pub trait DeviceBackend: Send + Sync {
         DeviceFacts::default()
     }
     /// Times that memory was made in another way than was asked for.
-    fn fallbacks(&self) -> u64 {
-        0
+    fn fallbacks(&self) -> Fallbacks {
+        Fallbacks::default()
     }
+    /// What it did with its driver's allocator.
+    fn allocator(&self) -> &AllocatorCounters;
     /// Free and total bytes of device memory, where they can be asked for.
     fn memory_info(&self) -> Option<(u64, u64)> {
         None

@@ -21,6 +21,17 @@ pub enum Finding {
     Yes = 2,
 }
 
+impl Finding {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Finding::NotTested => "not_tested",
+            Finding::No => "no",
+            Finding::Yes => "yes",
+        }
+    }
+}
+
 /// Something that a device can do or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -13,11 +13,13 @@ use crate::config::{DEFAULT_TIMEOUT_NS, TIMEOUT_DEFAULT, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::{Counter, DeviceCounters, Record};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, Weak};
 use std::time::{Duration, Instant};
 
 /// Every device of the process, for the shutdown.
 static DEVICES: Mutex<Vec<Weak<Device>>> = Mutex::new(Vec::new());
+
+static FIRST_OPENED: OnceLock<Instant> = OnceLock::new();
 
 /// An open device.
 pub struct Device {
@@ -81,6 +83,7 @@ impl Device {
             Upkeep::expect(interval)?;
         }
         let Opened { backend, reason } = crate::backend::open(options)?;
+        FIRST_OPENED.get_or_init(Instant::now);
         let default_timeout_ns = match care.default_timeout_ns {
             0 => DEFAULT_TIMEOUT_NS,
             ns => ns,
@@ -329,7 +332,7 @@ impl Device {
         })
     }
 
-    fn live_timelines(&self) -> Vec<Arc<Timeline>> {
+    pub(super) fn live_timelines(&self) -> Vec<Arc<Timeline>> {
         self.timelines.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -375,9 +378,19 @@ impl Device {
     }
 }
 
+/// Every device of the process.
+pub(super) fn all_devices() -> Vec<Arc<Device>> {
+    DEVICES.lock().iter().filter_map(Weak::upgrade).collect()
+}
+
+/// How long ago the first device was opened.
+pub fn uptime() -> Duration {
+    FIRST_OPENED.get().map(Instant::elapsed).unwrap_or_default()
+}
+
 /// Drains and closes every device of the process. Reports the first that could not be drained within the timeout.
 pub fn shut_down_all(timeout: Timeout) -> Result<()> {
-    let devices: Vec<_> = DEVICES.lock().iter().filter_map(Weak::upgrade).collect();
+    let devices = all_devices();
     let mut result = Ok(());
     for device in devices {
         result = result.and(device.shut_down(timeout));

@@ -8,6 +8,7 @@ mod block;
 mod deferred;
 mod device;
 mod event;
+mod figures;
 mod hold;
 mod name;
 mod probed;
@@ -19,8 +20,9 @@ mod upkeep;
 mod uses;
 
 pub use block::{Block, HoldMark};
-pub use device::{Care, Device, Member, shut_down_all};
+pub use device::{Care, Device, Member, shut_down_all, uptime};
 pub use event::Event;
+pub use figures::device_records;
 pub use hold::{BlockGuard, Holdable};
 pub use name::Name;
 pub use side::{Access, OrderCount, Side, Which};

@@ -7,6 +7,7 @@ use crate::config::log::{self, Level};
 use crate::config::{ALIGNMENT, Placement};
 use crate::error::Result;
 use crate::fail;
+use crate::stats::ByteLevel;
 use crate::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -222,7 +223,7 @@ impl Drop for Storage {
     }
 }
 
-fn level(device: &Device, placement: Placement) -> &crate::stats::Counter {
+fn level(device: &Device, placement: Placement) -> &ByteLevel {
     match placement {
         Placement::Pageable => &device.counters.host_bytes,
         Placement::Device => &device.counters.device_bytes,

@@ -133,6 +133,36 @@ pub struct gpubuf_device_stats {
     pub fallbacks: u64,
     /// Calls with a handle that had ended, or never was one: of the whole process.
     pub stale_handles: u64,
+    /// The most pageable host memory there was at a time.
+    pub host_peak_bytes: u64,
+    /// The most page-locked host memory there was at a time.
+    pub pinned_peak_bytes: u64,
+    /// The most device memory there was at a time.
+    pub device_peak_bytes: u64,
+    /// The most managed memory there was at a time.
+    pub managed_peak_bytes: u64,
+    /// All pageable host memory that was ever allocated.
+    pub host_total_bytes: u64,
+    /// All page-locked host memory that was ever allocated.
+    pub pinned_total_bytes: u64,
+    /// All device memory that was ever allocated.
+    pub device_total_bytes: u64,
+    /// All managed memory that was ever allocated.
+    pub managed_total_bytes: u64,
+    /// Allocations and registrations by the driver, those of the library for itself included.
+    pub allocations: u64,
+    /// Those that the driver refused.
+    pub allocation_failures: u64,
+    /// Time spent inside the driver for them, and for clearing the memory, in nanoseconds.
+    pub allocation_ns: u64,
+    /// Frees and ends of registrations by the driver.
+    pub frees: u64,
+    /// Time spent inside the driver for them, in nanoseconds; on a thread of the library's where they would wait.
+    pub free_ns: u64,
+    /// Of `fallbacks`: large page-locked memory that could not be registered, and came from the driver's own allocation.
+    pub fallbacks_registration: u64,
+    /// Of `fallbacks`: page-locked memory that the system would not place near the device. The message comes once.
+    pub fallbacks_node: u64,
 }
 
 growing!(gpubuf_device_options, gpubuf_device_info, gpubuf_device_stats);
@@ -365,6 +395,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
     call(Entry::gpubuf_device_stats_get, |c| {
         let device = c.get(device, "device")?;
         let counters = &device.counters;
+        let (allocator, fallbacks) = (device.backend().allocator(), device.backend().fallbacks());
         let out = figures(inout_stats, "inout_stats")?;
         out.set(gpubuf_device_stats {
             struct_size: 0,
@@ -390,8 +421,23 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
             copy_failures: counters.copy_failures.get(),
             sealed_at_destroy: counters.sealed_at_destroy.get(),
             unfenced_pointers: counters.unfenced_pointers.get(),
-            fallbacks: device.backend().fallbacks(),
+            fallbacks: fallbacks.all(),
             stale_handles: STALE.get(),
+            host_peak_bytes: counters.host_bytes.peak(),
+            pinned_peak_bytes: counters.pinned_bytes.peak(),
+            device_peak_bytes: counters.device_bytes.peak(),
+            managed_peak_bytes: counters.managed_bytes.peak(),
+            host_total_bytes: counters.host_bytes.total(),
+            pinned_total_bytes: counters.pinned_bytes.total(),
+            device_total_bytes: counters.device_bytes.total(),
+            managed_total_bytes: counters.managed_bytes.total(),
+            allocations: allocator.allocations.get(),
+            allocation_failures: allocator.allocation_failures.get(),
+            allocation_ns: allocator.allocation_ns.get(),
+            frees: allocator.frees.get(),
+            free_ns: allocator.free_ns.get(),
+            fallbacks_registration: fallbacks.registration,
+            fallbacks_node: fallbacks.node,
         });
         Ok(())
     })

@@ -11,6 +11,8 @@ pub enum When {
     ShutsDown,
     /// Used inside functions that run on a stream, which a shutdown lets come to their end.
     InCallback,
+    /// After the shutdown, too.
+    AlsoAfterwards,
     /// Needs nothing.
     AnyTime,
 }
@@ -167,6 +169,8 @@ entries! {
     Normally gpubuf_graph_hold_set_graph;
     Normally gpubuf_graph_hold_launch;
     Normally gpubuf_graph_hold_replayed;
+
+    AlsoAfterwards gpubuf_report;
 
     AnyTime gpubuf_ops_gather;
     AnyTime gpubuf_ops_scatter;

@@ -31,6 +31,8 @@ pub mod step;
 
 pub mod graph_hold;
 
+pub mod report;
+
 pub mod ops;
 
 pub mod host;

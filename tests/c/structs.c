@@ -13,7 +13,7 @@ int main(void) {
   /* No padding: every byte of a struct has a meaning. */
   CHECK_LAYOUT(gpubuf_device_options, 16, 8, 8, 8, 8, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_device_info, 10 * 4, 8);
-  CHECK_LAYOUT(gpubuf_device_stats, 8, 23 * 8);
+  CHECK_LAYOUT(gpubuf_device_stats, 8, 38 * 8);
   CHECK_LAYOUT(gpubuf_device_summary, 8 * 4, 8, 16, 32, 128);
   CHECK_LAYOUT(gpubuf_capabilities, 12 * 4, 11 * 8);
   CHECK_LAYOUT(gpubuf_buffer_options, 24, 64, 8, 8, 8, 8, 8);

@@ -20,12 +20,13 @@ mod wait;
 
 use super::kit::DeviceKit;
 use super::{
-    Answer, BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceOptions, DeviceSummary, EventBackend, RawMemory,
-    StreamBackend, allocate_pageable, free_pageable,
+    Answer, BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceOptions, DeviceSummary, EventBackend, Fallbacks,
+    RawMemory, StreamBackend, allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
 use crate::error::{Result, Status};
 use crate::fail;
+use crate::stats::AllocatorCounters;
 use crate::sync::Arc;
 use card::Card;
 pub use card::most_free;
@@ -153,8 +154,12 @@ impl DeviceBackend for CudaDevice {
         self.facts
     }
 
-    fn fallbacks(&self) -> u64 {
-        self.memory.fallbacks.get()
+    fn fallbacks(&self) -> Fallbacks {
+        self.memory.fallbacks()
+    }
+
+    fn allocator(&self) -> &AllocatorCounters {
+        &self.memory.counters
     }
 
     fn memory_info(&self) -> Option<(u64, u64)> {
