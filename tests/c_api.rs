@@ -45,6 +45,11 @@ fn the_end_of_the_library_and_of_the_process() {
 }
 
 #[test]
+fn upkeep_goes_on_through_a_fork_and_into_the_exit() {
+    run_with("upkeep", &[("GPUBUF_BACKEND", "host".into())]);
+}
+
+#[test]
 fn what_nobody_destroyed_is_named_at_the_end() {
     run_with("leaks", &[("GPUBUF_TRACK", "1".into())]);
 }

@@ -47,6 +47,12 @@ fn trap_1_calls_at_process_exit() {
 }
 
 #[test]
+fn upkeep_makes_no_calls_at_process_exit() {
+    let environment = [("GPUBUF_BACKEND", "cuda".into()), ("GPUBUF_CUDA_DRIVER", library())];
+    c_program::run_with("upkeep", &environment);
+}
+
+#[test]
 fn trap_2_freeing_waits_for_the_device_and_nobody_else_does() {
     if moved("trap_2_freeing_waits_for_the_device_and_nobody_else_does", &[]) {
         return;
