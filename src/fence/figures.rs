@@ -67,7 +67,7 @@ impl Device {
             record = record.with(key, value);
         }
         record.parts = self.capability_records();
-        record.parts.extend(self.live_timelines().iter().map(|timeline| stream_record(timeline)));
+        record.parts.extend(self.live_timelines().iter().map(stream_record));
         record.parts.extend(self.members().iter().map(|member| member.record()));
         record
     }

@@ -57,6 +57,7 @@ mod graph;
 mod memory;
 mod memory_calls;
 mod pointer;
+mod pools;
 mod proc_address;
 mod stream;
 mod stream_calls;
