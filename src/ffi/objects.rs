@@ -3,7 +3,6 @@
 use super::handles::{Pin, Table};
 use super::types::*;
 use crate::buffer::Buffer;
-use crate::config::Placement;
 use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
 use crate::pool::{Lease, Pool};
@@ -126,11 +125,7 @@ impl Object {
     /// Its memory is left to the process exit. What others own is not counted.
     pub fn count_as_leaked(&self) {
         let (device, bytes) = match self {
-            Object::Buffer(buffer) if !buffer.is_borrowed() => {
-                let (host, device) = buffer.placements();
-                let sides = [host, device].into_iter().filter(|side| *side != Placement::None).count();
-                (buffer.device(), buffer.shape().count() * (buffer.dtype().size() * sides) as u64)
-            }
+            Object::Buffer(buffer) => (buffer.device(), buffer.owned_bytes()),
             Object::Pool(pool) => {
                 let sides = 1 + pool.has_device_side() as u64;
                 (pool.device(), pool.block_bytes() * pool.block_count() as u64 * sides)
