@@ -31,7 +31,7 @@ pub struct Block {
     pub device: Option<Side>,
     /// Graphs that have its addresses baked in: it may not move, be handed on or be freed.
     holds: graph::Holds,
-    /// Where one side is newer than the other, if there are two.
+    /// Where one side is newer than the other, while there are two: see [`Block::marks`].
     dirty: Option<Box<Dirty>>,
     flows: Flows,
     timer: Option<Box<Timer>>,
@@ -105,7 +105,7 @@ impl Block {
 
     /// Reports a failed copy (once) or a quarantine of either side.
     pub fn settle(&mut self) -> Result<()> {
-        if let Some(dirty) = &mut self.dirty {
+        if let Some(dirty) = self.marks() {
             dirty.settle(false);
         }
         let settled = self.sides_mut().try_for_each(Side::settle);
@@ -132,7 +132,7 @@ impl Block {
     pub fn begin(&mut self, access: Access, area: impl Into<Area>, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
         self.settle()?;
         let begun = self.host_mut()?.begin(access, area, wait);
-        if let Some(dirty) = &mut self.dirty {
+        if let Some(dirty) = self.marks() {
             // The wait may have found a copy failed.
             dirty.settle(false);
         }
@@ -270,7 +270,7 @@ impl Block {
         if on(check) {
             self.sides_mut().for_each(Side::forget_uses);
         }
-        if let Some(dirty) = &mut self.dirty {
+        if let Some(dirty) = self.marks() {
             dirty.clear();
         }
         Ok(())

@@ -19,6 +19,10 @@ pub mod event;
 
 pub mod buffer;
 
+pub mod buffer_shape;
+
+pub mod buffer_sync;
+
 pub mod pool;
 
 pub mod block;

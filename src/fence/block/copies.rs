@@ -82,7 +82,7 @@ impl Block {
         if let (Some(host), Some(_)) = (&self.host, &self.device) {
             host.expect_unwritten(area, Check::SyncGuard, "syncing")?;
         }
-        let Some(dirty) = &mut self.dirty else { return Ok(()) };
+        let Some(dirty) = self.marks() else { return Ok(()) };
         // A copy that has failed by now is to be sent again.
         dirty.settle(true);
         let plan = match dirty.plan(area, policy) {
@@ -118,7 +118,7 @@ impl Block {
         let outcome = transfer::exchange(host, device, moves, timeline, self.timer.as_deref_mut());
         for (areas, source) in [(moves.up, Which::Host), (moves.down, Which::Device)] {
             for area in areas {
-                match (&outcome, &mut self.dirty) {
+                match (&outcome, self.marks()) {
                     (Outcome::Queued(fence), Some(dirty)) => dirty.copied(source, *area, fence),
                     (Outcome::Torn(..), Some(dirty)) => dirty.torn(source, *area),
                     _ => {}
@@ -143,7 +143,7 @@ impl Block {
         match proof {
             Proof::Failed => {
                 self.sides_mut().for_each(|side| side.failure_told(fence));
-                if let Some(dirty) = &mut self.dirty {
+                if let Some(dirty) = self.marks() {
                     dirty.settle(false);
                 }
                 let failed = fail!(CopyFailed, "the copy of {} failed when it ran ({fence}): send it again", self.name);
@@ -183,7 +183,7 @@ impl Block {
         let Some(timeline) = device else { return Ok(()) };
         let side = self.device_mut()?;
         let outcome = transfer::fill(side, area, element.len(), ops::element_bits(element), timeline);
-        match (&outcome, &mut self.dirty) {
+        match (&outcome, self.marks()) {
             (Outcome::Queued(fence), Some(dirty)) if host.is_some() => dirty.copied(Which::Host, area, fence),
             (Outcome::Torn(..), Some(dirty)) if host.is_some() => dirty.torn(Which::Host, area),
             (Outcome::Queued(_) | Outcome::Torn(..), Some(dirty)) => dirty.written(Which::Device, area),

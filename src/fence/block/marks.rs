@@ -9,16 +9,30 @@ use crate::fence::flow::{Flow, Flows, Timer};
 use crate::fence::side::Which;
 
 impl Block {
+    /// The marks, while there are two sides. A device side that came later has nothing of what the host side holds.
+    pub(super) fn marks(&mut self) -> Option<&mut Dirty> {
+        if self.host.is_none() || self.device.is_none() {
+            self.dirty = None;
+            return None;
+        }
+        let all = self.all();
+        Some(self.dirty.get_or_insert_with(|| {
+            let mut dirty = Box::<Dirty>::default();
+            dirty.written(Which::Host, all);
+            dirty
+        }))
+    }
+
     /// A side was written, by something else than a copy from the other side.
     pub fn written(&mut self, which: Which, area: Area) {
-        if let Some(dirty) = &mut self.dirty {
+        if let Some(dirty) = self.marks() {
             dirty.written(which, area);
         }
     }
 
     /// Somebody vouches that the area is the same on both sides, as far as this side is concerned.
     pub fn cleaned(&mut self, which: Which, area: Area) {
-        if let Some(dirty) = &mut self.dirty {
+        if let Some(dirty) = self.marks() {
             dirty.settle(true);
             dirty.cleaned(which, area);
         }
@@ -26,7 +40,7 @@ impl Block {
 
     /// Calls `each` with what of `area` is newer on a side. Copies that have failed by now are asked for first.
     pub fn newer(&mut self, which: Which, area: Area, mut each: impl FnMut(Area)) {
-        let Some(dirty) = &mut self.dirty else { return };
+        let Some(dirty) = self.marks() else { return };
         dirty.settle(true);
         for mark in dirty.marks(which) {
             mark.area.common(area).into_iter().for_each(&mut each);
@@ -40,7 +54,7 @@ impl Block {
 
     /// From now on copies between the sides are timed.
     pub fn take_times(&mut self, device: &Device) -> Result<()> {
-        if self.dirty.is_some() {
+        if self.marks().is_some() {
             self.timer = Some(Box::new(Timer::new(device)?));
             for flow in [&mut self.flows.up, &mut self.flows.down] {
                 flow.ns = Some(0);

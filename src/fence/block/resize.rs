@@ -25,7 +25,7 @@ impl Block {
     /// With `rows_stay`, rows are where they were.
     pub fn set_bytes(&mut self, bytes: usize, rows_stay: bool) {
         self.bytes = bytes;
-        if let Some(dirty) = &mut self.dirty {
+        if let Some(dirty) = self.marks() {
             dirty.cut(bytes, rows_stay);
         }
     }
@@ -70,7 +70,7 @@ impl Block {
         // What was here goes to the deferred list, with its uses.
         (self.host, self.device) = (host, device);
         self.bytes = bytes;
-        let Some(dirty) = &mut self.dirty else { return Ok(()) };
+        let Some(dirty) = self.marks() else { return Ok(()) };
         match (keep.host.is_some(), keep.device.is_some()) {
             (true, true) => {
                 dirty.cut(kept.end, false);
@@ -79,7 +79,7 @@ impl Block {
                 }
             }
             (host, device) => {
-                **dirty = Dirty::default();
+                *dirty = Dirty::default();
                 if host != device {
                     dirty.written(if host { Which::Host } else { Which::Device }, kept.into());
                 }
