@@ -266,6 +266,7 @@ fn a_resize_keeps_addresses_within_the_capacity_and_contents_beyond() {
     buffer.resize(shape(&[32]), (false, false), None, Timeout::Try).unwrap();
     buffer.copy(true, 0, ALL, &stream, None).unwrap();
     buffer.fill(false, true, &[7], Some(&stream), Timeout::Try).unwrap();
+    ran(&stream);
 
     // The old device memory is read by the copy: it goes when that is over, and not before.
     hold(&stream);
@@ -343,6 +344,7 @@ fn one_sided_buffers_do_what_makes_sense() {
         assert!(newer(&buffer, which).is_empty(), "than what?");
         assert_eq!(status(buffer.copy(true, 0, ALL, &stream, None)), Status::Unsupported);
         buffer.resize(shape(&[128]), (true, true), Some(&stream), Timeout::Infinite).unwrap();
+        ran(&stream);
         let found = match which {
             Which::Host => read(&buffer),
             Which::Device => read_device(&device, buffer.device_address(std::slice::from_ref(&stream)).unwrap(), 128),

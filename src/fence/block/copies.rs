@@ -166,26 +166,35 @@ impl Block {
         host: Option<&HostWait<'_>>,
         device: Option<&Arc<Timeline>>,
     ) -> Result<()> {
-        self.settle()?;
-        if let Some(timeline) = device {
-            timeline.expect_not_capturing(Check::CaptureCopies)?;
-            self.device_mut()?.expect_copy(timeline, true, area)?;
-        }
-        if let Some(wait) = host {
-            let (target, token) = self.begin(Access::Write, area, wait)?;
+        // The host's guard first, since it may wait; its bytes last, since nothing else can be refused then.
+        let guard = host.map(|wait| self.begin(Access::Write, area, wait)).transpose()?;
+        let queued = match device {
+            Some(timeline) => self.fill_device(area, element, timeline, guard.is_some()),
+            None => Ok(()),
+        };
+        let Some((target, token)) = guard else { return queued };
+        if queued.is_ok() {
             for row in 0..area.rows() {
                 // SAFETY: the guard makes every row ours to write until it ends.
                 let bytes = unsafe { std::slice::from_raw_parts_mut(target.add(row * area.pitch()), area.width()) };
                 ops::fill(bytes, element);
             }
-            self.end(Access::Write, token)?;
         }
-        let Some(timeline) = device else { return Ok(()) };
+        self.host_mut()?.end(Access::Write, token)?;
+        if queued.is_ok() && device.is_none() {
+            self.written(Which::Host, area);
+        }
+        queued
+    }
+
+    /// The device's part; `both` if the host side gets the same.
+    fn fill_device(&mut self, area: Area, element: &[u8], timeline: &Arc<Timeline>, both: bool) -> Result<()> {
+        self.settle()?;
         let side = self.device_mut()?;
         let outcome = transfer::fill(side, area, element.len(), ops::element_bits(element), timeline);
         match (&outcome, self.marks()) {
-            (Outcome::Queued(fence), Some(dirty)) if host.is_some() => dirty.copied(Which::Host, area, fence),
-            (Outcome::Torn(..), Some(dirty)) if host.is_some() => dirty.torn(Which::Host, area),
+            (Outcome::Queued(fence), Some(dirty)) if both => dirty.copied(Which::Host, area, fence),
+            (Outcome::Torn(..), Some(dirty)) if both => dirty.torn(Which::Host, area),
             (Outcome::Queued(_) | Outcome::Torn(..), Some(dirty)) => dirty.written(Which::Device, area),
             _ => {}
         }
