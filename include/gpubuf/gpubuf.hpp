@@ -36,5 +36,6 @@
 #include <gpubuf/hpp/ops.hpp>
 #include <gpubuf/hpp/pool.hpp>
 #include <gpubuf/hpp/slots.hpp>
+#include <gpubuf/hpp/strided.hpp>
 
 #endif  // GPUBUF_GPUBUF_HPP
