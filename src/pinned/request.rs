@@ -5,6 +5,7 @@ use crate::config::{ALIGNMENT, Timeout};
 use crate::dtype::{Dtype, Shape};
 use crate::error::Result;
 use crate::fail;
+use crate::lease::Twin;
 use std::fmt;
 
 /// The largest alignment of a block: 2 MiB.
@@ -53,8 +54,8 @@ pub struct Request {
     pub priority: i32,
     /// For how long to wait.
     pub timeout: Timeout,
-    /// Whether the block gets a twin of the same size in device memory.
-    pub device_side: bool,
+    /// When the block gets a twin of the same size in device memory.
+    pub twin: Twin,
 }
 
 /// An owner's name, in place; empty: nobody's.
@@ -125,7 +126,6 @@ pub(super) struct Need {
     pub align: u64,
     /// Whether it gets a slab for itself.
     pub own: bool,
-    pub device_side: bool,
 }
 
 impl Need {
@@ -149,7 +149,7 @@ impl Need {
         let align = align.max(UNIT);
         let most = bytes + (align - UNIT);
         let own = bytes >= large || most > slab || most / UNIT >= MOST_UNITS as u64;
-        Ok(Need { bytes, align, own, device_side: request.device_side })
+        Ok(Need { bytes, align, own })
     }
 
     /// Units of a place in a shared slab.

@@ -157,7 +157,6 @@ impl State {
         self.owners.add(owner, bytes);
         self.levels.blocks += 1;
         self.levels.actual += actual;
-        self.levels.allocations += 1;
         self.note_peaks();
         let part = Part { state: PartState::Held, generation: 1, bytes, actual, slab, span, owner };
         let place = match self.free_parts.pop() {
@@ -186,7 +185,6 @@ impl State {
         known.state = PartState::Pending;
         let (bytes, slab) = (known.bytes, known.slab);
         self.levels.pending_blocks += 1;
-        self.levels.frees += 1;
         if !self.is_pageable(slab) {
             self.ledger.pending += bytes;
             self.queue.nudge();
@@ -243,14 +241,11 @@ impl State {
             known.generation = known.generation.wrapping_add(1);
             self.free_parts.push(part as u32);
         }
-        match before.state {
-            PartState::Pending => {
-                self.levels.pending_blocks -= 1;
-                if !self.is_pageable(before.slab) {
-                    self.ledger.pending -= before.bytes;
-                }
+        if before.state == PartState::Pending {
+            self.levels.pending_blocks -= 1;
+            if !self.is_pageable(before.slab) {
+                self.ledger.pending -= before.bytes;
             }
-            _ => self.levels.frees += 1,
         }
         self.owners.sub(before.owner, before.bytes);
         self.levels.blocks -= 1;
