@@ -109,6 +109,23 @@ impl Storage {
         Ok(Storage { device: device.clone(), memory, origin: Origin::Owned })
     }
 
+    /// As [`Storage::allocate_only`], page-locked; on huge pages, if asked for, where the system has them. Returns how many bytes
+    /// are on those.
+    pub fn allocate_locked(
+        device: &Arc<Device>,
+        placement: Placement,
+        bytes: usize,
+        huge_pages: bool,
+    ) -> Result<(Storage, u64)> {
+        if !huge_pages {
+            return Ok((Storage::allocate_only(device, placement, bytes)?, 0));
+        }
+        device.expect_usable()?;
+        let (memory, huge) = device.backend().allocate_huge(placement, bytes)?;
+        level(device, placement).add(bytes as u64);
+        Ok((Storage { device: device.clone(), memory, origin: Origin::Owned }, huge))
+    }
+
     /// The caller's memory: `host` for host placements, `device` for device memory.
     ///
     /// # Safety

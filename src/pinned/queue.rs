@@ -113,6 +113,11 @@ impl Queue {
         turn
     }
 
+    /// Whether nothing became of a waiter yet.
+    pub fn waits(&self, place: u32) -> bool {
+        matches!(self.waiters[place as usize].turn, Turn::Waits)
+    }
+
     /// A waiter leaves unserved.
     pub fn leave(&mut self, place: u32) {
         self.order.retain(|waiting| *waiting != place);

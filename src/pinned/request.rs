@@ -58,6 +58,21 @@ pub struct Request {
     pub twin: Twin,
 }
 
+impl Request {
+    /// So many bytes, or a refusal; everything else as it usually is.
+    pub fn new(bytes: u64) -> Request {
+        Request {
+            bytes,
+            alignment: 0,
+            owner: Owner::NOBODY,
+            over: Over::Fail,
+            priority: 0,
+            timeout: Timeout::Try,
+            twin: Twin::Never,
+        }
+    }
+}
+
 /// An owner's name, in place; empty: nobody's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
@@ -106,7 +121,10 @@ impl fmt::Display for Owner {
 pub fn size(bytes: u64, dims: &[u64], dtype: u32) -> Result<u64> {
     match (bytes, dims.is_empty()) {
         (_, false) if bytes != 0 => {
-            fail!(InvalidArgument, "bytes is {bytes} and a shape is given, too: one of them says how much; leave the other 0")
+            fail!(
+                InvalidArgument,
+                "bytes is {bytes} and a shape is given, too: one of them says how much; leave the other 0"
+            )
         }
         (_, false) => Ok(Shape::new(dims)?.bytes(Dtype::from_code(dtype)?)? as u64),
         (_, true) if dtype != 0 => {

@@ -68,7 +68,8 @@ pub(super) struct Slabs {
 }
 
 impl Slab {
-    fn bytes(&self) -> u64 {
+    /// Its bytes.
+    pub fn bytes(&self) -> u64 {
         self.storage.bytes() as u64
     }
 
@@ -148,7 +149,9 @@ impl Slabs {
     /// Adds a slab with the block that it was made for. What cannot be added is given back, to be freed under no lock.
     pub fn add(&mut self, fresh: Fresh, need: &Need) -> std::result::Result<Spot, (Fresh, Error)> {
         let no_room = || Error::new(Status::OutOfHostMemory, "no host memory for the list of slabs");
-        if self.free.is_empty() && self.list.try_reserve(1).is_err() || self.free.try_reserve(self.list.len() + 1).is_err() {
+        if self.free.is_empty() && self.list.try_reserve(1).is_err()
+            || self.free.try_reserve(self.list.len() + 1).is_err()
+        {
             return Err((fresh, no_room()));
         }
         let place = self.free.last().copied().unwrap_or(self.list.len() as u32);
@@ -175,7 +178,9 @@ impl Slabs {
         };
         match spot {
             Ok(Some(spot)) => Ok(spot),
-            Ok(None) => Err(self.take_back(place, Error::new(Status::Internal, "a new slab has no room for its block"))),
+            Ok(None) => {
+                Err(self.take_back(place, Error::new(Status::Internal, "a new slab has no room for its block")))
+            }
             Err(error) => Err(self.take_back(place, error)),
         }
     }

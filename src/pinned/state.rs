@@ -56,8 +56,6 @@ pub(super) struct Levels {
     pub pageable_blocks: u64,
     pub peak_requested: u64,
     pub peak_locked: u64,
-    pub allocations: u64,
-    pub frees: u64,
 }
 
 #[derive(Default)]
@@ -187,7 +185,7 @@ impl State {
         self.levels.pending_blocks += 1;
         if !self.is_pageable(slab) {
             self.ledger.pending += bytes;
-            self.queue.nudge();
+            self.nudge();
         }
     }
 
@@ -268,17 +266,25 @@ impl State {
         while let Some(head) = self.queue.head() {
             let (need, owner, reserves) = (head.need, head.owner, head.reserves);
             if self.shut_down || need.bytes > self.ledger.room() {
-                return;
+                break;
             }
             // Where the lists cannot grow, whoever waits is told when he goes on.
             let start = match self.start(&need, owner, reserves) {
                 Ok(start) => start,
                 Err(_) => match self.start(&need, owner, true) {
                     Ok(start) => start,
-                    Err(_) => return,
+                    Err(_) => break,
                 },
             };
             self.queue.tell_head(Turn::Served(start));
+        }
+        self.nudge();
+    }
+
+    /// Has the first who waits look after what waits for its last use.
+    pub fn nudge(&self) {
+        if self.ledger.pending > 0 {
+            self.queue.nudge();
         }
     }
 
