@@ -28,7 +28,7 @@ pub fn checked(pinned: &Pinned) -> PinnedFigures {
 pub fn write(block: &Lease, value: u8) {
     let (data, token) = block.begin(Access::Write, 0, ALL, Timeout::Infinite).expect("a write");
     // SAFETY: the guard covers the block.
-    unsafe { data.write_bytes(value, block.bytes().expect("a block") as usize) };
+    unsafe { data.write_bytes(value, block.bytes() as usize) };
     block.end(Access::Write, token).expect("the end");
 }
 

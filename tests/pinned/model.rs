@@ -109,7 +109,7 @@ impl World {
         write(&lease, value);
         let pageable = lease.placement() == Placement::Pageable;
         let bytes = request.bytes;
-        assert_eq!(lease.bytes().unwrap(), bytes);
+        assert_eq!(lease.bytes(), bytes);
         self.out.push(Out { lease, bytes, address, value, pageable, owner, used: [false; 2] });
     }
 
