@@ -352,7 +352,9 @@ impl World {
 
 #[test]
 fn random_operations_keep_the_accounts_and_the_bytes() {
-    for seed in 0..60 {
+    // A driver's free waits for the device, whose streams are held shut here.
+    let seeds = if backend() == gpubuf::backend::BackendKind::Host { 60 } else { 9 };
+    for seed in 0..seeds {
         let mut random = Random(seed);
         let mut world = World::new(&mut random);
         let lost_at = if seed % 3 == 0 { 200 + random.below(200) } else { u64::MAX };
