@@ -366,6 +366,25 @@ fn a_commit_that_fails_keeps_the_reservation() {
 }
 
 #[test]
+fn huge_pages_are_asked_for_and_what_came_of_it_is_told() {
+    let device = device();
+    let options = PinnedOptions { huge_pages: true, ..PinnedOptions::new(Placement::Pinned, 64 << 20) };
+    let pinned = Pinned::create(&device, options).unwrap();
+    let block = give(&pinned, 9 << 20);
+    write(&block, 5);
+    let figures = checked(&pinned);
+    assert!(figures.huge_bytes <= figures.locked_bytes && figures.huge_bytes.is_multiple_of(2 << 20), "{figures:?}");
+    let never = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    if backend() == gpubuf::backend::BackendKind::Host || never.contains("[never]") {
+        assert_eq!(figures.huge_bytes, 0);
+    }
+    println!("{} of {} bytes on huge pages", figures.huge_bytes, figures.locked_bytes);
+    pinned.free(&block).unwrap();
+    assert!(pinned.trim(0) > 0);
+    assert_eq!(checked(&pinned).huge_bytes, 0);
+}
+
+#[test]
 fn upkeep_trims_to_what_the_owner_wants_kept() {
     let device = device();
     let options = PinnedOptions { keep_bytes: 4 << 20, ..PinnedOptions::new(Placement::Pinned, 64 << 20) };

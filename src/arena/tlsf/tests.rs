@@ -20,7 +20,7 @@ fn check(tlsf: &Tlsf, regions: &BTreeMap<u32, (RegionKey, u32, u32)>) {
         while at != NONE {
             let node = &tlsf.nodes[at as usize];
             assert_eq!((node.start, node.region, node.before), (start, *number, before));
-            assert!(node.units > 0 && !(last_free && !node.used), "free neighbours are one place");
+            assert!(node.units > 0 && (node.used || !last_free), "free neighbours are one place");
             free += if node.used { 0 } else { node.units as u64 };
             last_free = !node.used;
             start += node.units;
