@@ -167,7 +167,7 @@ fn a_block_that_a_stream_uses_comes_back_after_it() {
     let block = give(&pinned, 1000);
     hold(&stream);
     busy(&stream);
-    block.release_after(&[stream.clone()]).unwrap();
+    block.release_after(std::slice::from_ref(&stream)).unwrap();
     let figures = checked(&pinned);
     assert_eq!((figures.requested_bytes, figures.pending_bytes, figures.pending_blocks), (1000, 1000, 1));
     assert_eq!(status(pinned.allocate(&Request::new(1))), Status::Budget, "it is in use still");
@@ -420,7 +420,7 @@ fn a_lost_device_quarantines_what_was_in_use_and_frees_what_was_not() {
     let (used, held) = (give(&pinned, 1000), give(&pinned, 500));
     hold(&stream);
     busy(&stream);
-    used.release_after(&[stream.clone()]).unwrap();
+    used.release_after(std::slice::from_ref(&stream)).unwrap();
     lose(&device);
     device.maintain();
     let figures = checked(&pinned);

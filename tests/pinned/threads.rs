@@ -107,7 +107,7 @@ fn who_waits_notices_that_a_last_use_is_over() {
     thread::scope(|scope| {
         let waiter = scope.spawn(|| pinned.allocate(&waiting(100, 0)).unwrap());
         until_waiting(&pinned, 1);
-        all.release_after(&[stream.clone()]).unwrap();
+        all.release_after(std::slice::from_ref(&stream)).unwrap();
         assert_eq!(checked(&pinned).waiters, 1);
         release(&stream);
         let block = waiter.join().unwrap();
