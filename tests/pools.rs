@@ -464,6 +464,7 @@ fn a_block_moves_to_the_device_and_back() {
 
     lease.promote(&timeline).unwrap();
     lease.release().unwrap();
+    ran(&timeline);
     let next = acquire(&pool);
     assert!(!next.is_promoted_now().unwrap(), "a promotion ends with its lease");
     kit_of(&device).limit_memory(Placement::Device, 0).expect("a limit");

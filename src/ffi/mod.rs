@@ -13,6 +13,8 @@ pub mod library;
 
 pub mod device;
 
+pub mod probe;
+
 pub mod stream;
 
 pub mod event;
@@ -32,6 +34,8 @@ pub mod slots;
 pub mod step;
 
 pub mod graph_hold;
+
+pub mod report;
 
 pub mod ops;
 

@@ -9,6 +9,7 @@ use crate::graph::GraphHold;
 use crate::lease::{Lease, Twin};
 use crate::pinned::{Pinned, Reservation};
 use crate::pool::Pool;
+use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
 
@@ -131,9 +132,9 @@ impl Object {
         }
     }
 
-    /// Its memory is left to the process exit. What others own is not counted.
-    pub fn count_as_leaked(&self) {
-        let (device, bytes) = match self {
+    /// Memory that it owns, and its device; `None` for what owns none. What others own is not counted.
+    fn memory(&self) -> Option<(&Arc<Device>, u64)> {
+        Some(match self {
             Object::Buffer(buffer) if !buffer.is_borrowed() => {
                 let (host, device) = buffer.placements();
                 let sides = [host, device].into_iter().filter(|side| *side != Placement::None).count();
@@ -148,8 +149,33 @@ impl Object {
                 let stats = slots.stats();
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
             }
-            _ => return,
-        };
-        device.counters.leaked_bytes.add(bytes);
+            _ => return None,
+        })
     }
+
+    /// Its memory is left to the process exit.
+    pub fn count_as_leaked(&self) {
+        if let Some((device, bytes)) = self.memory() {
+            device.counters.leaked_bytes.add(bytes);
+        }
+    }
+}
+
+/// Every object that a caller has a handle of, in the order of creation.
+pub fn live() -> Vec<LiveObject> {
+    let mut all = Vec::new();
+    TABLE.each(|object| {
+        let name = object.name();
+        let whole = name.to_string();
+        all.push(LiveObject {
+            kind: object.kind(),
+            // A block goes by its pool's name, a step by its slots'.
+            name: if name.kind() == object.kind() { whole } else { format!("{} of {whole}", object.kind()) },
+            number: name.number(),
+            bytes: object.memory().map_or(0, |(_, bytes)| bytes),
+            site: name.site(),
+        });
+    });
+    all.sort_by_key(|object| object.number);
+    all
 }

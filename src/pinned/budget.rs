@@ -1,9 +1,10 @@
 //! What a manager says of its memory: figures, shares, and why a request was refused.
 
+use super::Pinned;
 use super::ledger::Share;
 use super::request::{Need, Owner};
 use super::state::State;
-use super::{Pinned, limits};
+use crate::backend::system_memory;
 use crate::error::{Error, Status};
 use std::fmt;
 
@@ -223,7 +224,7 @@ impl Pinned {
     /// A failure of the driver's, with the limit that may be its reason.
     #[cold]
     pub(super) fn not_locked(&self, error: Error, locked: u64) -> Error {
-        match limits::memlock_limit() {
+        match system_memory().memlock_limit {
             Some(limit) => error.context(format_args!(
                 "{} ({} page-locked; the process's limit for locked memory, ulimit -l, is {})",
                 self.name,

@@ -22,6 +22,7 @@ pub use ledger::Share;
 pub use request::{MOST_ALIGNMENT, OWNER_BYTES, Over, Owner, Request, size};
 pub use reservation::Reservation;
 
+use crate::backend::{page_bytes, system_memory};
 use crate::config::Placement;
 use crate::error::Result;
 use crate::fail;
@@ -135,7 +136,7 @@ impl Pinned {
         if !matches!(placement, Placement::Pinned | Placement::Uva) {
             return fail!(InvalidArgument, "a manager's placement is pinned or uva, not {}", placement.name());
         }
-        let page = limits::page_bytes();
+        let page = page_bytes() as u64;
         let slab_bytes = if slab_bytes == 0 { SLAB_BYTES } else { slab_bytes };
         if slab_bytes > MOST_SLAB_BYTES {
             return fail!(InvalidArgument, "slab_bytes is {slab_bytes}: at most {MOST_SLAB_BYTES}");
@@ -160,7 +161,8 @@ impl Pinned {
             state: Mutex::default(),
             counters: Counters::default(),
         });
-        pinned.state.lock().ledger.budget = if budget == BUDGET_AUTO { limits::automatic_budget() } else { budget };
+        pinned.state.lock().ledger.budget =
+            if budget == BUDGET_AUTO { limits::automatic_budget(&system_memory()) } else { budget };
         let member: Weak<Pinned> = Arc::downgrade(&pinned);
         device.enroll(member);
         Ok(pinned)
@@ -232,7 +234,7 @@ impl Pinned {
 
     /// Changes the budget. One that is less than what is live, quarantined and reserved is refused.
     pub fn set_budget(&self, budget: u64) -> Result<()> {
-        let budget = if budget == BUDGET_AUTO { limits::automatic_budget() } else { budget };
+        let budget = if budget == BUDGET_AUTO { limits::automatic_budget(&system_memory()) } else { budget };
         if budget > isize::MAX as u64 {
             return fail!(InvalidArgument, "the budget {budget} is over the address space");
         }
