@@ -5,6 +5,10 @@
 //! whole trace, next to the most bytes that lived at a time.
 
 use gpubuf::arena::tlsf::{Span, Tlsf};
+use gpubuf::backend::{BackendKind, DeviceOptions};
+use gpubuf::config::Placement;
+use gpubuf::fence::Device;
+use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -179,6 +183,25 @@ fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
+/// What the manager adds: its lock, its accounts, the block's fences.
+fn manager() {
+    let device = DeviceOptions { kind: Some(BackendKind::Host), ..DeviceOptions::default() };
+    let device = Device::open(&device, 0, "").expect("a device");
+    let pinned = Pinned::create(&device, PinnedOptions::new(Placement::Pinned, 64 << 20)).expect("a manager");
+    // Something lives beside it.
+    let _others: Vec<_> = (1..200).map(|n| pinned.allocate(&Request::new(n * 1000)).expect("a block")).collect();
+    let times = (0..ROUNDS).map(|_| {
+        let start = Instant::now();
+        for _ in 0..OPERATIONS {
+            let block = pinned.allocate(&Request::new(4096)).expect("a block");
+            pinned.free(&block).expect("given back once");
+        }
+        start.elapsed().as_nanos() as f64 / OPERATIONS as f64
+    });
+    println!("\nthe manager: a block of 4 KiB from a slab, and back (median of {ROUNDS} rounds of {OPERATIONS})");
+    println!("  allocate, free: {:.1} ns", median(times.collect()));
+}
+
 fn main() {
     for (name, least, most, arena) in [
         ("1 KiB to 64 MiB in 2 GiB", 1024.0, 67_108_864.0, 2u64 << 30),
@@ -208,4 +231,5 @@ fn main() {
         print("by hand: best fit in ordered maps", peer, 1.0, fit(smallest::<BestFit>));
         print("two-level segregated fit", own, median(ratios), fit(smallest::<Tlsf>));
     }
+    manager();
 }

@@ -134,6 +134,7 @@ checks! {
     LaunchGuard = 73, Refusal, "launch-guard", "a launch while a write guard is open on a held block, or a read guard on bytes that the graph writes (busy)";
     LaunchDeclares = 74, HostWait, "launch-declares", "a launch, or a replay that was declared, is a use of every held block: CPU writes wait for it";
     LaunchOrders = 75, DeviceWait, "launch-orders", "a launch waits on the device for uses of the held blocks by other streams";
+    PartWaits = 76, Deferral, "part-waits", "memory of a manager's block is given out again after its last use only";
 }
 
 /// Whether the check is in force.

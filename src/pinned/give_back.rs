@@ -1,6 +1,7 @@
 //! Blocks come back: to the slab at once where nothing uses them, else when the device's deferred list lets them go.
 
 use super::Pinned;
+use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
 use crate::fence::{Arena, Device, Name, Side};
@@ -53,7 +54,8 @@ impl Home for Pinned {
             block.quarantine(Status::Quarantined);
         }
         let host = block.host.as_mut().filter(|side| !side.is_quarantined());
-        let over = host.and_then(|side| if is_over(side) { side.take_storage() } else { None });
+        let over =
+            host.and_then(|side| if is_over(side) || !on(Check::PartWaits) { side.take_storage() } else { None });
         if over.is_none() {
             self.state.lock().part_pends(cell.number());
         }
