@@ -1,4 +1,5 @@
-//! The arena of a set of input slots: where each slot lies, and which copies bring one step to the device.
+//! The arena of a set of input slots: where each slot lies, and which copies bring one step to the device. Places of any
+//! size that come and go are [`tlsf`]'s.
 //!
 //! Plain data: no pointers, no device. Offsets are bytes from the arena's start, the same in every staging entry and on the
 //! device.
@@ -9,6 +10,7 @@
 //! only after they were refilled.
 
 mod rows;
+pub mod tlsf;
 
 pub use rows::Rows;
 

@@ -11,6 +11,8 @@ pub enum When {
     ShutsDown,
     /// Used inside functions that run on a stream, which a shutdown lets come to their end.
     InCallback,
+    /// After the shutdown, too.
+    AlsoAfterwards,
     /// Needs nothing.
     AnyTime,
 }
@@ -64,6 +66,9 @@ entries! {
     Normally gpubuf_device_drain;
     Normally gpubuf_device_synchronize;
     Normally gpubuf_device_stats_get;
+    Normally gpubuf_device_summary_get;
+    Normally gpubuf_device_probe;
+    Normally gpubuf_device_capability_reason;
 
     Normally gpubuf_stream_create;
     Normally gpubuf_stream_wrap_native;
@@ -89,6 +94,7 @@ entries! {
     Normally gpubuf_buffer_host_ptr;
     Normally gpubuf_buffer_host_ptr_unfenced;
     Normally gpubuf_buffer_device_address;
+    Normally gpubuf_buffer_publish;
     Normally gpubuf_buffer_used_on;
     Normally gpubuf_buffer_begin_write;
     Normally gpubuf_buffer_end_write;
@@ -103,6 +109,16 @@ entries! {
     Normally gpubuf_buffer_fill;
     Normally gpubuf_buffer_zero;
     Normally gpubuf_buffer_detach;
+    Normally gpubuf_buffer_slice;
+    Normally gpubuf_buffer_window;
+    Normally gpubuf_buffer_resize;
+    Normally gpubuf_buffer_reset;
+    Normally gpubuf_buffer_sync;
+    Normally gpubuf_buffer_sync_blocking;
+    Normally gpubuf_buffer_mark_dirty;
+    Normally gpubuf_buffer_mark_clean;
+    Normally gpubuf_buffer_dirty_ranges;
+    Normally gpubuf_buffer_stats_get;
 
     AnyTime gpubuf_pool_options_init;
     Normally gpubuf_pool_create;
@@ -128,11 +144,34 @@ entries! {
     Normally gpubuf_block_copy_out;
     Normally gpubuf_block_to_device;
     Normally gpubuf_block_to_host;
+    Normally gpubuf_block_to_device_blocking;
+    Normally gpubuf_block_to_host_blocking;
+    Normally gpubuf_block_sync;
+    Normally gpubuf_block_sync_blocking;
+    Normally gpubuf_block_publish;
+    Normally gpubuf_block_reset;
+    Normally gpubuf_block_stats_get;
     Normally gpubuf_block_promote;
     Normally gpubuf_block_demote;
     Normally gpubuf_block_release;
     Normally gpubuf_block_release_after;
     Normally gpubuf_block_release_after_many;
+
+    AnyTime gpubuf_pinned_options_init;
+    AnyTime gpubuf_pinned_request_init;
+    Normally gpubuf_pinned_create;
+    Ends gpubuf_pinned_destroy;
+    Normally gpubuf_pinned_allocate;
+    Normally gpubuf_pinned_free;
+    Normally gpubuf_pinned_reserve;
+    Normally gpubuf_pinned_trim;
+    Normally gpubuf_pinned_clear;
+    Normally gpubuf_pinned_set_budget;
+    Normally gpubuf_pinned_stats_get;
+    Normally gpubuf_pinned_shares_get;
+    Normally gpubuf_reservation_commit;
+    Normally gpubuf_reservation_left;
+    Ends gpubuf_reservation_destroy;
 
     AnyTime gpubuf_slots_options_init;
     Normally gpubuf_slots_create;
@@ -182,6 +221,8 @@ entries! {
     Normally gpubuf_graph_hold_launch;
     Normally gpubuf_graph_hold_replayed;
 
+    AlsoAfterwards gpubuf_report;
+
     AnyTime gpubuf_ops_gather;
     AnyTime gpubuf_ops_scatter;
     AnyTime gpubuf_ops_pad;
@@ -204,6 +245,7 @@ entries! {
     Normally gpubuf_host_set_delay;
     Normally gpubuf_host_set_link;
     Normally gpubuf_host_set_pageable_late;
+    Normally gpubuf_host_set_uva_stale;
     Normally gpubuf_host_fail_operation;
     Normally gpubuf_host_limit_memory;
     Normally gpubuf_host_lose_device;

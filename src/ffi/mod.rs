@@ -13,21 +13,33 @@ pub mod library;
 
 pub mod device;
 
+pub mod probe;
+
 pub mod stream;
 
 pub mod event;
 
 pub mod buffer;
 
+pub mod buffer_shape;
+
+pub mod buffer_sync;
+
 pub mod pool;
 
 pub mod block;
+
+pub mod pinned;
+
+pub mod reservation;
 
 pub mod slots;
 
 pub mod step;
 
 pub mod graph_hold;
+
+pub mod report;
 
 pub mod ops;
 
