@@ -400,6 +400,9 @@
 /** Rows that a step does not write keep their last committed content. */
 #define GPUBUF_SLOT_KEPT 1
 
+/** Bound in each step to memory that is on the device already: nothing is staged, and its address is the step's own. At most 16. */
+#define GPUBUF_SLOT_DYNAMIC 2
+
 /** Any operation. */
 #define GPUBUF_HOST_ANY 0
 
@@ -1239,7 +1242,7 @@ typedef struct gpubuf_slot_options {
   uint32_t dtype;
   /** Dimensions: 1 to GPUBUF_MAX_RANK. */
   uint32_t rank;
-  /** GPUBUF_SLOT_REQUIRED (the default) or GPUBUF_SLOT_KEPT. */
+  /** GPUBUF_SLOT_REQUIRED (the default), GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC. */
   uint32_t kind;
   /** 1: a table so large, or changed so seldom, that it is copied on its own. */
   uint32_t own_copy;
@@ -1259,7 +1262,7 @@ typedef struct gpubuf_slot_info {
   uint32_t struct_size;
   /** GPUBUF_DTYPE_ */
   uint32_t dtype;
-  /** GPUBUF_SLOT_REQUIRED or GPUBUF_SLOT_KEPT. */
+  /** GPUBUF_SLOT_REQUIRED, GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC. */
   uint32_t kind;
   /** 1 if it is copied on its own. */
   uint32_t own_copy;
@@ -1271,7 +1274,7 @@ typedef struct gpubuf_slot_info {
   uint64_t bytes;
   /** From the start of the device memory. */
   uint64_t offset;
-  /** The address for kernels in copy 0 of the device memory: the same for the life of the set. */
+  /** The address for kernels in copy 0 of the device memory: the same for the life of the set; 0 for a dynamic slot. */
   uint64_t device_address;
   /** 1 if it has a row for each token of a step. */
   uint32_t follows_tokens;
@@ -1335,6 +1338,8 @@ typedef struct gpubuf_slots_stats {
   uint64_t caught_up_bytes;
   /** Rows that padding added, of all slots. */
   uint64_t padded_rows;
+  /** Dynamic slots bound. */
+  uint64_t bindings;
 } gpubuf_slots_stats;
 
 /** The inputs of a decode loop. Set up by gpubuf_decode_options_init. */
@@ -2790,7 +2795,8 @@ gpubuf_status gpubuf_slots_slot_name(const gpubuf_slots *slots,
  * A slot's address for kernels in one copy of the device memory, 0 to device_depth - 1: the same for the life of the set, so
  * that a graph may bake it in. A step has copy (ticket - 1) modulo device_depth.
  *
- * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND (no such slot, or copy).
+ * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND (no such slot, or copy), GPUBUF_UNSUPPORTED (a dynamic slot:
+ * gpubuf_step_address).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_device_address(const gpubuf_slots *slots,
@@ -2829,6 +2835,15 @@ GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_begin(gpubuf_slots *slots,
                                  uint64_t timeout_ns,
                                  gpubuf_step **out_step);
+
+/**
+ * As gpubuf_slots_begin, for a step that a graph reads: a graph has its addresses baked in, so that no dynamic slot can be
+ * bound in the step, and none needs to be.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_begin_replay(gpubuf_slots *slots,
+                                        uint64_t timeout_ns,
+                                        gpubuf_step **out_step);
 
 /**
  * Ends a committed step: all work that reads it is queued. Only then may a step be committed to its copy of the device
@@ -3007,13 +3022,63 @@ gpubuf_status gpubuf_step_pad_tokens(gpubuf_step *step,
                                      uint64_t *out_padded);
 
 /**
+ * Binds a dynamic slot, for this step, to `bytes` of the caller's device memory at `address`: whole rows, as many as the slot has
+ * at most. Nothing is copied. Binding a slot again replaces what it was bound to.
+ *
+ * Stream order: work queued so far on the streams named (up to 8 in all of the step's bindings) makes the memory ready; the
+ * step and its consumers come behind it on the device. One fence is recorded on each.
+ * Ownership: the memory is the caller's, who keeps it until the step's consumers are done.
+ * Errors: GPUBUF_UNSUPPORTED (not a dynamic slot, or a step of gpubuf_slots_begin_replay), GPUBUF_INVALID_ARGUMENT,
+ * GPUBUF_NOT_FOUND, GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_bind(gpubuf_step *step,
+                               uint32_t slot,
+                               uint64_t address,
+                               uint64_t bytes,
+                               gpubuf_stream *const *streams,
+                               size_t stream_count);
+
+/**
+ * Binds a dynamic slot, for this step, to bytes of a block that kernels can use: a uva block, or one with a device twin. Whole
+ * rows; `bytes` may be GPUBUF_ALL. Nothing is copied.
+ *
+ * The block stays the caller's, who may write it up to the commit. From then on it is sealed (GPUBUF_UNFENCED for CPU writes and
+ * copies) until the step is retired, which declares the consumers as readers of it. It is not released (GPUBUF_GRAPH_HELD) before
+ * the step is retired or given up.
+ * Stream order: the commit comes, on the device, behind work that still writes the block; the retire records a fence on the
+ * commit stream, too.
+ * Errors: as gpubuf_step_bind; GPUBUF_UNSUPPORTED also for a block without an address for kernels, or whose twin is not there
+ * yet; GPUBUF_NOT_HELD (released).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_bind_block(gpubuf_step *step,
+                                     uint32_t slot,
+                                     gpubuf_block *block,
+                                     uint64_t offset,
+                                     uint64_t bytes);
+
+/**
+ * A slot's address for this step's kernels: of a static slot between commit and retire, in the step's copy of the device
+ * memory; of a dynamic one from its binding to retire.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (not committed, or retired), GPUBUF_SLOT_UNWRITTEN (a dynamic slot that is not bound),
+ * GPUBUF_NOT_FOUND, GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_address(const gpubuf_step *step,
+                                  uint32_t slot,
+                                  uint64_t *out_address);
+
+/**
  * Brings what the step wrote to the device. `out_ticket` gets the number for gpubuf_slots_retire and the read-backs.
  *
  * Stream order: the copy is queued on `stream`, on the device behind whoever still uses the step before on the same copy of
  * the device memory: with a device_depth of K, the K-th last step; each of `consumers`
  * (up to 8 streams that will read the slots, `stream` need not be among them) waits for it on the device. Name every stream that will read the slots, here
  * or in the retire: others are not fenced. Never waits on the host.
- * Errors, with nothing changed: GPUBUF_SLOT_UNWRITTEN, GPUBUF_BUSY (a span is open), GPUBUF_NOT_RETIRED (the
+ * Errors, with nothing changed: GPUBUF_SLOT_UNWRITTEN (also a dynamic slot that is not bound), GPUBUF_BUSY (a span, or
+ * a write guard of a bound block, is open), GPUBUF_UNFENCED (a bound block is with work that nobody declared), GPUBUF_NOT_RETIRED (the
  * step that has the copy),
  * GPUBUF_NOT_BEGUN (committed or aborted), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING; GPUBUF_COPY_FAILED (an earlier step's
  * copy, told once, or the device refused this one: commit again). Where only a part could be queued, the step is over: destroy it, and launch nothing on it.

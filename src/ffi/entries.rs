@@ -187,6 +187,7 @@ entries! {
     Normally gpubuf_slots_padded_size;
     Normally gpubuf_slots_abort_all;
     Normally gpubuf_slots_begin;
+    Normally gpubuf_slots_begin_replay;
     Normally gpubuf_slots_retire;
     Normally gpubuf_slots_read_back;
     Normally gpubuf_slots_read_back_buffer;
@@ -202,6 +203,9 @@ entries! {
     Normally gpubuf_step_end_span;
     Normally gpubuf_step_pad;
     Normally gpubuf_step_pad_tokens;
+    Normally gpubuf_step_bind;
+    Normally gpubuf_step_bind_block;
+    Normally gpubuf_step_address;
     Normally gpubuf_step_commit;
     Normally gpubuf_step_abort;
     Normally gpubuf_step_retire;

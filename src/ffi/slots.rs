@@ -1,19 +1,21 @@
 //! Input slots.
 
 use super::arguments::{figures, flag, growing, init, label, list, options, options_or, text};
-use super::boundary::{call, plain};
+use super::boundary::{Call, Out, call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
 use super::types::*;
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::slots::{DecodeOptions, MOST_SIZES, SlotKind, SlotOptions, Slots, SlotsOptions, decode_defaults};
+use crate::slots::{DecodeOptions, MOST_SIZES, SlotKind, SlotOptions, Slots, SlotsOptions, Step, decode_defaults};
 use std::ffi::{c_char, c_void};
 
 /// Written in each step, from row 0 without holes.
 pub const GPUBUF_SLOT_REQUIRED: u32 = 0;
 /// Rows that a step does not write keep their last committed content.
 pub const GPUBUF_SLOT_KEPT: u32 = 1;
+/// Bound in each step to memory that is on the device already: nothing is staged, and its address is the step's own. At most 16.
+pub const GPUBUF_SLOT_DYNAMIC: u32 = 2;
 
 /// How a set of slots is made. Set up by gpubuf_slots_options_init.
 #[repr(C)]
@@ -49,7 +51,7 @@ pub struct gpubuf_slot_options {
     pub dtype: u32,
     /// Dimensions: 1 to GPUBUF_MAX_RANK.
     pub rank: u32,
-    /// GPUBUF_SLOT_REQUIRED (the default) or GPUBUF_SLOT_KEPT.
+    /// GPUBUF_SLOT_REQUIRED (the default), GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC.
     pub kind: u32,
     /// 1: a table so large, or changed so seldom, that it is copied on its own.
     pub own_copy: u32,
@@ -71,7 +73,7 @@ pub struct gpubuf_slot_info {
     pub struct_size: u32,
     /// GPUBUF_DTYPE_
     pub dtype: u32,
-    /// GPUBUF_SLOT_REQUIRED or GPUBUF_SLOT_KEPT.
+    /// GPUBUF_SLOT_REQUIRED, GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC.
     pub kind: u32,
     /// 1 if it is copied on its own.
     pub own_copy: u32,
@@ -83,7 +85,7 @@ pub struct gpubuf_slot_info {
     pub bytes: u64,
     /// From the start of the device memory.
     pub offset: u64,
-    /// The address for kernels in copy 0 of the device memory: the same for the life of the set.
+    /// The address for kernels in copy 0 of the device memory: the same for the life of the set; 0 for a dynamic slot.
     pub device_address: u64,
     /// 1 if it has a row for each token of a step.
     pub follows_tokens: u32,
@@ -149,6 +151,8 @@ pub struct gpubuf_slots_stats {
     pub caught_up_bytes: u64,
     /// Rows that padding added, of all slots.
     pub padded_rows: u64,
+    /// Dynamic slots bound.
+    pub bindings: u64,
 }
 
 /// The inputs of a decode loop. Set up by gpubuf_decode_options_init.
@@ -377,7 +381,8 @@ pub unsafe extern "C" fn gpubuf_slots_slot_name(
 /// A slot's address for kernels in one copy of the device memory, 0 to device_depth - 1: the same for the life of the set, so
 /// that a graph may bake it in. A step has copy (ticket - 1) modulo device_depth.
 ///
-/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND (no such slot, or copy).
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND (no such slot, or copy), GPUBUF_UNSUPPORTED (a dynamic slot:
+/// gpubuf_step_address).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_device_address(
     slots: *const gpubuf_slots,
@@ -437,13 +442,31 @@ pub unsafe extern "C" fn gpubuf_slots_begin(
     call(Entry::gpubuf_slots_begin, |c| {
         let slots = c.get(slots, "slots")?;
         let out = c.out(out_step, "out_step")?;
-        let step = slots.begin(slots.device().timeout(timeout_ns))?;
-        let handle = c.insert::<gpubuf_step>(step.clone()).inspect_err(|_| drop(step.abort()))?;
-        // What the retire gives back, so that the handle ends with the step.
-        step.set_attachment(handle.addr() as u64)?;
-        out.set(handle);
-        Ok(())
+        give_step(c, out, slots.begin(slots.device().timeout(timeout_ns))?)
     })
+}
+
+/// As gpubuf_slots_begin, for a step that a graph reads: a graph has its addresses baked in, so that no dynamic slot can be
+/// bound in the step, and none needs to be.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_begin_replay(
+    slots: *mut gpubuf_slots,
+    timeout_ns: u64,
+    out_step: *mut *mut gpubuf_step,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_begin_replay, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_step, "out_step")?;
+        give_step(c, out, slots.begin_replay(slots.device().timeout(timeout_ns))?)
+    })
+}
+
+fn give_step(c: &Call, out: Out<'_, *mut gpubuf_step>, step: Step) -> Result<()> {
+    let handle = c.insert::<gpubuf_step>(step.clone()).inspect_err(|_| drop(step.abort()))?;
+    // What the retire gives back, so that the handle ends with the step.
+    step.set_attachment(handle.addr() as u64)?;
+    out.set(handle);
+    Ok(())
 }
 
 /// Ends a committed step: all work that reads it is queued. Only then may a step be committed to its copy of the device
@@ -588,6 +611,7 @@ pub unsafe extern "C" fn gpubuf_slots_stats_get(
             unretired_steps: stats.unretired_steps,
             caught_up_bytes: stats.caught_up_bytes,
             padded_rows: stats.padded_rows,
+            bindings: stats.bindings,
         });
         Ok(())
     })

@@ -1,5 +1,6 @@
 //! Commit: the written rows go to a copy of the device block, in stream order and behind everybody who still uses it.
 
+use super::binding::unseal;
 use super::copies::{Committer, DeviceCopy};
 use super::definition::SlotKind;
 use super::ring::{Body, Copied, State, Unretired};
@@ -38,6 +39,29 @@ impl Step {
         let (copy, mut committer, mut guard) = self.take_device(frozen)?;
         let (committer, device) = (&mut *committer, &mut *guard);
         slots.settle_device(frozen, copy, device)?;
+        self.seal_bound(body, timeline)?;
+        let sent = self.send(frozen, body, timeline, consumers, (copy, committer, device));
+        drop(guard);
+        if sent.is_err() {
+            unseal(&mut body.bound);
+            if frozen.entries[self.entry()].filling.load(Ordering::Acquire) != self.serial() {
+                // The step is over.
+                body.unbind();
+            }
+        }
+        sent
+    }
+
+    /// Queues the copies of a step that may be committed, and closes it in the book.
+    fn send(
+        &self,
+        frozen: &Frozen,
+        body: &mut Body,
+        timeline: &Arc<Timeline>,
+        consumers: &[Arc<Timeline>],
+        (copy, committer, device): (usize, &mut Committer, &mut DeviceCopy),
+    ) -> Result<u64> {
+        let slots = &**self.slots();
         let (Some(entry_side), Some(device_side)) = (&mut body.side, &mut device.block.device) else {
             return Err(slots.destroyed());
         };
@@ -88,6 +112,8 @@ impl Step {
         }
 
         committer.keep(frozen, copy, &body.written, base);
+        std::mem::swap(&mut body.bound, &mut device.bound);
+        body.after.clear();
         let mut book = frozen.book.lock();
         book.committed += 1;
         let ticket = book.committed;
@@ -110,7 +136,6 @@ impl Step {
         });
         // A destroy that came meanwhile has the consumers fenced by whoever lets the block go: no launch may follow.
         slots.expect_alive()?;
-        drop(guard);
         slots.counters.steps_committed.add(1);
         Ok(ticket)
     }
@@ -137,13 +162,16 @@ impl Step {
                 format!("committing {self}: a span of slot \"{name}\" (token {}) is open; end it first", span.token()),
             ));
         }
-        let unwritten = |(slot, rows): &(&super::Slot, &crate::arena::Rows)| {
-            slot.kind == SlotKind::Required && !rows.is_written() && on(Check::CommitUnwritten)
+        let unwritten = |(slot, rows): &(&super::Slot, &crate::arena::Rows)| match slot.dynamic {
+            Some(number) => body.bound[number].is_none() && !body.for_replay,
+            None => slot.kind == SlotKind::Required && !rows.is_written(),
         };
-        if let Some((slot, _)) = frozen.slots.iter().zip(&body.written).find(unwritten) {
+        let missing = frozen.slots.iter().zip(&body.written).find(unwritten);
+        if let Some((slot, _)) = missing.filter(|_| on(Check::CommitUnwritten)) {
+            let what = if slot.dynamic.is_some() { "bound" } else { "written" };
             return Err(slots.refuse(
                 Status::SlotUnwritten,
-                format!("committing {self}: required slot \"{}\" was not written in this step", slot.name),
+                format!("committing {self}: {} slot \"{}\" was not {what} in this step", slot.kind.name(), slot.name),
             ));
         }
         slots.device.expect_usable().map_err(|e| slots.refused(e))?;

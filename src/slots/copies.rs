@@ -6,6 +6,7 @@
 //! takes it from the mirror.
 
 use super::Frozen;
+use super::binding::Binding;
 use super::ring::Unretired;
 use crate::arena::{Layout, Plan, Rows};
 use crate::config::checks::{Check, on};
@@ -25,11 +26,14 @@ pub(super) struct CopyOfBlock {
 pub(super) struct DeviceCopy {
     /// Its device side is gone once the set was destroyed.
     pub block: Block,
+    /// What the dynamic slots of the committed step are bound to.
+    pub bound: Vec<Option<Binding>>,
 }
 
 impl DeviceCopy {
     /// The memory goes to the deferred list, behind the consumers of a step that nobody will retire any more.
     pub fn give_up(&mut self, unretired: Option<Unretired>) {
+        self.bound.iter_mut().for_each(|bound| *bound = None);
         let Some(mut side) = self.block.device.take() else { return };
         if let Some(step) = unretired {
             for timeline in step.consumers.iter().flatten().chain([&step.timeline]) {

@@ -31,6 +31,7 @@ impl Slots {
                     side.note_unknown_users();
                 }
                 body.side = None;
+                body.unbind();
             }
         }
         for read_back in &frozen.read_backs {

@@ -17,7 +17,7 @@ pub struct SlotInfo {
     pub dtype: Dtype,
     /// At most.
     pub shape: Shape,
-    /// Required or kept.
+    /// Required, kept or dynamic.
     pub kind: SlotKind,
     /// Copied on its own.
     pub own_copy: bool,
@@ -31,7 +31,7 @@ pub struct SlotInfo {
     pub bytes: u64,
     /// From the start of the device block.
     pub offset: u64,
-    /// The address for kernels in the first copy of the device block; never changes.
+    /// The address for kernels in the first copy of the device block; never changes. 0 for a dynamic slot: it is the step's.
     pub device_address: u64,
 }
 
@@ -79,19 +79,27 @@ impl Slots {
             kind: definition.kind,
             own_copy: definition.own_copy,
             follows_tokens: definition.follows_tokens,
-            rows: place.rows as u64,
-            row_bytes: place.row_bytes as u64,
-            bytes: place.bytes() as u64,
+            rows: definition.rows,
+            row_bytes: definition.row_bytes,
+            bytes: definition.rows * definition.row_bytes,
             offset: place.offset as u64,
-            device_address: self.device_address(slot, 0)?,
+            device_address: if definition.dynamic.is_some() { 0 } else { self.device_address(slot, 0)? },
         })
     }
 
     /// A slot's address for kernels in one copy of the device block: never changes after freeze.
     pub fn device_address(&self, slot: u32, copy: u32) -> Result<u64> {
         let frozen = self.frozen()?;
-        let (_, place) = self.slot(frozen, slot)?;
+        let (definition, place) = self.slot(frozen, slot)?;
         self.expect_copy(copy)?;
+        if definition.dynamic.is_some() {
+            return fail!(
+                Unsupported,
+                "slot \"{}\" of {} is dynamic: ask each step for its address",
+                definition.name,
+                self.name
+            );
+        }
         Ok(frozen.copies[copy as usize].address + place.offset as u64)
     }
 

@@ -6,9 +6,12 @@
 //! then may a step be committed to the same copy. Ring entries are reused when their transfer is proven done, a copy of the
 //! device block when the consumers are.
 //!
+//! A *dynamic* slot has no rows there: it is *bound* to memory that is on the device already, for one step.
+//!
 //! Bookkeeping is under one lock that no driver call is made under. What a driver call needs (a ring entry, a read-back
 //! entry, a copy of the device block) each has a lock of its own that is tried, never waited for.
 
+mod binding;
 mod commit;
 mod copies;
 mod decode;
@@ -32,12 +35,13 @@ pub use tokens::{MOST_SIZES, SLOTS_PER_CALL, SlotRows};
 
 use crate::arena::{Layout, Place, Rows};
 use crate::config::checks::{Check, on};
-use crate::config::{ALL, Placement};
+use crate::config::{ALIGNMENT, ALL, Placement};
 use crate::error::{Error, Result, Status, try_vec};
 use crate::fail;
 use crate::fence::{Block, Device, Member, Name, OrderCount, Side, Storage, Which};
 use crate::ops;
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Weak};
+use binding::unbound;
 use copies::{Committer, CopyOfBlock, DeviceCopy};
 use definition::Slot;
 use read_back::ReadBack;
@@ -49,6 +53,8 @@ use tokens::PaddedSizes;
 pub const MAX_DEPTH: u32 = 16;
 /// Copies of the device block at most.
 pub const MAX_DEVICE_DEPTH: u32 = 4;
+/// Dynamic slots at most.
+pub const MAX_DYNAMIC: usize = 16;
 /// Read-back entries at most.
 pub const MAX_READ_BACK_DEPTH: u32 = 64;
 
@@ -171,9 +177,12 @@ impl Slots {
                 format!("slot \"{}\": {} is frozen; add every slot before freeze", options.name, self.name),
             ));
         }
-        let slot = Slot::new(options).map_err(|e| e.context(&self.name))?;
+        let slot = Slot::new(options, &draft).map_err(|e| e.context(&self.name))?;
         if draft.iter().any(|other| other.name == slot.name) {
             return fail!(Exists, "{} has a slot \"{}\" already: names are unique", self.name, slot.name);
+        }
+        if slot.dynamic.is_some_and(|number| number >= MAX_DYNAMIC) {
+            return fail!(InvalidArgument, "{} has {MAX_DYNAMIC} dynamic slots, which is the limit", self.name);
         }
         draft.push(slot);
         Ok(draft.len() as u32 - 1)
@@ -203,21 +212,24 @@ impl Slots {
         let options = &self.options;
         let extents: Vec<_> = draft.iter().map(|slot| slot.extent).collect();
         let layout = Layout::new(&extents)?;
+        let dynamic = draft.iter().filter(|slot| slot.dynamic.is_some()).count();
+        // There is always a block, if of dynamic slots alone.
+        let bytes = layout.bytes().max(ALIGNMENT);
         let side = |which, placement, bytes| {
             Ok(Side::new(which, &self.name, Storage::allocate_only(&self.device, placement, bytes)?))
         };
         let copies = (0..options.device_depth)
             .map(|_| {
-                let side = side(Which::Device, Placement::Device, layout.bytes())?;
+                let side = side(Which::Device, Placement::Device, bytes)?;
                 let address = side.storage()?.memory().device;
-                let block = Block::new(&self.name, layout.bytes(), None, Some(side));
-                Ok(CopyOfBlock { address, device: Mutex::new(DeviceCopy { block }) })
+                let block = Block::new(&self.name, bytes, None, Some(side));
+                Ok(CopyOfBlock { address, device: Mutex::new(DeviceCopy { block, bound: unbound(dynamic) }) })
             })
             .collect::<Result<Vec<_>>>()?;
         let entries = (0..options.depth)
             .map(|_| {
                 let written = layout.places().iter().map(Rows::new).collect::<Result<_>>()?;
-                Ok(Entry::new(side(Which::Host, Placement::Pinned, layout.bytes())?, written))
+                Ok(Entry::new(side(Which::Host, Placement::Pinned, bytes)?, written, unbound(dynamic)))
             })
             .collect::<Result<Vec<_>>>()?;
         let read_backs = (0..options.read_back_depth)
@@ -272,6 +284,14 @@ impl Slots {
     /// Checks rows against the slot; a count of [`ALL`] is everything from `first` on.
     fn rows(&self, frozen: &Frozen, slot: u32, first: u64, count: u64) -> Result<Range<usize>> {
         let (definition, place) = self.slot(frozen, slot)?;
+        if definition.dynamic.is_some() {
+            return fail!(
+                Unsupported,
+                "slot \"{}\" of {} is dynamic: it has no rows of its own; bind it in each step",
+                definition.name,
+                self.name
+            );
+        }
         let rows = place.rows as u64;
         let count = if count == ALL { rows.saturating_sub(first) } else { count };
         if first > rows || count > rows - first {

@@ -1,15 +1,18 @@
 //! Retire: every consumer of a committed step is queued, so a step may be committed to its copy behind them.
 
+use super::binding;
 use super::commit::same_stream;
+use super::copies::DeviceCopy;
 use super::ring::Unretired;
-use super::{Frozen, Slots};
+use super::{Frozen, MAX_DYNAMIC, Slots};
 use crate::config::STREAMS_PER_CALL;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
-use crate::fence::{Range, Role, Timeline};
+use crate::fence::{BlockGuard, Fences, Holdable, Range, Role, Timeline};
 use crate::sync::Arc;
+use arrayvec::ArrayVec;
 
-/// Streams without an allocation: the first `count` places count.
+/// Streams without an allocation: the first `count` places count, and all others have the commit stream.
 struct Streams {
     places: [Arc<Timeline>; STREAMS_PER_CALL],
     count: usize,
@@ -18,6 +21,11 @@ struct Streams {
 impl Streams {
     fn all(&self) -> &[Arc<Timeline>] {
         &self.places[..self.count]
+    }
+
+    /// The next place has the commit stream, which is not one of the others.
+    fn and_commit_stream(&self) -> &[Arc<Timeline>] {
+        &self.places[..self.count + 1]
     }
 }
 
@@ -69,31 +77,67 @@ impl Slots {
             };
             (step, device)
         };
-        let Some(side) = &mut device.block.device else { return Err(self.destroyed()) };
+        let DeviceCopy { block, bound } = &mut *device;
+        let Some(side) = &mut block.device else { return Err(self.destroyed()) };
         let users = self.users(&step, streams)?;
-        let recorded = side.expect_declaration(users.all());
+        let mut blocks: ArrayVec<BlockGuard<'_>, MAX_DYNAMIC> = ArrayVec::new();
+        let recorded = side.expect_declaration(users.all()).and_then(|()| {
+            binding::blocks(bound).try_for_each(|own| {
+                let mut block = own.lease.enter()?;
+                block.expect_bound_retire(users.and_commit_stream())?;
+                blocks.push(block);
+                Ok(())
+            })
+        });
         if self.device.backend().is_lost() {
             // Nothing can be fenced any more. Whoever frees the memory finds that out again, and keeps it.
             users.all().iter().for_each(|timeline| side.mark(timeline, false));
             side.mark(&step.timeline, false);
+            drop(blocks);
+            bound.iter_mut().for_each(|bound| *bound = None);
             frozen.book.lock().copies[step.copy].unretired = None;
             self.device.expect_usable().map_err(|e| self.refused(e))?;
+            return Ok(step.attachment);
         }
         recorded.map_err(|e| self.refused(e))?;
+        let mut fences = Fences::new();
+        let mut failed = None;
         let all = Range { start: 0, end: side.bytes() };
         for timeline in users.all() {
             match timeline.record() {
                 Ok(fence) => {
                     self.counters.fences_recorded.add(1);
-                    side.add_use(fence, true, all, Role::Retire);
+                    side.add_use(fence.clone(), true, all, Role::Retire);
+                    fences.push(fence);
                 }
                 // The next commit, or whoever frees the memory, tries again: a later fence covers this work, too.
-                Err(_) => side.mark(timeline, false),
+                Err(error) => {
+                    side.mark(timeline, false);
+                    failed = Some(error);
+                }
             }
         }
         // Whatever is queued on the commit stream is covered too, named or not: it costs nothing while steps are committed
         // there, and one fence when the next one is committed elsewhere.
         side.mark(&step.timeline, false);
+        if !blocks.is_empty() {
+            // Its next user may be anybody: a mark is not enough.
+            match step.timeline.record() {
+                Ok(fence) => {
+                    self.counters.fences_recorded.add(1);
+                    fences.push(fence);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        for block in &mut blocks {
+            match failed.take() {
+                None => block.retire_bound(&fences),
+                Some(error) => failed = Some(block.record_failed(error)),
+            }
+        }
+        drop(blocks);
+        bound.iter_mut().for_each(|bound| *bound = None);
         let mut book = frozen.book.lock();
         book.copies[step.copy].unretired = None;
         drop(device);

@@ -1,12 +1,13 @@
 //! The ring of staging entries: whose turn it is, and `begin`.
 
+use super::binding::Binding;
 use super::step::{SPANS_PER_STEP, Span};
 use super::{Frozen, MAX_DEPTH, MAX_DEVICE_DEPTH, Slots, Step};
 use crate::arena::Rows;
 use crate::config::checks::{Check, on};
 use crate::config::{STREAMS_PER_CALL, Timeout};
 use crate::error::{Error, Result, Status};
-use crate::fence::{Fence, HostWait, Proof, Side, Timeline};
+use crate::fence::{Fence, Fences, HostWait, Proof, Side, Timeline};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use arrayvec::ArrayVec;
 
@@ -24,11 +25,26 @@ pub(super) struct Body {
     /// What this step wrote, by slot.
     pub written: Vec<Rows>,
     pub spans: ArrayVec<Span, SPANS_PER_STEP>,
+    /// By number of dynamic slot: what it is bound to.
+    pub bound: Vec<Option<Binding>>,
+    /// What the memory bound by the caller is ready behind.
+    pub after: Fences,
+    /// A graph will read the step: it cannot know of dynamic slots.
+    pub for_replay: bool,
+}
+
+impl Body {
+    /// Nothing is bound any more. A block that a committed step had is unsealed by its retire, not here.
+    pub fn unbind(&mut self) {
+        self.bound.iter_mut().for_each(|bound| *bound = None);
+        self.after.clear();
+    }
 }
 
 impl Entry {
-    pub fn new(side: Side, written: Vec<Rows>) -> Entry {
-        let body = Body { side: Some(side), written, spans: ArrayVec::new() };
+    pub fn new(side: Side, written: Vec<Rows>, bound: Vec<Option<Binding>>) -> Entry {
+        let (spans, after, for_replay) = (ArrayVec::new(), Fences::new(), false);
+        let body = Body { side: Some(side), written, spans, bound, after, for_replay };
         Entry { filling: AtomicU64::new(0), body: Mutex::new(body) }
     }
 }
@@ -189,12 +205,22 @@ impl Slots {
     /// while every entry is being filled, and in the try form where it would have to wait; `timeout` leaves the entry as it
     /// was; `exhausted` when no entry is usable.
     pub fn begin(self: &Arc<Slots>, timeout: Timeout) -> Result<Step> {
+        self.begin_step(timeout, false)
+    }
+
+    /// As [`Slots::begin`], for a step that a graph reads: a graph has its addresses baked in, so that no dynamic slot can be
+    /// bound in it, and none needs to be.
+    pub fn begin_replay(self: &Arc<Slots>, timeout: Timeout) -> Result<Step> {
+        self.begin_step(timeout, true)
+    }
+
+    fn begin_step(self: &Arc<Slots>, timeout: Timeout, for_replay: bool) -> Result<Step> {
         let frozen = self.frozen()?;
         if let Err(error) = self.device.expect_usable() {
             self.quarantine_lost(frozen);
             return Err(self.refused(error));
         }
-        let result = self.take_entry(frozen, timeout).map(|(index, serial)| {
+        let result = self.take_entry(frozen, timeout, for_replay).map(|(index, serial)| {
             self.counters.steps_begun.add(1);
             Step::new(self, index, serial)
         });
@@ -202,7 +228,7 @@ impl Slots {
         result
     }
 
-    fn take_entry(&self, frozen: &Frozen, timeout: Timeout) -> Result<(usize, u64)> {
+    fn take_entry(&self, frozen: &Frozen, timeout: Timeout, for_replay: bool) -> Result<(usize, u64)> {
         let (index, proven) = match self.take_proven(frozen)? {
             Some(index) => (index, true),
             None => (self.take_oldest(frozen)?, false),
@@ -223,6 +249,8 @@ impl Slots {
         }
         body.written.iter_mut().for_each(Rows::clear);
         body.spans.clear();
+        body.unbind();
+        body.for_replay = for_replay;
         let mut book = frozen.book.lock();
         let copied = book.seats[index].copied.take();
         // Its bytes are free again; that they never arrived is for the next commit to say.

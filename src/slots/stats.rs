@@ -21,6 +21,7 @@ pub(super) struct Counters {
     pub torn_commits: Counter,
     pub read_backs: Counter,
     pub padded_rows: Counter,
+    pub bound: Counter,
 }
 
 /// Numbers about a set of slots so far. Bytes of copies and steps are sums over all commits.
@@ -76,6 +77,8 @@ pub struct SlotsStats {
     pub caught_up_bytes: u64,
     /// Rows that padding added, of all slots.
     pub padded_rows: u64,
+    /// Dynamic slots bound.
+    pub bindings: u64,
 }
 
 impl Counters {
@@ -96,6 +99,7 @@ impl Counters {
         stats.timeouts = self.host.timeouts.get();
         stats.refusals = self.refusals.get();
         stats.torn_commits = self.torn_commits.get();
+        stats.bindings = self.bound.get();
         stats.padded_rows = self.padded_rows.get();
         stats.read_backs = self.read_backs.get();
     }
@@ -130,5 +134,6 @@ impl SlotsStats {
             .with("unretired_steps", self.unretired_steps)
             .with("caught_up_bytes", self.caught_up_bytes)
             .with("padded_rows", self.padded_rows)
+            .with("bindings", self.bindings)
     }
 }

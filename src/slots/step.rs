@@ -135,8 +135,9 @@ impl Step {
 
     /// Gives the step up: nothing was queued, nothing is kept. Open spans become void.
     pub fn abort(&self) -> Result<()> {
-        self.fill(|frozen, _| {
+        self.fill(|frozen, body| {
             frozen.entries[self.entry()].filling.store(0, Ordering::Release);
+            body.unbind();
             frozen.book.lock().seats[self.entry()].state = State::Idle;
             self.slots.count_abort();
             Ok(())

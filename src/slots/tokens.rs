@@ -117,9 +117,10 @@ impl Slots {
         }
         let mut book = frozen.book.lock();
         let mut attachments = ArrayVec::new();
-        for (index, _body) in &filling {
+        for (index, body) in &mut filling {
             // It may have ended before the lock was had.
             if frozen.entries[*index].filling.swap(0, Ordering::AcqRel) != 0 {
+                body.unbind();
                 book.seats[*index].state = State::Idle;
                 attachments.push(std::mem::take(&mut book.seats[*index].attachment));
                 self.count_abort();

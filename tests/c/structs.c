@@ -33,7 +33,7 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_slot_options, 24, 64, 16);
   CHECK_LAYOUT(gpubuf_slot_info, 16, 40, 8, 64);
   CHECK_LAYOUT(gpubuf_slot_rows, 8, 16, 8);
-  CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8, 8, 16);
+  CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8, 8, 24);
   CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8, 16);
 
   struct { gpubuf_device_options options; uint64_t later; } newer;
