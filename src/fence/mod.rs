@@ -7,6 +7,7 @@
 mod block;
 mod deferred;
 mod device;
+mod devices;
 mod event;
 mod figures;
 mod hold;
@@ -20,7 +21,8 @@ mod upkeep;
 mod uses;
 
 pub use block::{Block, HoldMark};
-pub use device::{Care, Device, Member, shut_down_all, uptime};
+pub use device::{Care, Device, Member};
+pub use devices::{shut_down_all, uptime};
 pub use event::Event;
 pub use figures::device_records;
 pub use hold::{BlockGuard, Holdable};
