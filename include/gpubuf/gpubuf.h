@@ -507,7 +507,7 @@ typedef struct gpubuf_device_options {
    */
   uint64_t upkeep_interval_ns;
   /**
-   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (of GPUBUF_BACKEND_AUTO, the most free memory),
    * "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
    * a place on the bus ("0000:3b:00.0"). NULL: by those fields.
    */
