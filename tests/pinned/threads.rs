@@ -66,6 +66,25 @@ fn a_small_request_does_not_pass_a_large_one_that_waits() {
 }
 
 #[test]
+fn who_was_passed_over_too_often_is_passed_over_no_more() {
+    let device = device();
+    let pinned = manager(&device, 100);
+    let most = give(&pinned, 90);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| pinned.allocate(&waiting(50, 0)).unwrap());
+        until_waiting(&pinned, 1);
+        let urgent = Request { priority: 1, ..Request::new(5) };
+        for _ in 0..64 {
+            pinned.allocate(&urgent).unwrap().release().unwrap();
+        }
+        assert_eq!(status(pinned.allocate(&urgent)), Status::Budget);
+        pinned.free(&most).unwrap();
+        let block = waiter.join().unwrap();
+        pinned.free(&block).unwrap();
+    });
+}
+
+#[test]
 fn what_can_never_be_had_is_not_waited_for() {
     let device = device();
     let (told, options) = listening(100);
