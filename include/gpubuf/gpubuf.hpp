@@ -38,5 +38,6 @@
 #include <gpubuf/hpp/pool.hpp>
 #include <gpubuf/hpp/report.hpp>
 #include <gpubuf/hpp/slots.hpp>
+#include <gpubuf/hpp/strided.hpp>
 
 #endif  // GPUBUF_GPUBUF_HPP

@@ -92,7 +92,10 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
                 | ("gpubuf_stream_wrap_native", "native_stream")
-                | ("gpubuf_buffer_fill" | "gpubuf_buffer_zero", "stream")
+                | (
+                    "gpubuf_buffer_fill" | "gpubuf_buffer_zero" | "gpubuf_buffer_resize" | "gpubuf_buffer_reset",
+                    "stream"
+                )
         )
 }
 
