@@ -1,7 +1,7 @@
 //! The paired buffer: a host side and a device side of one shape, with fenced access to both.
 
 use crate::config::checks::Check;
-use crate::config::{ALL, Placement, Timeout};
+use crate::config::{ALL, Placement, Timeout, expect_sides};
 use crate::dtype::{Dtype, Shape};
 use crate::error::{Error, Result, Status};
 use crate::fail;
@@ -57,21 +57,7 @@ impl Buffer {
     pub fn create(device: &Arc<Device>, options: BufferOptions) -> Result<Arc<Buffer>> {
         let BufferOptions { dtype, shape, host, device: on_device, host_memory, device_memory, release, label } =
             options;
-        if host == Placement::Device {
-            return fail!(
-                InvalidArgument,
-                "host_placement device: a host side is none, pageable, pinned, uva or managed"
-            );
-        }
-        match on_device {
-            Placement::None | Placement::Device => {}
-            other => {
-                return fail!(InvalidArgument, "device_placement {}: a device side is none or device", other.name());
-            }
-        }
-        if host == Placement::None && on_device == Placement::None {
-            return fail!(InvalidArgument, "a buffer needs at least one side: both placements are none");
-        }
+        expect_sides(host, on_device)?;
         if (!host_memory.is_null() && host == Placement::None) || (device_memory != 0 && on_device == Placement::None) {
             return fail!(InvalidArgument, "memory is lent for a side whose placement is none");
         }
@@ -158,6 +144,11 @@ impl Buffer {
             Some(block) => Ok(block),
             None => fail!(Busy, "{} is in use by another thread: one at a time", self.name),
         }
+    }
+
+    /// A short look at the block, unless a thread uses it; such a thread is never told `busy` for that.
+    pub fn look<R>(&self, look: impl FnOnce(&Block) -> R) -> Option<R> {
+        self.block.look(look)
     }
 
     /// Elements `first..first + count` as bytes; `count` may be [`ALL`].

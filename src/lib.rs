@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `buffer`, `pool`, `graph` < `slots` < `ffi`.
+//! `fence` < `buffer`, `pool`, `graph` < `slots`, `workspace` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -17,3 +17,4 @@ pub mod pool;
 pub mod slots;
 pub mod stats;
 pub mod sync;
+pub mod workspace;

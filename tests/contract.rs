@@ -14,6 +14,8 @@ mod kit;
 mod pool;
 #[path = "contract/slots.rs"]
 mod slots;
+#[path = "contract/workspace.rs"]
+mod workspace;
 
 use gpubuf::config::checks::Check;
 use kit::Case;
@@ -22,7 +24,7 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES].concat()
+    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES, workspace::CASES].concat()
 }
 
 #[test]

@@ -134,6 +134,8 @@ checks! {
     LaunchGuard = 73, Refusal, "launch-guard", "a launch while a write guard is open on a held block, or a read guard on bytes that the graph writes (busy)";
     LaunchDeclares = 74, HostWait, "launch-declares", "a launch, or a replay that was declared, is a use of every held block: CPU writes wait for it";
     LaunchOrders = 75, DeviceWait, "launch-orders", "a launch waits on the device for uses of the held blocks by other streams";
+    ReuseWaits = 76, HostWait, "reuse-waits", "a workspace gives a free buffer to the next holder when each use by the last is over";
+    ReuseSealed = 77, Deferral, "reuse-sealed", "a buffer whose address is with undeclared work is given to no next holder: it leaves the workspace";
 }
 
 /// Whether the check is in force.

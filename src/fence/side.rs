@@ -281,6 +281,13 @@ impl Side {
         self.fence_declared(None)
     }
 
+    /// The streams named with the address lose the right to use it: what they did so far is fenced now.
+    pub fn end_declared(&mut self) -> Result<()> {
+        self.fence_declared(None)?;
+        self.declared.clear();
+        Ok(())
+    }
+
     /// Whether only a wait for the whole device proves that nobody uses it.
     pub fn has_unseen_users(&self) -> bool {
         self.sealed || self.unknown_users

@@ -1,0 +1,82 @@
+//! Where buffers come from for a while, and go back to.
+
+use super::Spec;
+use crate::buffer::Buffer;
+use crate::config::Timeout;
+use crate::config::checks::{Check, on};
+use crate::error::Result;
+use crate::fail;
+use crate::sync::Arc;
+use std::ops::Deref;
+
+/// Gives buffers by their spec and takes them back. Who needs memory for a while asks a source, and need not know of which
+/// kind it is.
+pub trait Source: Send + Sync {
+    /// A buffer of this spec that nobody else has, with every earlier use of it over. Its bytes mean nothing.
+    fn take(self: Arc<Self>, spec: &Spec, timeout: Timeout) -> Result<Held>;
+
+    /// Whether ending one holder of what has this number leaves it without any.
+    fn is_last(&self, number: u64) -> bool;
+
+    /// A holder of what has this number has ended. Never waits. [`Held`] calls it, once each.
+    fn take_back(&self, number: u64);
+}
+
+/// A buffer, and the right to use it until this is dropped: then it goes back to where it came from, if it is not simply its
+/// holder's own.
+pub struct Held {
+    buffer: Arc<Buffer>,
+    source: Option<(Arc<dyn Source>, u64)>,
+}
+
+impl Held {
+    /// For a source: a holder of what has this number there.
+    pub fn new(buffer: Arc<Buffer>, source: Arc<dyn Source>, number: u64) -> Held {
+        Held { buffer, source: Some((source, number)) }
+    }
+
+    /// Refuses where the source could not use the buffer again: queued work that nobody declared, an open guard or a graph
+    /// may still use it. Where others hold it, too, that is their concern.
+    pub fn expect_releasable(&self) -> Result<()> {
+        let name = self.buffer.name();
+        let Some((source, number)) = &self.source else {
+            return fail!(InvalidArgument, "{name} came from no workspace: destroy it instead");
+        };
+        if !source.is_last(*number) {
+            return Ok(());
+        }
+        let block = self.buffer.lock()?;
+        block.expect_not_held(Check::HoldRelease, "releasing")?;
+        block.expect_unguarded(Check::ReleaseGuard, "releasing")?;
+        if block.is_sealed() && on(Check::ReleaseSealed) {
+            self.buffer.device().counters.refusals.add(1);
+            return fail!(
+                Unfenced,
+                "releasing {name}: its device address was given out with no stream named and no use declared since; declare it with used_on"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl From<Arc<Buffer>> for Held {
+    fn from(buffer: Arc<Buffer>) -> Held {
+        Held { buffer, source: None }
+    }
+}
+
+impl Deref for Held {
+    type Target = Arc<Buffer>;
+
+    fn deref(&self) -> &Arc<Buffer> {
+        &self.buffer
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some((source, number)) = self.source.take() {
+            source.take_back(number);
+        }
+    }
+}
