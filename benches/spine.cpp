@@ -107,12 +107,12 @@ void acquire_and_release(gpubuf_device *device) {
               by_hand.release(block);
             }
           }},
-         {"gpubuf_pool_acquire, gpubuf_pool_release",
+         {"gpubuf_pool_acquire, gpubuf_block_release",
           [&](int n) {
             for (int i = 0; i < n; ++i) {
               gpubuf_block *block = nullptr;
               check(gpubuf_pool_acquire(pool, 0, GPUBUF_TIMEOUT_TRY, &block), "acquire");
-              check(gpubuf_pool_release(block), "release");
+              check(gpubuf_block_release(block), "release");
             }
           }}},
         100000, 0);

@@ -173,8 +173,8 @@ TEST(Null, EveryFunctionRefusesANullObject) {
   REFUSES_NULL(gpubuf_pool_create(nullptr, &pool_options, &pool));
   REFUSES_NULL(gpubuf_pool_acquire(nullptr, 0, 0, &block));
   REFUSES_NULL(gpubuf_pool_stats_get(nullptr, &pool_stats));
-  REFUSES_NULL(gpubuf_pool_release_after(nullptr, nullptr, 0));
-  REFUSES_NULL(gpubuf_pool_release_after_many(&block, 1, nullptr, 0));
+  REFUSES_NULL(gpubuf_block_release_after(nullptr, nullptr, 0));
+  REFUSES_NULL(gpubuf_block_release_after_many(&block, 1, nullptr, 0));
   REFUSES_NULL(gpubuf_block_fence(nullptr, nullptr, 0));
   REFUSES_NULL(gpubuf_block_declare_unread(nullptr));
   REFUSES_NULL(gpubuf_block_info_get(nullptr, &block_info));

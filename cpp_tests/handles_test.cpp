@@ -50,8 +50,8 @@ TEST_F(Handles, AnotherObjectInTheOldPlaceDoesNotBringAHandleBack) {
 TEST_F(Handles, AReleasedBlockIsStale) {
   auto pool = gpubuf::pool::create(device, 64, 1);
   gpubuf_block* old = pool.acquire().release();
-  EXPECT_OK(gpubuf_pool_release(old));
-  EXPECT_STATUS(GPUBUF_STALE_HANDLE, gpubuf_pool_release(old));
+  EXPECT_OK(gpubuf_block_release(old));
+  EXPECT_STATUS(GPUBUF_STALE_HANDLE, gpubuf_block_release(old));
   auto again = pool.acquire();
   EXPECT_STATUS(GPUBUF_STALE_HANDLE, gpubuf_block_declare_unread(old)) << "it is the same block, but not the same right to it";
 }
@@ -104,7 +104,7 @@ TEST_F(Handles, ParentsMayGoFirst) {
   test::any_status(gpubuf_buffer_to_device(buffer.capi(), 0, 4, stream.capi()));
   test::any_status(gpubuf_block_declare_unread(block.capi()));
   test::any_status(gpubuf_step_pad(step.capi(), 0, 4));
-  EXPECT_OK(gpubuf_pool_release(block.release()));
+  EXPECT_OK(gpubuf_block_release(block.release()));
   EXPECT_OK(gpubuf_step_destroy(step.release()));
   EXPECT_OK(gpubuf_buffer_destroy(buffer.release()));
   EXPECT_OK(gpubuf_stream_destroy(stream.release()));

@@ -194,7 +194,7 @@ TEST_F(Pools, ADestructorThatMayNotReleaseLeavesTheBlockHeld) {
     static_cast<void>(block.device_address());
   }  // Nobody declared the reader: neither thrown nor forgotten.
   gpubuf::set_log(nullptr);
-  EXPECT_NE(std::string::npos, warned.find("gpubuf_pool_release")) << warned;
+  EXPECT_NE(std::string::npos, warned.find("gpubuf_block_release")) << warned;
   EXPECT_EQ(1u, in_place.stats().held_blocks);
   EXPECT_NE(std::string::npos, gpubuf::describe(in_place).find("1 sealed")) << gpubuf::describe(in_place);
   EXPECT_STATUS(status::busy, in_place.acquire<no_throw>(no_wait));

@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `buffer`, `pool`, `graph` < `slots`, `workspace` < `ffi`.
+//! `fence` < `lease`, `buffer`, `pool`, `graph` < `slots`, `workspace` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -12,6 +12,7 @@ pub mod error;
 pub mod fence;
 pub mod ffi;
 pub mod graph;
+pub mod lease;
 pub mod ops;
 pub mod pool;
 pub mod slots;

@@ -71,7 +71,7 @@ fn a_loop_allocates_nothing() {
             ok(gpubuf_pool_acquire(pool, 0, GPUBUF_TIMEOUT_DEFAULT, &mut block));
             ok(gpubuf_block_copy_in(block, 0, 64, bytes.as_ptr().cast(), GPUBUF_TIMEOUT_DEFAULT));
             ok(gpubuf_block_to_device(block, 0, GPUBUF_ALL, stream));
-            ok(gpubuf_pool_release_after(block, &stream, 1));
+            ok(gpubuf_block_release_after(block, &stream, 1));
             ok(gpubuf_event_record(event, stream));
             ok(gpubuf_event_wait(event, GPUBUF_TIMEOUT_DEFAULT));
         });

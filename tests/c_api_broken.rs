@@ -93,9 +93,9 @@ fn a_fault_breaks_what_the_call_held_and_nothing_else() {
             assert_eq!(gpubuf_pool_acquire(pool, 0, 0, block), GPUBUF_OK);
         }
         assert_eq!(gpubuf_mutant_panic(1), GPUBUF_OK);
-        assert_eq!(gpubuf_pool_release_after_many(blocks.as_ptr(), 2, &stream, 1), GPUBUF_INTERNAL);
+        assert_eq!(gpubuf_block_release_after_many(blocks.as_ptr(), 2, &stream, 1), GPUBUF_INTERNAL);
         for block in blocks {
-            assert_ne!(gpubuf_pool_release(block), GPUBUF_OK);
+            assert_ne!(gpubuf_block_release(block), GPUBUF_OK);
         }
         assert_eq!(gpubuf_pool_destroy(pool), GPUBUF_OK);
         assert_eq!(gpubuf_device_destroy(device), GPUBUF_OK);

@@ -66,13 +66,7 @@ fn trap_3_a_global_capture_survives_everything_that_the_library_does() {
     let (ours, one) = (stream(device), buffer(device, pair_of(4096)));
     let event = Event::create(device, false, "").expect("an event");
     let slots = decode_defaults(device, &DecodeOptions::default(), "").expect("slots");
-    let options = PoolOptions {
-        placement: Placement::Uva,
-        block_bytes: 4096,
-        block_count: 2,
-        device_side: false,
-        label: String::new(),
-    };
+    let options = PoolOptions::new(Placement::Uva, 4096, 2);
     let pool = Pool::create(device, options).expect("a pool");
     one.copy(true, 0, ALL, &ours, None).expect("a copy");
     event.record(&ours).expect("a record");

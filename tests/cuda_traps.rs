@@ -12,6 +12,7 @@ use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Event, Timeline};
+use gpubuf::lease::Twin;
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::{Arc, AtomicU32, Ordering};
 use std::ffi::c_int;
@@ -53,13 +54,7 @@ fn trap_2_freeing_waits_for_the_device_and_nobody_else_does() {
     }
     let device = device();
     let (busy, other) = (stream(&device), stream(&device));
-    let options = PoolOptions {
-        placement: Placement::Pinned,
-        block_bytes: 4096,
-        block_count: 2,
-        device_side: true,
-        label: String::new(),
-    };
+    let options = PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, 4096, 2) };
     let pool = Pool::create(&device, options).expect("a pool");
     let gone = buffer(&device, pair_of(4096));
     hold(&busy);

@@ -8,6 +8,7 @@ use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device};
+use gpubuf::lease::Twin;
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::{Arc, AtomicBool, Ordering};
 
@@ -106,13 +107,7 @@ fn a_failed_download_is_never_read_while_others_record_on_its_stream() {
 fn a_block_whose_fence_failed_can_be_given_back() {
     let device = device();
     let stream = stream(&device);
-    let options = PoolOptions {
-        placement: Placement::Pinned,
-        block_bytes: BYTES,
-        block_count: 1,
-        device_side: true,
-        label: String::new(),
-    };
+    let options = PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, BYTES, 1) };
     let pool = Pool::create(&device, options).expect("a pool");
     let lease = pool.acquire(0, Timeout::Try).expect("a block");
     lease.device_address().expect("an address");

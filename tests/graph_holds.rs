@@ -11,6 +11,7 @@ use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Timeline, Which};
 use gpubuf::graph::GraphHold;
+use gpubuf::lease::Twin;
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions};
 use gpubuf::sync::Arc;
@@ -100,13 +101,7 @@ fn a_launch_is_a_write_of_memory_that_kernels_use_in_place() {
         unsafe { view.write(address as u64, &byte, 1) }.unwrap();
     }
     let device = device();
-    let options = PoolOptions {
-        placement: Placement::Uva,
-        block_bytes: BYTES,
-        block_count: 1,
-        device_side: false,
-        label: String::new(),
-    };
+    let options = PoolOptions::new(Placement::Uva, BYTES, 1);
     let lease = Pool::create(&device, options).unwrap().acquire(0, Timeout::Try).unwrap();
     let (graph, timeline) = (new_hold(&device), stream(&device));
     graph.add(Arc::new(lease.clone()), Some(Timeout::Try)).unwrap();
@@ -395,13 +390,7 @@ fn a_borrowed_side_of_a_destroyed_buffer_is_told_of_after_the_hold() {
 fn work_queued_before_a_capture_is_waited_for_as_ever() {
     let device = device();
     let (buffer, timeline) = (buffer(&device, pair_of(BYTES)), stream(&device));
-    let options = PoolOptions {
-        placement: Placement::Pinned,
-        block_bytes: BYTES,
-        block_count: 1,
-        device_side: true,
-        label: String::new(),
-    };
+    let options = PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, BYTES, 1) };
     let pool = Pool::create(&device, options).unwrap();
     hold(&timeline);
     buffer.copy(true, 0, ALL, &timeline, None).unwrap();

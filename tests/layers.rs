@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["stats", "ops", "arena"],
     &["backend"],
     &["fence"],
-    &["buffer", "pinned", "pool", "graph"],
+    &["lease", "buffer", "pinned", "pool", "graph"],
     &["slots", "staged", "workspace", "tiers", "pressure", "predictor"],
     &["report"],
     &["ffi"],

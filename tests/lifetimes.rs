@@ -159,13 +159,7 @@ fn foreign_memory_can_be_borrowed_again_at_once() {
 fn a_pinned_block_without_a_twin_waits_for_declared_work() {
     let device = device();
     let stream = held(&device);
-    let options = PoolOptions {
-        placement: Placement::Pinned,
-        block_bytes: BYTES,
-        block_count: 1,
-        device_side: false,
-        label: String::new(),
-    };
+    let options = PoolOptions::new(Placement::Pinned, BYTES, 1);
     let pool = Pool::create(&device, options).expect("a pool");
     let lease = pool.acquire(0, Timeout::Try).expect("a block");
     lease.fence(std::slice::from_ref(&stream)).expect("a fence");

@@ -11,13 +11,7 @@ use std::time::Duration;
 #[test]
 fn a_thread_that_waits_for_a_block_is_sent_away() {
     let device = common::device();
-    let options = PoolOptions {
-        placement: Placement::Uva,
-        block_bytes: 64,
-        block_count: 1,
-        device_side: false,
-        label: String::new(),
-    };
+    let options = PoolOptions::new(Placement::Uva, 64, 1);
     let pool = Pool::create(&device, options).expect("a pool");
     let held = pool.acquire(0, Timeout::Try).expect("a block");
     let waiting = std::thread::spawn({

@@ -7,7 +7,7 @@ use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
-use gpubuf::fence::{Access, Device};
+use gpubuf::fence::{Access, Device, Name};
 use gpubuf::sync::{Arc, AtomicU64, Ordering};
 use gpubuf::workspace::{Content, EntryState, Held, Source, Spec, Workspace, WorkspaceOptions};
 use std::collections::BTreeMap;
@@ -197,10 +197,10 @@ fn what_cannot_be_reused_leaves_when_its_holder_ends() {
     let workspace = workspace(&device, 0, 0);
     let sealed = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
     sealed.device_address(&[]).expect("an address");
-    assert_eq!(status(sealed.expect_releasable()), Status::Unfenced);
+    assert_eq!(status(sealed.expect_releasable_to(&*workspace)), Status::Unfenced);
     let guarded = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
     guarded.begin(Access::Read, 0, 1, TRY).expect("a guard");
-    assert_eq!(status(guarded.expect_releasable()), Status::Busy);
+    assert_eq!(status(guarded.expect_releasable_to(&*workspace)), Status::Busy);
     let named = workspace.get("named", &spec(64), TRY).expect("a buffer");
     named.device_address(&[]).expect("an address");
     drop((sealed, guarded, named));
@@ -280,6 +280,10 @@ impl Source for Counting {
         self.out.fetch_add(1, Ordering::SeqCst);
         self.lent.lock().insert(number, held);
         Ok(Held::new(buffer, self, number))
+    }
+
+    fn name(&self) -> &Name {
+        self.inner.name()
     }
 
     fn is_last(&self, _: u64) -> bool {

@@ -256,6 +256,42 @@
 /** The work wrote; it may have read, too. */
 #define GPUBUF_ACCESS_WRITE 2
 
+/** No twin in device memory, but for a promotion. */
+#define GPUBUF_TWIN_NEVER 0
+
+/** A twin from the start. */
+#define GPUBUF_TWIN_AT_ONCE 1
+
+/**
+ * A twin with the first copy to the device, or the first device address: that call allocates. Not for uva and managed blocks,
+ * which kernels use in place.
+ */
+#define GPUBUF_TWIN_ON_NEED 2
+
+/** The block that has been free for longest. */
+#define GPUBUF_STRATEGY_LEAST_RECENT 0
+
+/** The block with the next number. */
+#define GPUBUF_STRATEGY_ROUND_ROBIN 1
+
+/** The block that has been free for longest; the last `reserved_blocks` are kept for priorities above 0. */
+#define GPUBUF_STRATEGY_PRIORITY 2
+
+/** To be had. */
+#define GPUBUF_BLOCK_FREE 0
+
+/** Somebody has it, and nothing that the library knows of uses it on the device. */
+#define GPUBUF_BLOCK_ACQUIRED 1
+
+/** Copies, fills or declared work use it, whether somebody has it or not. */
+#define GPUBUF_BLOCK_COPYING 2
+
+/** A graph holds it. */
+#define GPUBUF_BLOCK_HELD 3
+
+/** A figure that was not measured. */
+#define GPUBUF_ABSENT 18446744073709551615ull
+
 /** The most dimensions of a shape. */
 #define GPUBUF_MAX_RANK 8
 
@@ -514,20 +550,51 @@ typedef struct gpubuf_buffer_info {
   uint64_t device_bytes;
 } gpubuf_buffer_info;
 
+/**
+ * Asks the holder of a pool's block to give it back, if it can do without: `waiter_priority` is above `holder_priority`. Called
+ * inside gpubuf_pool_acquire, on the thread that has to wait, under no lock of the library, once for each wait and each holding
+ * of a block. It may release blocks, and must not throw or wait.
+ */
+typedef void (*gpubuf_give_back_fn)(uint32_t block_index,
+                                    int32_t holder_priority,
+                                    int32_t waiter_priority,
+                                    void *user_data);
+
 /** What a pool is to be. Set up by gpubuf_pool_options_init; block_bytes and block_count have no default. */
 typedef struct gpubuf_pool_options {
   /** sizeof(gpubuf_pool_options) */
   uint32_t struct_size;
-  /** Where the blocks live: pinned (the default) or uva. */
+  /** Where the blocks live: pinned (the default), uva or managed. */
   uint32_t placement;
   /** Size of each block. */
   uint64_t block_bytes;
-  /** How many. */
+  /** How many there are at first, and at least. */
   uint32_t block_count;
-  /** 1: each block has a twin of the same size in device memory. */
+  /** GPUBUF_TWIN_: whether each block has a twin of the same size in device memory. */
   uint32_t device_side;
   /** For messages; NULL: none. Copied. */
   const char *label;
+  /** GPUBUF_STRATEGY_: which of the free blocks is taken, among those whose last use is over. */
+  uint32_t strategy;
+  /** GPUBUF_STRATEGY_PRIORITY: free blocks that only an acquire with a priority above 0 takes; less than block_count. */
+  uint32_t reserved_blocks;
+  /** A waiter that was passed over by so many who came later, with a higher priority, comes first. Default: 64; 0: never. */
+  uint32_t patience;
+  /** The most blocks that gpubuf_pool_maintain grows the pool to. 0, the default: it stays as it is. */
+  uint32_t max_blocks;
+  /** To how many percent of its size the pool grows, where an acquire found no block since the last look. Default: 150. */
+  uint32_t growth_percent;
+  /**
+   * It shrinks, by the same factor, where at most so many percent of its blocks were held at a time since the last look, and
+   * no acquire found none. Default: 25; 0: only where none was held.
+   */
+  uint32_t shrink_below_percent;
+  /** For how long after a change it does not shrink. Default: 10 s. */
+  uint64_t cool_down_ns;
+  /** Told where somebody with a higher priority than a block's holder has to wait for a block. NULL: nobody is asked. */
+  gpubuf_give_back_fn give_back;
+  /** Handed to give_back. */
+  void *give_back_user_data;
 } gpubuf_pool_options;
 
 /** A pool's figures: what is the case at this moment, then what only grows. */
@@ -562,13 +629,63 @@ typedef struct gpubuf_pool_stats {
   uint64_t fence_waits;
   /** Time spent in that. */
   uint64_t fence_wait_ns;
+  /** Acquires that found no block to be had: tries that were refused, and those that waited. */
+  uint64_t contended_acquires;
+  /** Holders that were asked to give a block back. */
+  uint64_t give_back_requests;
+  /** Times it grew. */
+  uint64_t growths;
+  /** Times it shrank. */
+  uint64_t shrinks;
+  /** Blocks that could not be made when it was to grow. */
+  uint64_t growth_failures;
+  /** The most blocks there were. */
+  uint32_t peak_blocks;
+  /** The most that were held at a time. */
+  uint32_t peak_held;
+  /** The most threads that waited at a time. */
+  uint32_t peak_waiters;
+  /** 0 */
+  uint32_t reserved;
 } gpubuf_pool_stats;
+
+/** What a pool knows of one of its blocks. */
+typedef struct gpubuf_pool_block {
+  /** sizeof(gpubuf_pool_block), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_BLOCK_ */
+  uint32_t state;
+  /** 1: somebody has it. */
+  uint32_t held;
+  /** The priority that it was acquired with last. */
+  int32_t priority;
+  /** Times it was acquired. */
+  uint64_t uses;
+  /** Nanoseconds since it was acquired last, to some milliseconds; GPUBUF_ABSENT if it never was. */
+  uint64_t last_use_ns;
+} gpubuf_pool_block;
+
+/** What a block of its own is to be. Set up by gpubuf_block_options_init; bytes has no default. */
+typedef struct gpubuf_block_options {
+  /** sizeof(gpubuf_block_options) */
+  uint32_t struct_size;
+  /** Where it lives: pinned (the default), uva or managed. */
+  uint32_t placement;
+  /** Its size. */
+  uint64_t bytes;
+  /** GPUBUF_TWIN_ */
+  uint32_t device_side;
+  /** 0 */
+  uint32_t reserved;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_block_options;
 
 /** What a block is. */
 typedef struct gpubuf_block_info {
   /** sizeof(gpubuf_block_info), set by the caller. */
   uint32_t struct_size;
-  /** Its number in the pool, from 0. */
+  /** Its number in its pool, from 0. */
   uint32_t index;
   /** Its size. */
   uint64_t bytes;
@@ -576,6 +693,10 @@ typedef struct gpubuf_block_info {
   uint32_t placement;
   /** 1 if it has a twin in device memory. */
   uint32_t device_side;
+  /** 1 if that is a promotion's. */
+  uint32_t promoted;
+  /** 0 */
+  uint32_t reserved;
 } gpubuf_block_info;
 
 /** How a set of slots is made. Set up by gpubuf_slots_options_init. */
@@ -1305,8 +1426,9 @@ void gpubuf_pool_options_init(gpubuf_pool_options *options,
                               uint32_t struct_size);
 
 /**
- * A new pool, with all its blocks allocated.
+ * A new pool, with its first blocks allocated.
  *
+ * It never grows or shrinks by itself: gpubuf_pool_maintain does, or gpubuf_device_maintain, or the device's upkeep thread.
  * Ownership: the caller's, until gpubuf_pool_destroy.
  * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY,
  * GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
@@ -1329,8 +1451,10 @@ gpubuf_status gpubuf_pool_destroy(gpubuf_pool *pool);
  * Takes a block whose every earlier use is over; waits for a release, or for a use, up to the deadline.
  *
  * Waiters are served by `priority`, the higher first, then by arrival; a released block goes straight to the first of them.
+ * Who was passed over too often comes before all others (`patience`).
  * Ownership: the block is the caller's until a release succeeds. Its bytes are those of its last use.
- * Threads: any; not in a function that runs on a stream. Allocates nothing once the pool is in use.
+ * Threads: any; not in a function that runs on a stream. Allocates nothing once the pool is in use, but for a block that
+ * gpubuf_pool_trim or gpubuf_pool_clear has let go.
  * Errors: GPUBUF_BUSY (try form), GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED (every block is quarantined), GPUBUF_SHUT_DOWN (the pool
  * was destroyed meanwhile), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */
@@ -1346,37 +1470,64 @@ gpubuf_status gpubuf_pool_stats_get(const gpubuf_pool *pool,
                                     gpubuf_pool_stats *inout_stats);
 
 /**
- * Gives a block back with the uses that the library knows of: its own copies, and what was declared.
+ * What the pool knows of its block `index` (gpubuf_block_info has the index), held or free. Set struct_size first; no more than
+ * that is written, and struct_size then says how much.
  *
- * The block's handle ends with it. Never waits: the next holder does.
- * Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_pool_release_after),
- * GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
+ * Indices run from 0; those of blocks that are gone are used again.
+ * Errors: GPUBUF_NOT_FOUND (no such block, or it is quarantined).
  */
 GPUBUF_API GPUBUF_MUST_USE
-gpubuf_status gpubuf_pool_release(gpubuf_block *block);
+gpubuf_status gpubuf_pool_block_get(const gpubuf_pool *pool,
+                                    uint32_t index,
+                                    gpubuf_pool_block *inout_block);
 
 /**
- * Gives a block back; work queued so far on these streams, 1 to 8, used it.
+ * Looks at what happened since the last look, and grows or shrinks the pool as its options say: the way to change its size
+ * that nobody waits for. Blocks that quarantine has taken are replaced up to the first size, too.
  *
- * Stream order: one fence is recorded on each. The next holder waits for them. The block's handle ends with it.
- * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_GRAPH_HELD, GPUBUF_WRONG_DEVICE,
- * GPUBUF_CAPTURING: the block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
+ * The pool grows where an acquire found no block, up to max_blocks; it shrinks where few blocks were held, never below its
+ * first size. Both outputs may be NULL. Growing allocates and may call the driver; what cannot be had is counted and logged.
+ * Threads: any.
  */
 GPUBUF_API GPUBUF_MUST_USE
-gpubuf_status gpubuf_pool_release_after(gpubuf_block *block,
-                                        gpubuf_stream *const *streams,
-                                        size_t stream_count);
+gpubuf_status gpubuf_pool_maintain(gpubuf_pool *pool,
+                                   uint32_t *out_made,
+                                   uint32_t *out_gone);
 
 /**
- * As gpubuf_pool_release_after for up to 64 blocks of one device, with one fence per stream for all of them.
+ * Lets free blocks go, those that were free for longest first, until `keep` blocks are left in all, or none is free.
  *
- * Refusals release none. No block is a valid list.
+ * Their memory is freed when its last use is over. What goes below the pool's first size is made again by the acquires that
+ * want it. `out_gone`, how many went, may be NULL. Never waits.
  */
 GPUBUF_API GPUBUF_MUST_USE
-gpubuf_status gpubuf_pool_release_after_many(gpubuf_block *const *blocks,
-                                             size_t block_count,
-                                             gpubuf_stream *const *streams,
-                                             size_t stream_count);
+gpubuf_status gpubuf_pool_trim(gpubuf_pool *pool,
+                               uint32_t keep,
+                               uint32_t *out_gone);
+
+/**
+ * Lets every block go, as gpubuf_pool_trim does; refused while one is held.
+ *
+ * Errors: GPUBUF_BUSY (blocks are held: the message says how many; none has gone).
+ */
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_pool_clear(gpubuf_pool *pool);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_block_options_init(gpubuf_block_options *options,
+                               uint32_t struct_size);
+
+/**
+ * A block that belongs to no pool, zeroed: used like any other, and gone when it is released.
+ *
+ * Ownership: the caller's, until a release succeeds. Its memory is freed when its last use is over.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_create(gpubuf_device *device,
+                                  const gpubuf_block_options *options,
+                                  gpubuf_block **out_block);
 
 /**
  * Says that work queued on the streams so far, 1 to 8, used the block, which the caller keeps. Lifts the seal.
@@ -1410,7 +1561,7 @@ gpubuf_status gpubuf_block_host_ptr(const gpubuf_block *block,
 /**
  * The address for kernels, the same for the pool's life: the twin's, or that of a uva block itself. Seals the block.
  *
- * A sealed block is not written, copied to or released plainly before a fence is declared: gpubuf_pool_release_after,
+ * A sealed block is not written, copied to or released plainly before a fence is declared: gpubuf_block_release_after,
  * gpubuf_block_fence, or gpubuf_block_declare_unread.
  * Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD.
  */
@@ -1503,6 +1654,63 @@ gpubuf_status gpubuf_block_to_host(gpubuf_block *block,
                                    uint64_t offset,
                                    uint64_t bytes,
                                    gpubuf_stream *stream);
+
+/**
+ * Moves a block that kernels use in place to device memory, for this lease: a copy of its bytes is queued on the stream, and its
+ * device address is another one from now on, until it is demoted or released. Allocates.
+ *
+ * Stream order: as gpubuf_block_to_device. The CPU goes on using the block's host memory, which copies and
+ * gpubuf_block_demote bring in step with the device's.
+ * Errors: GPUBUF_UNSUPPORTED (it has device memory already, or is not used in place), GPUBUF_UNFENCED (its address is with work
+ * that was not declared), GPUBUF_GRAPH_HELD, GPUBUF_BUSY (a guard is open), GPUBUF_NOT_HELD, GPUBUF_OUT_OF_DEVICE_MEMORY: the
+ * block is as before.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_promote(gpubuf_block *block,
+                                   gpubuf_stream *stream);
+
+/**
+ * Takes a promotion back: a copy of the device's bytes to the block is queued on the stream, kernels use it in place again, and
+ * the device memory is freed when its last use is over.
+ *
+ * Errors: GPUBUF_UNSUPPORTED (it is not promoted); otherwise as gpubuf_block_promote.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_demote(gpubuf_block *block,
+                                  gpubuf_stream *stream);
+
+/**
+ * Gives a block back with the uses that the library knows of: its own copies, and what was declared.
+ *
+ * The block's handle ends with it. Never waits: the next holder does.
+ * Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_block_release_after),
+ * GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_release(gpubuf_block *block);
+
+/**
+ * Gives a block back; work queued so far on these streams, 1 to 8, used it.
+ *
+ * Stream order: one fence is recorded on each. The next holder waits for them. The block's handle ends with it.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_GRAPH_HELD, GPUBUF_WRONG_DEVICE,
+ * GPUBUF_CAPTURING: the block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_release_after(gpubuf_block *block,
+                                         gpubuf_stream *const *streams,
+                                         size_t stream_count);
+
+/**
+ * As gpubuf_block_release_after for up to 64 blocks of one device, with one fence per stream for all of them.
+ *
+ * Refusals release none. No block is a valid list.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_release_after_many(gpubuf_block *const *blocks,
+                                              size_t block_count,
+                                              gpubuf_stream *const *streams,
+                                              size_t stream_count);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API

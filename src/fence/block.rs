@@ -39,6 +39,11 @@ impl Block {
         &self.name
     }
 
+    /// Its name, for a side of it.
+    pub fn shared_name(&self) -> Arc<Name> {
+        self.name.clone()
+    }
+
     /// Bytes of each side.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -1,11 +1,14 @@
-//! Blocks of a pool. Ranges are in bytes.
+//! Blocks: a pool's, or on their own. Ranges are in bytes.
 
-use super::arguments::{figures, growing, memory};
-use super::boundary::call;
+use super::arguments::{figures, growing, init, label, memory, options, reserved};
+use super::boundary::{call, plain};
 use super::entries::Entry;
+use super::pool::twin;
 use super::types::*;
+use crate::config::Placement;
 use crate::fence::Access;
-use std::ffi::c_void;
+use crate::lease::{AloneOptions, Lease};
+use std::ffi::{c_char, c_void};
 
 /// What a block is.
 #[repr(C)]
@@ -13,7 +16,7 @@ use std::ffi::c_void;
 pub struct gpubuf_block_info {
     /// sizeof(gpubuf_block_info), set by the caller.
     pub struct_size: u32,
-    /// Its number in the pool, from 0.
+    /// Its number in its pool, from 0.
     pub index: u32,
     /// Its size.
     pub bytes: u64,
@@ -21,9 +24,66 @@ pub struct gpubuf_block_info {
     pub placement: u32,
     /// 1 if it has a twin in device memory.
     pub device_side: u32,
+    /// 1 if that is a promotion's.
+    pub promoted: u32,
+    /// 0
+    pub reserved: u32,
 }
 
-growing!(gpubuf_block_info);
+growing!(gpubuf_block_info, gpubuf_block_options);
+
+/// What a block of its own is to be. Set up by gpubuf_block_options_init; bytes has no default.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_block_options {
+    /// sizeof(gpubuf_block_options)
+    pub struct_size: u32,
+    /// Where it lives: pinned (the default), uva or managed.
+    pub placement: u32,
+    /// Its size.
+    pub bytes: u64,
+    /// GPUBUF_TWIN_
+    pub device_side: u32,
+    /// 0
+    pub reserved: u32,
+    /// For messages; NULL: none. Copied.
+    pub label: *const c_char,
+}
+
+/// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_options_init(options: *mut gpubuf_block_options, struct_size: u32) {
+    plain(Entry::gpubuf_block_options_init, (), || {
+        init(options, struct_size, |options| options.placement = GPUBUF_PLACEMENT_PINNED);
+    });
+}
+
+/// A block that belongs to no pool, zeroed: used like any other, and gone when it is released.
+///
+/// Ownership: the caller's, until a release succeeds. Its memory is freed when its last use is over.
+/// Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY,
+/// GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_create(
+    device: *mut gpubuf_device,
+    options: *const gpubuf_block_options,
+    out_block: *mut *mut gpubuf_block,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_create, |c| {
+        let device = c.get(device, "device")?;
+        let options = self::options(options, "options")?;
+        let out = c.out(out_block, "out_block")?;
+        reserved(options.reserved, "options.reserved")?;
+        let alone = AloneOptions {
+            placement: Placement::from_code(options.placement)?,
+            bytes: options.bytes,
+            twin: twin(options.device_side, "options.device_side")?,
+            label: label(options.label, "options.label")?.to_owned(),
+        };
+        let lease = Lease::create(device, alone)?;
+        c.give(out, lease.clone()).inspect_err(|_| drop(lease.release()))
+    })
+}
 
 /// Says that work queued on the streams so far, 1 to 8, used the block, which the caller keeps. Lifts the seal.
 ///
@@ -59,10 +119,12 @@ pub unsafe extern "C" fn gpubuf_block_info_get(
         let out = figures(inout_info, "inout_info")?;
         out.set(gpubuf_block_info {
             struct_size: 0,
-            index: block.index(),
-            bytes: block.bytes(),
+            index: block.number() as u32,
+            bytes: block.bytes()?,
             placement: block.placement() as u32,
-            device_side: block.has_device_side() as u32,
+            device_side: block.has_device_side()? as u32,
+            promoted: block.is_promoted_now()? as u32,
+            reserved: 0,
         });
         Ok(())
     })
@@ -86,7 +148,7 @@ pub unsafe extern "C" fn gpubuf_block_host_ptr(
 
 /// The address for kernels, the same for the pool's life: the twin's, or that of a uva block itself. Seals the block.
 ///
-/// A sealed block is not written, copied to or released plainly before a fence is declared: gpubuf_pool_release_after,
+/// A sealed block is not written, copied to or released plainly before a fence is declared: gpubuf_block_release_after,
 /// gpubuf_block_fence, or gpubuf_block_declare_unread.
 /// Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD.
 #[unsafe(no_mangle)]
@@ -114,7 +176,7 @@ pub unsafe extern "C" fn gpubuf_block_begin_write(
     call(Entry::gpubuf_block_begin_write, |c| {
         let block = c.get(block, "block")?;
         let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
-        let got = block.begin(Access::Write, offset, bytes, block.pool().device().timeout(timeout_ns))?;
+        let got = block.begin(Access::Write, offset, bytes, block.home().device().timeout(timeout_ns))?;
         data.set(got.0.cast());
         token.set(got.1);
         Ok(())
@@ -144,7 +206,7 @@ pub unsafe extern "C" fn gpubuf_block_begin_read(
     call(Entry::gpubuf_block_begin_read, |c| {
         let block = c.get(block, "block")?;
         let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
-        let got = block.begin(Access::Read, offset, bytes, block.pool().device().timeout(timeout_ns))?;
+        let got = block.begin(Access::Read, offset, bytes, block.home().device().timeout(timeout_ns))?;
         data.set(got.0.cast_const().cast());
         token.set(got.1);
         Ok(())
@@ -174,7 +236,7 @@ pub unsafe extern "C" fn gpubuf_block_copy_in(
         let block = c.get(block, "block")?;
         let source = memory(source, bytes == 0, "source")?;
         // SAFETY: the caller's promise: `bytes` bytes can be read.
-        unsafe { block.copy_in(offset, bytes, source, block.pool().device().timeout(timeout_ns)) }
+        unsafe { block.copy_in(offset, bytes, source, block.home().device().timeout(timeout_ns)) }
     })
 }
 
@@ -193,7 +255,7 @@ pub unsafe extern "C" fn gpubuf_block_copy_out(
         let block = c.get(block, "block")?;
         let destination = memory(destination.cast_const(), bytes == 0, "destination")?;
         // SAFETY: the caller's promise: `bytes` bytes can be written.
-        unsafe { block.copy_out(offset, bytes, destination, block.pool().device().timeout(timeout_ns)) }
+        unsafe { block.copy_out(offset, bytes, destination, block.home().device().timeout(timeout_ns)) }
     })
 }
 
@@ -226,5 +288,81 @@ pub unsafe extern "C" fn gpubuf_block_to_host(
     call(Entry::gpubuf_block_to_host, |c| {
         let block = c.get(block, "block")?;
         block.copy(false, offset, bytes, c.get(stream, "stream")?)
+    })
+}
+
+/// Moves a block that kernels use in place to device memory, for this lease: a copy of its bytes is queued on the stream, and its
+/// device address is another one from now on, until it is demoted or released. Allocates.
+///
+/// Stream order: as gpubuf_block_to_device. The CPU goes on using the block's host memory, which copies and
+/// gpubuf_block_demote bring in step with the device's.
+/// Errors: GPUBUF_UNSUPPORTED (it has device memory already, or is not used in place), GPUBUF_UNFENCED (its address is with work
+/// that was not declared), GPUBUF_GRAPH_HELD, GPUBUF_BUSY (a guard is open), GPUBUF_NOT_HELD, GPUBUF_OUT_OF_DEVICE_MEMORY: the
+/// block is as before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_promote(block: *mut gpubuf_block, stream: *mut gpubuf_stream) -> gpubuf_status {
+    call(Entry::gpubuf_block_promote, |c| c.get(block, "block")?.promote(c.get(stream, "stream")?))
+}
+
+/// Takes a promotion back: a copy of the device's bytes to the block is queued on the stream, kernels use it in place again, and
+/// the device memory is freed when its last use is over.
+///
+/// Errors: GPUBUF_UNSUPPORTED (it is not promoted); otherwise as gpubuf_block_promote.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_demote(block: *mut gpubuf_block, stream: *mut gpubuf_stream) -> gpubuf_status {
+    call(Entry::gpubuf_block_demote, |c| c.get(block, "block")?.demote(c.get(stream, "stream")?))
+}
+
+/// Gives a block back with the uses that the library knows of: its own copies, and what was declared.
+///
+/// The block's handle ends with it. Never waits: the next holder does.
+/// Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_block_release_after),
+/// GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_release(block: *mut gpubuf_block) -> gpubuf_status {
+    call(Entry::gpubuf_block_release, |c| {
+        let lease = c.get(block, "block")?;
+        let released = lease.release();
+        c.forget(block, !lease.is_held());
+        released
+    })
+}
+
+/// Gives a block back; work queued so far on these streams, 1 to 8, used it.
+///
+/// Stream order: one fence is recorded on each. The next holder waits for them. The block's handle ends with it.
+/// Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (a guard is open), GPUBUF_GRAPH_HELD, GPUBUF_WRONG_DEVICE,
+/// GPUBUF_CAPTURING: the block stays the caller's. If a fence cannot be recorded, the block is quarantined and its handle ends all the same.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_release_after(
+    block: *mut gpubuf_block,
+    streams: *const *mut gpubuf_stream,
+    stream_count: usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_release_after, |c| {
+        let lease = c.get(block, "block")?;
+        let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
+        let released = lease.release_after(&streams);
+        c.forget(block, !lease.is_held());
+        released
+    })
+}
+
+/// As gpubuf_block_release_after for up to 64 blocks of one device, with one fence per stream for all of them.
+///
+/// Refusals release none. No block is a valid list.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_release_after_many(
+    blocks: *const *mut gpubuf_block,
+    block_count: usize,
+    streams: *const *mut gpubuf_stream,
+    stream_count: usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_release_after_many, |c| {
+        let blocks = c.blocks(blocks, block_count, ["blocks", "block_count"])?;
+        let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
+        let released = Lease::release_after_many(&blocks.leases, &streams);
+        c.forget_released(&blocks);
+        released
     })
 }

@@ -10,7 +10,7 @@ use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::Timeline;
-use crate::pool::{BLOCKS_PER_CALL, Lease};
+use crate::lease::{BLOCKS_PER_CALL, Lease};
 use crate::stats::Counter;
 use crate::sync::Arc;
 use arrayvec::ArrayVec;
@@ -282,7 +282,7 @@ impl Call {
             // A block that a destructor could not give back stays held: nobody may see the status.
             let level = match (error.status(), self.entry) {
                 (Status::Timeout, _) => Some(Level::Info),
-                (Status::Unfenced | Status::Busy | Status::GraphHeld, Entry::gpubuf_pool_release) => Some(Level::Warn),
+                (Status::Unfenced | Status::Busy | Status::GraphHeld, Entry::gpubuf_block_release) => Some(Level::Warn),
                 _ => None,
             };
             if let Some(level) = level {

@@ -109,9 +109,12 @@ entries! {
     Ends gpubuf_pool_destroy;
     Normally gpubuf_pool_acquire;
     Normally gpubuf_pool_stats_get;
-    Normally gpubuf_pool_release;
-    Normally gpubuf_pool_release_after;
-    Normally gpubuf_pool_release_after_many;
+    Normally gpubuf_pool_block_get;
+    Normally gpubuf_pool_maintain;
+    Normally gpubuf_pool_trim;
+    Normally gpubuf_pool_clear;
+    AnyTime gpubuf_block_options_init;
+    Normally gpubuf_block_create;
     Normally gpubuf_block_fence;
     Normally gpubuf_block_declare_unread;
     Normally gpubuf_block_info_get;
@@ -125,6 +128,11 @@ entries! {
     Normally gpubuf_block_copy_out;
     Normally gpubuf_block_to_device;
     Normally gpubuf_block_to_host;
+    Normally gpubuf_block_promote;
+    Normally gpubuf_block_demote;
+    Normally gpubuf_block_release;
+    Normally gpubuf_block_release_after;
+    Normally gpubuf_block_release_after_many;
 
     AnyTime gpubuf_slots_options_init;
     Normally gpubuf_slots_create;

@@ -6,7 +6,8 @@ use crate::buffer::Buffer;
 use crate::config::Placement;
 use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
-use crate::pool::{Lease, Pool};
+use crate::lease::{Lease, Twin};
+use crate::pool::Pool;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
 
@@ -90,7 +91,7 @@ impl Object {
             Object::Event(event) => event.name(),
             Object::Buffer(buffer) => buffer.name(),
             Object::Pool(pool) => pool.name(),
-            Object::Block(block) => block.pool().name(),
+            Object::Block(block) => block.home().name(),
             Object::Slots(slots) => slots.name(),
             Object::Step(step) => step.slots().name(),
             Object::GraphHold(hold) => hold.name(),
@@ -132,8 +133,8 @@ impl Object {
                 (buffer.device(), buffer.shape().count() * (buffer.dtype().size() * sides) as u64)
             }
             Object::Pool(pool) => {
-                let sides = 1 + pool.has_device_side() as u64;
-                (pool.device(), pool.block_bytes() * pool.block_count() as u64 * sides)
+                let sides = 1 + (pool.twin() == Twin::Eager) as u64;
+                (pool.device(), pool.block_bytes() * pool.levels().blocks as u64 * sides)
             }
             Object::Slots(slots) => {
                 let stats = slots.stats();

@@ -160,6 +160,33 @@ pub const GPUBUF_ACCESS_READ: u32 = 1;
 /// The work wrote; it may have read, too.
 pub const GPUBUF_ACCESS_WRITE: u32 = 2;
 
+/// No twin in device memory, but for a promotion.
+pub const GPUBUF_TWIN_NEVER: u32 = 0;
+/// A twin from the start.
+pub const GPUBUF_TWIN_AT_ONCE: u32 = 1;
+/// A twin with the first copy to the device, or the first device address: that call allocates. Not for uva and managed blocks,
+/// which kernels use in place.
+pub const GPUBUF_TWIN_ON_NEED: u32 = 2;
+
+/// The block that has been free for longest.
+pub const GPUBUF_STRATEGY_LEAST_RECENT: u32 = 0;
+/// The block with the next number.
+pub const GPUBUF_STRATEGY_ROUND_ROBIN: u32 = 1;
+/// The block that has been free for longest; the last `reserved_blocks` are kept for priorities above 0.
+pub const GPUBUF_STRATEGY_PRIORITY: u32 = 2;
+
+/// To be had.
+pub const GPUBUF_BLOCK_FREE: u32 = 0;
+/// Somebody has it, and nothing that the library knows of uses it on the device.
+pub const GPUBUF_BLOCK_ACQUIRED: u32 = 1;
+/// Copies, fills or declared work use it, whether somebody has it or not.
+pub const GPUBUF_BLOCK_COPYING: u32 = 2;
+/// A graph holds it.
+pub const GPUBUF_BLOCK_HELD: u32 = 3;
+
+/// A figure that was not measured.
+pub const GPUBUF_ABSENT: u64 = 18446744073709551615;
+
 /// The most dimensions of a shape.
 pub const GPUBUF_MAX_RANK: u32 = 8;
 
@@ -218,6 +245,12 @@ pub type gpubuf_log_fn = Option<unsafe extern "C" fn(level: i32, message: *const
 /// library, and must not throw.
 pub type gpubuf_release_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
+/// Asks the holder of a pool's block to give it back, if it can do without: `waiter_priority` is above `holder_priority`. Called
+/// inside gpubuf_pool_acquire, on the thread that has to wait, under no lock of the library, once for each wait and each holding
+/// of a block. It may release blocks, and must not throw or wait.
+pub type gpubuf_give_back_fn =
+    Option<unsafe extern "C" fn(block_index: u32, holder_priority: i32, waiter_priority: i32, user_data: *mut c_void)>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +285,7 @@ mod tests {
         assert_eq!(GPUBUF_TIMEOUT_INFINITE, config::TIMEOUT_INFINITE);
         assert_eq!(GPUBUF_ALL, config::ALL);
         assert_eq!(GPUBUF_MAX_RANK as usize, MAX_RANK);
+        assert_eq!([GPUBUF_TWIN_NEVER, GPUBUF_TWIN_AT_ONCE, GPUBUF_TWIN_ON_NEED], [0, 1, 2]);
         assert_eq!(GPUBUF_BACKEND_CUDA, BackendKind::Cuda as u32);
         assert_eq!(GPUBUF_BACKEND_HOST, BackendKind::Host as u32);
         let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error].map(|level| level as i32);

@@ -1,39 +1,99 @@
 //! Pools of equal blocks: acquired, filled, given to the device, and handed out again only when their last use is over.
 //!
-//! The pool's lock guards its lists alone; fences are waited for, and recorded, outside it. A block that is taken out of the
-//! lists belongs to whoever took it. A waiter's slot has one state, changed under the lock, so a hand-over and a time-out
-//! can never both win.
+//! The pool's lock guards its lists alone; fences are waited for, and memory made, outside it. A block that is taken out of
+//! the free list belongs to whoever took it. A waiter's place has one state, changed under the lock, so a hand-over and a
+//! time-out can never both win.
 
-mod lease;
+mod acquire;
+mod adapt;
+mod lists;
 
-pub use lease::{BLOCKS_PER_CALL, Lease};
+pub use adapt::{Adapted, Growth};
 
+use crate::config::Placement;
 use crate::config::checks::{Check, on};
-use crate::config::{Placement, STREAMS_PER_CALL, Timeout};
-use crate::error::{Error, Result, Status};
+use crate::error::{Result, Status};
 use crate::fail;
-use crate::fence::{Block, Device, HostWait, Member, Name, Side, Storage, Timeline, Which};
-use crate::stats::{Counter, Record, WaitCounters};
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, OneThread, Ordering, Weak};
-use std::collections::VecDeque;
-use std::time::Instant;
+use crate::fence::{Block, Device, Member, Name};
+use crate::lease::{Cell, Home, Returned, Twin, expect_placement};
+use crate::stats::{Counter, Record, WaitCounters, coarse_ns};
+use crate::sync::{Arc, Mutex, Weak};
+use lists::Lists;
 
 /// What a pool is to be.
 pub struct PoolOptions {
-    /// Pinned or uva.
+    /// Pinned, uva or managed.
     pub placement: Placement,
     /// Size of each block.
     pub block_bytes: u64,
-    /// How many.
+    /// How many there are at first, and always at least.
     pub block_count: u32,
-    /// Whether each block has a device twin.
-    pub device_side: bool,
+    /// When a block gets a twin in device memory.
+    pub twin: Twin,
+    /// Which free block is taken.
+    pub strategy: Strategy,
+    /// Free blocks that only an acquire with a priority above 0 may take.
+    pub reserved_blocks: u32,
+    /// How often a waiter of lower priority is passed over before it comes first; 0: as often as it takes.
+    pub patience: u32,
+    /// How it grows and shrinks.
+    pub growth: Growth,
+    /// Asked where somebody of a higher priority has to wait.
+    pub give_back: Option<GiveBack>,
     /// The label, or empty.
     pub label: String,
 }
 
+impl PoolOptions {
+    /// A pool of so many blocks that stays as it is.
+    pub fn new(placement: Placement, block_bytes: u64, block_count: u32) -> PoolOptions {
+        PoolOptions {
+            placement,
+            block_bytes,
+            block_count,
+            twin: Twin::Never,
+            strategy: Strategy::default(),
+            reserved_blocks: 0,
+            patience: PATIENCE,
+            growth: Growth::default(),
+            give_back: None,
+            label: String::new(),
+        }
+    }
+}
+
+/// Which of the free blocks is taken, among those whose last use is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Strategy {
+    /// The one that has been free for longest.
+    #[default]
+    LeastRecent = 0,
+    /// By their numbers, one after the other.
+    RoundRobin = 1,
+    /// The longest free one, and the last of them are kept for those with a priority above 0.
+    Priority = 2,
+}
+
+/// A waiter asks the holder of a block to give it back, if it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GiveBackRequest {
+    /// The number of the block.
+    pub block: u32,
+    /// The priority it was acquired with.
+    pub holder_priority: i32,
+    /// The priority of whoever waits.
+    pub waiter_priority: i32,
+}
+
+/// Told of such a request, on the thread that waits, under no lock.
+pub type GiveBack = Box<dyn Fn(GiveBackRequest) + Send + Sync>;
+
 /// The most blocks of one pool.
 pub const MAX_BLOCKS: u32 = 1 << 20;
+
+/// How often a waiter is passed over, if not chosen.
+pub const PATIENCE: u32 = 64;
 
 /// A pool. Any thread.
 pub struct Pool {
@@ -41,53 +101,15 @@ pub struct Pool {
     device: Arc<Device>,
     placement: Placement,
     block_bytes: usize,
-    device_side: bool,
-    blocks: Vec<Cell>,
+    twin: Twin,
+    strategy: Strategy,
+    reserved_blocks: u32,
+    patience: u32,
+    first_count: u32,
+    growth: Growth,
+    give_back: Option<GiveBack>,
     lists: Mutex<Lists>,
     counters: Counters,
-}
-
-/// One block of the pool.
-struct Cell {
-    block: OneThread<Block>,
-    /// Odd while held; each acquire and each release adds one. An old lease is known by its serial.
-    serial: AtomicU64,
-}
-
-struct Lists {
-    /// Free blocks, the longest free first.
-    free: VecDeque<Free>,
-    /// Waiters by number; a place is used again.
-    waiters: Vec<Waiter>,
-    /// Places of waiters that are waiting, the next to be served first.
-    queue: VecDeque<u32>,
-    idle_places: Vec<u32>,
-    usable: u32,
-    held: u32,
-    shut_down: bool,
-    /// Why blocks were quarantined last.
-    lost: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Free {
-    index: u32,
-    /// It came back without uses: nothing is to be proven.
-    clean: bool,
-}
-
-struct Waiter {
-    state: Waiting,
-    priority: i32,
-    wake: Arc<Condvar>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    Idle,
-    Waits,
-    Given(u32),
-    Refused(Status),
 }
 
 /// What a pool counts.
@@ -97,83 +119,123 @@ pub struct Counters {
     pub acquires: Counter,
     pub releases: Counter,
     pub hand_overs: Counter,
+    /// Acquires that found no block to be had.
+    pub contended: Counter,
     /// Waits for a block.
     pub waits: WaitCounters,
     /// Waits for a block's fence.
     pub fence_waits: WaitCounters,
+    /// Holders that were asked to give a block back.
+    pub requests: Counter,
+    pub growths: Counter,
+    pub shrinks: Counter,
+    /// Blocks that could not be made when the pool was to grow.
+    pub growth_failures: Counter,
 }
 
-/// A pool's levels at one moment.
+/// A pool's levels at one moment, and their high-water marks.
 #[allow(missing_docs)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolLevels {
+    /// Blocks that are not quarantined.
+    pub blocks: u32,
     pub free: u32,
     pub held: u32,
     pub quarantined: u32,
     pub waiters: u32,
+    pub peak_blocks: u32,
+    pub peak_held: u32,
+    pub peak_waiters: u32,
+}
+
+/// What a block is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum BlockState {
+    /// To be had.
+    Free = 0,
+    /// Somebody has it, and nothing on the device uses it.
+    Acquired = 1,
+    /// Copies, fills or kernels that the library knows of use it, held or free.
+    Copying = 2,
+    /// A graph holds it.
+    Held = 3,
+}
+
+/// What a pool knows of one of its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockFacts {
+    /// What it is doing.
+    pub state: BlockState,
+    /// Whether somebody has it.
+    pub is_held: bool,
+    /// Times it was acquired.
+    pub uses: u64,
+    /// When it was acquired last, in nanoseconds before now; `None` if never.
+    pub last_use_ns: Option<u64>,
+    /// The priority it was acquired with last.
+    pub priority: i32,
 }
 
 impl Pool {
-    /// A pool with all its blocks allocated.
+    /// A pool with its first blocks allocated.
     pub fn create(device: &Arc<Device>, options: PoolOptions) -> Result<Arc<Pool>> {
-        let PoolOptions { placement, block_bytes, block_count, device_side, label } = options;
-        match placement {
-            Placement::Pinned | Placement::Uva | Placement::Managed => {}
-            other => {
-                return fail!(InvalidArgument, "a pool's placement is pinned, uva or managed, not {}", other.name());
-            }
-        }
+        let PoolOptions { placement, block_bytes, block_count, twin, strategy, reserved_blocks, .. } = options;
+        expect_placement(placement, "a pool's")?;
+        twin.expect_fits(placement)?;
         if block_bytes == 0 || block_bytes > isize::MAX as u64 {
             return fail!(InvalidArgument, "block_bytes is {block_bytes}: at least 1, and within the address space");
         }
         if block_count == 0 || block_count > MAX_BLOCKS {
             return fail!(InvalidArgument, "block_count is {block_count}: 1 to {MAX_BLOCKS}");
         }
-        let bytes = block_bytes as usize;
-        let name = Arc::new(Name::new("pool", &label));
-        let mut blocks = Vec::new();
-        let mut free = VecDeque::new();
-        let count = block_count as usize;
-        if blocks.try_reserve_exact(count).is_err() || free.try_reserve_exact(count).is_err() {
-            return fail!(OutOfHostMemory, "no host memory for the lists of {block_count} blocks: ask for fewer");
+        match (strategy, reserved_blocks) {
+            (Strategy::Priority, kept) if kept >= block_count => {
+                return fail!(
+                    InvalidArgument,
+                    "reserved_blocks is {kept}: less than block_count, which is {block_count}, or nobody else gets one"
+                );
+            }
+            (Strategy::LeastRecent | Strategy::RoundRobin, kept) if kept > 0 => {
+                return fail!(
+                    InvalidArgument,
+                    "reserved_blocks is {kept}: only the priority strategy keeps blocks back"
+                );
+            }
+            _ => {}
         }
+        let growth = options.growth.checked(block_count)?;
+        let name = Arc::new(Name::new("pool", &options.label));
+        let lists = Lists::with_room(growth.max_blocks)?;
         device.maintain();
-        for index in 0..block_count {
-            let name = Arc::new(Name::part("block", index as u64, &name));
-            let side = |which, placement| -> Result<Side> {
-                let storage = Storage::allocate_only(device, placement, bytes).map_err(|e| e.context(&name))?;
-                Ok(Side::new(which, &name, storage))
-            };
-            let host = side(Which::Host, placement)?;
-            let twin = if device_side { Some(side(Which::Device, Placement::Device)?) } else { None };
-            blocks.push(Cell {
-                block: OneThread::new(Block::new(&name, bytes, Some(host), twin)),
-                serial: AtomicU64::new(0),
-            });
-            free.push_back(Free { index, clean: true });
-        }
         let pool = Arc::new(Pool {
             name,
             device: device.clone(),
             placement,
-            block_bytes: bytes,
-            device_side,
-            lists: Mutex::new(Lists {
-                free,
-                waiters: Vec::new(),
-                queue: VecDeque::new(),
-                idle_places: Vec::new(),
-                usable: block_count,
-                held: 0,
-                shut_down: false,
-                lost: false,
-            }),
-            blocks,
+            block_bytes: block_bytes as usize,
+            twin,
+            strategy,
+            reserved_blocks,
+            patience: options.patience,
+            first_count: block_count,
+            growth,
+            give_back: options.give_back,
+            lists: Mutex::new(lists),
             counters: Counters::default(),
         });
+        for number in 0..block_count {
+            let cell = pool.make(number)?;
+            pool.lists.lock().add(cell);
+        }
         let member: Weak<Pool> = Arc::downgrade(&pool);
         device.enroll(member);
         Ok(pool)
+    }
+
+    /// A block of this pool, in none of its lists yet.
+    fn make(&self, number: u32) -> Result<Arc<Cell>> {
+        let name = Arc::new(Name::part("block", number as u64, &self.name));
+        Cell::allocate(&self.device, &name, number as u64, self.placement, self.block_bytes, self.twin)
     }
 
     /// Its name.
@@ -186,19 +248,19 @@ impl Pool {
         &self.device
     }
 
+    /// Where its blocks live.
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
     /// Bytes of each block.
     pub fn block_bytes(&self) -> u64 {
         self.block_bytes as u64
     }
 
-    /// Blocks in all.
-    pub fn block_count(&self) -> u32 {
-        self.blocks.len() as u32
-    }
-
-    /// Whether each block has a device twin.
-    pub fn has_device_side(&self) -> bool {
-        self.device_side
+    /// When a block gets a device twin.
+    pub fn twin(&self) -> Twin {
+        self.twin
     }
 
     /// What it counts.
@@ -208,249 +270,23 @@ impl Pool {
 
     /// Its levels.
     pub fn levels(&self) -> PoolLevels {
+        self.lists.lock().levels()
+    }
+
+    /// What is known of block `number`; `None` if there is none.
+    pub fn block_facts(&self, number: u32) -> Option<BlockFacts> {
         let lists = self.lists.lock();
-        PoolLevels {
-            free: lists.free.len() as u32,
-            held: lists.held,
-            quarantined: self.block_count() - lists.usable,
-            waiters: lists.queue.len() as u32,
-        }
-    }
-
-    /// A block whose every earlier use is over. Among proven blocks the longest free one; where none is proven, the one
-    /// with the oldest fence, which is waited for. Where none is free, waits for a release: by priority, then arrival.
-    pub fn acquire(self: &Arc<Pool>, priority: i32, timeout: Timeout) -> Result<Lease> {
-        let wait = HostWait::new(timeout, &self.counters.fence_waits);
-        loop {
-            self.device.expect_usable()?;
-            let Free { index, clean } = match self.take_free()? {
-                Some(free) => free,
-                None => Free { index: self.wait_for_block(priority, &wait)?, clean: false },
-            };
-            let cell = &self.blocks[index as usize];
-            if clean {
-                return Ok(self.lease(index));
-            }
-            // Taken out of the lists, the block is this thread's: the lock is free but for a describe passing by.
-            let mut block = cell.block.enter_own();
-            let proven = block.recycle(&wait, Check::AcquireWaits);
-            drop(block);
-            match proven {
-                Ok(()) => return Ok(self.lease(index)),
-                Err(error) => match error.status() {
-                    Status::DeviceLost | Status::Quarantined => self.quarantined(index, true),
-                    _ => {
-                        if !on(Check::TimeoutKeepsUses) {
-                            cell.block.enter_own().sides_mut().for_each(Side::forget_uses);
-                        }
-                        self.put_back(index, true, false);
-                        return Err(error.context(format_args!("acquiring from {}", self.name)));
-                    }
-                },
-            }
-        }
-    }
-
-    fn lease(self: &Arc<Pool>, index: u32) -> Lease {
-        // Nobody else changes the serial of a block that was taken out of the lists.
-        let serial = self.blocks[index as usize].serial.load(Ordering::Relaxed) + 1;
-        self.blocks[index as usize].serial.store(serial, Ordering::Release);
-        Lease::new(self, index, serial)
-    }
-
-    /// Takes a free block out of the lists, preferring a proven one.
-    fn take_free(&self) -> Result<Option<Free>> {
-        let mut lists = self.expect_usable(self.lists.lock())?;
-        if lists.free.is_empty() {
-            return Ok(None);
-        }
-        let mut place = self.proven_place(&lists);
-        if place.is_none() && on(Check::AcquirePrefersProven) {
-            // Ask the streams outside the lock, then look again.
-            let streams = self.streams_in_use(&lists);
-            drop(lists);
-            streams.into_iter().flatten().for_each(|timeline| timeline.poll());
-            lists = self.expect_usable(self.lists.lock())?;
-            place = self.proven_place(&lists);
-        }
-        // The first of the list was released first: its fence is the oldest.
-        Ok(self.take(&mut lists, place.unwrap_or(0)))
-    }
-
-    fn take(&self, lists: &mut Lists, place: usize) -> Option<Free> {
-        let free = lists.free.remove(place)?;
-        lists.held += 1;
-        self.counters.acquires.add_locked(1);
-        Some(free)
-    }
-
-    fn proven_place(&self, lists: &Lists) -> Option<usize> {
-        if !on(Check::AcquirePrefersProven) {
-            return None;
-        }
-        let known = |index: u32| self.blocks[index as usize].block.look(Block::is_known_idle).unwrap_or(false);
-        lists.free.iter().position(|free| free.clean || known(free.index))
-    }
-
-    /// Some of the streams that free blocks still wait for.
-    fn streams_in_use(&self, lists: &Lists) -> [Option<Arc<Timeline>>; STREAMS_PER_CALL] {
-        let mut streams = [const { None }; STREAMS_PER_CALL];
-        let mut count = 0;
-        for free in &lists.free {
-            self.blocks[free.index as usize].block.look(|block| {
-                for fence in block.sides().flat_map(Side::fences).filter(|fence| !fence.is_known()) {
-                    let seen = streams.iter().flatten().any(|known| Arc::ptr_eq(known, fence.timeline()));
-                    if !seen && count < streams.len() {
-                        streams[count] = Some(fence.timeline().clone());
-                        count += 1;
-                    }
-                }
-            });
-        }
-        streams
-    }
-
-    fn expect_usable<'a>(&self, lists: MutexGuard<'a, Lists>) -> Result<MutexGuard<'a, Lists>> {
-        if lists.shut_down {
-            return fail!(ShutDown, "{} was destroyed", self.name);
-        }
-        if lists.usable == 0 && on(Check::Exhausted) {
-            return Err(self.refusal(if lists.lost { Status::DeviceLost } else { Status::Exhausted }));
-        }
-        Ok(lists)
-    }
-
-    #[cold]
-    fn refusal(&self, status: Status) -> Error {
-        Error::new(
-            status,
-            match status {
-                Status::ShutDown => format!("{} was destroyed while this thread waited for a block", self.name),
-                Status::DeviceLost => format!("the device of {} is lost: every block is quarantined", self.name),
-                _ => format!(
-                    "every one of the {} blocks of {} is quarantined: make a new pool",
-                    self.block_count(),
-                    self.name
-                ),
-            },
-        )
-    }
-
-    fn wait_for_block(&self, priority: i32, wait: &HostWait<'_>) -> Result<u32> {
-        if wait.timeout() == Timeout::Try {
-            self.counters.waits.timeouts.add(1);
-            return fail!(Busy, "no block of {} is free: {}", self.name, self.who_holds());
-        }
-        self.device.refuse_deadlock_in_callback()?;
-        let start = Instant::now();
-        let mut lists = self.expect_usable(self.lists.lock())?;
-        if let Some(free) = self.take(&mut lists, 0) {
-            return Ok(free.index);
-        }
-        let place = lists.enqueue(priority);
-        let wake = lists.waiters[place as usize].wake.clone();
-        loop {
-            match lists.waiters[place as usize].state {
-                Waiting::Given(index) => {
-                    lists.retire_waiter(place);
-                    drop(lists);
-                    self.counters.waits.waited(start.elapsed());
-                    return Ok(index);
-                }
-                Waiting::Refused(status) => {
-                    lists.retire_waiter(place);
-                    drop(lists);
-                    self.counters.waits.waited(start.elapsed());
-                    return Err(self.refusal(status));
-                }
-                Waiting::Waits | Waiting::Idle => {}
-            }
-            let late = match wait.deadline() {
-                Some(deadline) => wake.wait_until(&mut lists, deadline).timed_out(),
-                None => {
-                    wake.wait(&mut lists);
-                    false
-                }
-            };
-            // Given in the last moment is given: who lost the race yields.
-            if late && lists.waiters[place as usize].state == Waiting::Waits {
-                lists.queue.retain(|waiting| *waiting != place);
-                lists.retire_waiter(place);
-                drop(lists);
-                self.counters.waits.waited(start.elapsed());
-                self.counters.waits.timeouts.add(1);
-                return fail!(
-                    Timeout,
-                    "no block of {} came free within {:?}, which is the limit of this call: {}",
-                    self.name,
-                    start.elapsed(),
-                    self.who_holds()
-                );
-            }
-        }
-    }
-
-    /// A block, with its uses, goes to the first waiter, or to the free list: to the `front` where it came from there.
-    fn put_back(&self, index: u32, front: bool, clean: bool) {
-        let mut lists = self.lists.lock();
-        lists.held -= 1;
-        self.count_return(front);
-        if lists.shut_down {
-            drop(lists);
-            self.blocks[index as usize].block.enter_own().retire_storage();
-            return;
-        }
-        let Some(place) = lists.queue.pop_front() else {
-            let free = Free { index, clean };
-            if front {
-                lists.free.push_front(free);
-            } else {
-                lists.free.push_back(free);
-            }
-            return;
+        let entry = lists.entry(number)?;
+        let (held_by_graph, busy) =
+            entry.cell.look(|block| (block.holds() > 0, !block.is_known_idle())).unwrap_or((false, false));
+        let state = match (held_by_graph, busy, entry.is_held) {
+            (true, ..) => BlockState::Held,
+            (_, true, _) => BlockState::Copying,
+            (_, _, true) => BlockState::Acquired,
+            (_, _, false) => BlockState::Free,
         };
-        lists.held += 1;
-        self.counters.acquires.add_locked(1);
-        if !on(Check::HandOver) {
-            // What a hand-over without its uses would be.
-            self.blocks[index as usize].block.enter_own().sides_mut().for_each(Side::forget_uses);
-        }
-        let wake = lists.tell(place, Waiting::Given(index));
-        drop(lists);
-        self.counters.hand_overs.add(1);
-        wake.notify_one();
-    }
-
-    /// A block is out of use for good. With the last one every waiter is told.
-    fn quarantined(&self, index: u32, unproven: bool) {
-        let mut block = self.blocks[index as usize].block.enter_own();
-        block.quarantine(Status::Quarantined);
-        drop(block);
-        let mut lists = self.lists.lock();
-        lists.held -= 1;
-        self.count_return(unproven);
-        lists.usable -= 1;
-        lists.lost |= self.device.backend().is_lost();
-        if lists.usable > 0 || !on(Check::Exhausted) {
-            return;
-        }
-        let status = if lists.lost { Status::DeviceLost } else { Status::Exhausted };
-        self.refuse_waiters(lists, status);
-    }
-
-    /// Under the lists' lock: a block came back from its holder, or from an acquire that did not get it proven.
-    fn count_return(&self, unproven: bool) {
-        if unproven {
-            self.counters.acquires.sub_locked(1);
-        } else {
-            self.counters.releases.add_locked(1);
-        }
-    }
-
-    fn refuse_waiters(&self, mut lists: MutexGuard<'_, Lists>, status: Status) {
-        while let Some(place) = lists.queue.pop_front() {
-            lists.tell(place, Waiting::Refused(status)).notify_one();
-        }
+        let last_use_ns = (entry.uses > 0).then(|| coarse_ns().saturating_sub(entry.last_use));
+        Some(BlockFacts { state, is_held: entry.is_held, uses: entry.uses, last_use_ns, priority: entry.priority })
     }
 
     /// Ends the pool: free blocks go to the deferred list, held ones when they are given back, waiters are told.
@@ -460,39 +296,38 @@ impl Pool {
         if std::mem::replace(&mut lists.shut_down, true) {
             return;
         }
-        let free = std::mem::take(&mut lists.free);
+        let free = lists.take_all_free();
         if on(Check::DestroyWakes) {
             self.refuse_waiters(lists, Status::ShutDown);
         } else {
             drop(lists);
         }
-        for Free { index, .. } in free {
-            self.blocks[index as usize].block.enter_own().retire_storage();
-        }
+        free.iter().for_each(|cell| cell.own().retire_storage());
     }
 
     /// Who keeps the blocks, in words.
     #[cold]
     fn who_holds(&self) -> String {
+        let cells = self.lists.lock().cells();
         let PoolLevels { held, quarantined, .. } = self.levels();
         let count = |test: &dyn Fn(&Block) -> bool| {
-            self.blocks.iter().filter(|cell| cell.block.look(|block| test(block)) == Some(true)).count()
+            cells.iter().filter(|cell| cell.look(|block| test(block)) == Some(true)).count()
         };
         let (sealed, guarded) = (count(&Block::is_sealed), count(&Block::has_guard));
         format!(
             "of {} blocks {held} are held ({sealed} sealed: an address is out and no fence declared; {guarded} with a guard open), {quarantined} quarantined",
-            self.block_count()
+            cells.len() + quarantined as usize
         )
     }
 
     /// Its state, in words.
     pub fn describe(&self) -> String {
-        let PoolLevels { free, waiters, .. } = self.levels();
-        let twin = if self.device_side { " with a device twin" } else { "" };
+        let PoolLevels { blocks, free, waiters, quarantined, .. } = self.levels();
+        let twin = if self.twin == Twin::Eager { " with a device twin" } else { "" };
         format!(
             "{}: {} blocks of {} bytes {}{twin}; {free} free, {waiters} waiting; {}",
             self.name,
-            self.block_count(),
+            blocks + quarantined,
             self.block_bytes,
             self.placement.name(),
             self.who_holds(),
@@ -500,50 +335,65 @@ impl Pool {
     }
 }
 
+impl Home for Pool {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    fn fence_waits(&self) -> &WaitCounters {
+        &self.counters.fence_waits
+    }
+
+    fn take_back(&self, cell: &Arc<Cell>, state: Returned) {
+        match state {
+            Returned::Quarantined => self.quarantined(cell, false),
+            Returned::Clean | Returned::Used => self.put_back(cell, false, state == Returned::Clean),
+        }
+    }
+}
+
 impl Member for Pool {
     fn record(&self) -> Record {
-        let PoolLevels { free, held, quarantined, waiters } = self.levels();
+        let levels = self.levels();
+        let counters = &self.counters;
+        let acquires = counters.acquires.get();
+        let rate = (acquires > 0).then(|| counters.contended.get() as f64 / acquires as f64);
         Record::new("pool", &self.name)
             .with("placement", self.placement.name())
             .with("block_bytes", self.block_bytes)
-            .with("block_count", self.block_count())
-            .with("free_blocks", free)
-            .with("held_blocks", held)
-            .with("quarantined_blocks", quarantined)
-            .with("waiters", waiters)
-            .with("acquires", self.counters.acquires.get())
-            .with("waits", self.counters.waits.waits.get())
-            .with("wait_ns", self.counters.waits.wait_ns.get())
+            .with("block_count", levels.blocks + levels.quarantined)
+            .with("free_blocks", levels.free)
+            .with("held_blocks", levels.held)
+            .with("quarantined_blocks", levels.quarantined)
+            .with("waiters", levels.waiters)
+            .with("peak_blocks", levels.peak_blocks)
+            .with("peak_held", levels.peak_held)
+            .with("peak_waiters", levels.peak_waiters)
+            .with("acquires", acquires)
+            .with("releases", counters.releases.get())
+            .with("contended_acquires", counters.contended.get())
+            .with("contention_rate", rate)
+            .with("waits", counters.waits.waits.get())
+            .with("wait_ns", counters.waits.wait_ns.get())
+            .with("timeouts", counters.waits.timeouts.get())
+            .with("hand_overs", counters.hand_overs.get())
+            .with("fence_waits", counters.fence_waits.waits.get())
+            .with("fence_wait_ns", counters.fence_waits.wait_ns.get())
+            .with("give_back_requests", counters.requests.get())
+            .with("growths", counters.growths.get())
+            .with("shrinks", counters.shrinks.get())
+            .with("growth_failures", counters.growth_failures.get())
+    }
+
+    fn maintain(&self) {
+        self.adapt();
     }
 
     fn send_away(&self) {
         self.destroy();
-    }
-}
-
-impl Lists {
-    fn enqueue(&mut self, priority: i32) -> u32 {
-        let place = self.idle_places.pop().unwrap_or_else(|| {
-            self.waiters.push(Waiter { state: Waiting::Idle, priority: 0, wake: Arc::new(Condvar::new()) });
-            self.waiters.len() as u32 - 1
-        });
-        let waiter = &mut self.waiters[place as usize];
-        waiter.state = Waiting::Waits;
-        waiter.priority = priority;
-        let before = |other: &u32| self.waiters[*other as usize].priority >= priority;
-        let position = self.queue.iter().take_while(|other| before(other)).count();
-        self.queue.insert(position, place);
-        place
-    }
-
-    fn tell(&mut self, place: u32, state: Waiting) -> Arc<Condvar> {
-        let waiter = &mut self.waiters[place as usize];
-        waiter.state = state;
-        waiter.wake.clone()
-    }
-
-    fn retire_waiter(&mut self, place: u32) {
-        self.waiters[place as usize].state = Waiting::Idle;
-        self.idle_places.push(place);
     }
 }

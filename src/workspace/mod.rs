@@ -426,6 +426,10 @@ impl Workspace {
 }
 
 impl Source for Workspace {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
     fn take(self: Arc<Self>, spec: &Spec, timeout: Timeout) -> Result<Held> {
         self.allocate(spec, Content::Any, timeout)
     }

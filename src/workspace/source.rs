@@ -6,12 +6,16 @@ use crate::config::Timeout;
 use crate::config::checks::{Check, on};
 use crate::error::Result;
 use crate::fail;
+use crate::fence::Name;
 use crate::sync::Arc;
 use std::ops::Deref;
 
 /// Gives buffers by their spec and takes them back. Who needs memory for a while asks a source, and need not know of which
 /// kind it is.
 pub trait Source: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &Name;
+
     /// A buffer of this spec that nobody else has, with every earlier use of it over. Its bytes mean nothing.
     fn take(self: Arc<Self>, spec: &Spec, timeout: Timeout) -> Result<Held>;
 
@@ -35,12 +39,13 @@ impl Held {
         Held { buffer, source: Some((source, number)) }
     }
 
-    /// Refuses where the source could not use the buffer again: queued work that nobody declared, an open guard or a graph
+    /// Refuses where this source could not use the buffer again: queued work that nobody declared, an open guard or a graph
     /// may still use it. Where others hold it, too, that is their concern.
-    pub fn expect_releasable(&self) -> Result<()> {
+    pub fn expect_releasable_to(&self, home: &dyn Source) -> Result<()> {
         let name = self.buffer.name();
-        let Some((source, number)) = &self.source else {
-            return fail!(InvalidArgument, "{name} came from no workspace: destroy it instead");
+        let own = self.source.as_ref().filter(|(source, _)| source.name().number() == home.name().number());
+        let Some((source, number)) = own else {
+            return fail!(InvalidArgument, "{name} did not come from {}: destroy it instead", home.name());
         };
         if !source.is_last(*number) {
             return Ok(());

@@ -112,7 +112,7 @@ static inline void kit_end(struct kit *kit) {
   (void)gpubuf_graph_hold_destroy(kit->graph_hold);
   (void)gpubuf_step_destroy(kit->step);
   (void)gpubuf_slots_destroy(kit->slots);
-  if (gpubuf_block_declare_unread(kit->block) == GPUBUF_OK) OK(gpubuf_pool_release(kit->block));
+  if (gpubuf_block_declare_unread(kit->block) == GPUBUF_OK) OK(gpubuf_block_release(kit->block));
   (void)gpubuf_pool_destroy(kit->pool);
   (void)gpubuf_buffer_destroy(kit->buffer);
   (void)gpubuf_event_destroy(kit->event);

@@ -16,9 +16,11 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_device_stats, 8, 23 * 8);
   CHECK_LAYOUT(gpubuf_buffer_options, 24, 64, 8, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_buffer_info, 24, 64, 24);
-  CHECK_LAYOUT(gpubuf_pool_options, 8, 8, 8, 8);
-  CHECK_LAYOUT(gpubuf_pool_stats, 24, 9 * 8);
-  CHECK_LAYOUT(gpubuf_block_info, 8, 8, 8);
+  CHECK_LAYOUT(gpubuf_pool_options, 8, 8, 8, 8, 24, 24);
+  CHECK_LAYOUT(gpubuf_pool_stats, 24, 14 * 8, 16);
+  CHECK_LAYOUT(gpubuf_pool_block, 16, 16);
+  CHECK_LAYOUT(gpubuf_block_info, 8, 8, 8, 8);
+  CHECK_LAYOUT(gpubuf_block_options, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_slots_options, 16, 16, 8);
   CHECK_LAYOUT(gpubuf_slot_options, 24, 64, 16);
   CHECK_LAYOUT(gpubuf_slot_info, 16, 40);

@@ -59,10 +59,10 @@ static void *blocks(void *argument) {
     OK(gpubuf_block_copy_in(block, 0, sizeof round, &round, GPUBUF_TIMEOUT_DEFAULT));
     OK(gpubuf_block_to_device(block, 0, GPUBUF_ALL, stream));
     if (round % 2)
-      OK(gpubuf_pool_release(block));
+      OK(gpubuf_block_release(block));
     else
-      OK(gpubuf_pool_release_after(block, &stream, 1));
-    EXPECT(GPUBUF_STALE_HANDLE, gpubuf_pool_release(block));
+      OK(gpubuf_block_release_after(block, &stream, 1));
+    EXPECT(GPUBUF_STALE_HANDLE, gpubuf_block_release(block));
   }
   return NULL;
 }

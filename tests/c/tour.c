@@ -65,7 +65,7 @@ static void pools(gpubuf_device *device, gpubuf_stream *stream) {
   CHECK(none == NULL);
   uint64_t address;
   OK(gpubuf_block_device_address(blocks[0], &address));
-  EXPECT(GPUBUF_UNFENCED, gpubuf_pool_release(blocks[0]));
+  EXPECT(GPUBUF_UNFENCED, gpubuf_block_release(blocks[0]));
   /* A stream named twice is one. */
   gpubuf_stream *twice[9] = {stream, stream, stream, stream, stream, stream, stream, stream, stream};
   gpubuf_device_stats before, after;
@@ -74,13 +74,13 @@ static void pools(gpubuf_device *device, gpubuf_stream *stream) {
   OK(gpubuf_block_fence(blocks[0], twice, 8));
   OK(gpubuf_device_stats_get(device, &after));
   CHECK(after.fences_recorded == before.fences_recorded + 1);
-  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_pool_release_after(blocks[0], twice, 9));
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_block_release_after(blocks[0], twice, 9));
   CHECK(kit_message_has("stream_count is 9"));
-  OK(gpubuf_pool_release_after(blocks[0], twice, 2));
-  EXPECT(GPUBUF_STALE_HANDLE, gpubuf_pool_release(blocks[0]));
+  OK(gpubuf_block_release_after(blocks[0], twice, 2));
+  EXPECT(GPUBUF_STALE_HANDLE, gpubuf_block_release(blocks[0]));
   gpubuf_block *bad[2] = {blocks[1], blocks[0]};
-  EXPECT(GPUBUF_STALE_HANDLE, gpubuf_pool_release_after_many(bad, 2, &stream, 1));
-  OK(gpubuf_pool_release_after_many(blocks + 1, 2, &stream, 1));
+  EXPECT(GPUBUF_STALE_HANDLE, gpubuf_block_release_after_many(bad, 2, &stream, 1));
+  OK(gpubuf_block_release_after_many(blocks + 1, 2, &stream, 1));
   EXPECT(GPUBUF_STALE_HANDLE, gpubuf_block_fence(blocks[2], &stream, 1));
   OK(gpubuf_pool_acquire(pool, 0, GPUBUF_TIMEOUT_DEFAULT, &none));
   gpubuf_block_info info;
@@ -92,7 +92,7 @@ static void pools(gpubuf_device *device, gpubuf_stream *stream) {
   OK(gpubuf_pool_stats_get(pool, &stats));
   CHECK(stats.acquires == 4 && stats.releases == 3 && stats.held_blocks == 1 && stats.block_count == 3);
   OK(gpubuf_pool_destroy(pool));
-  OK(gpubuf_pool_release(none)); /* A block outlives its pool. */
+  OK(gpubuf_block_release(none)); /* A block outlives its pool. */
 }
 
 static void slots(gpubuf_device *device, gpubuf_stream *stream) {

@@ -84,6 +84,8 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
             (function, parameter),
             ("gpubuf_device_open" | "gpubuf_slots_create", "options")
                 | ("gpubuf_device_maintain", "out_freed_bytes")
+                | ("gpubuf_pool_maintain", "out_made" | "out_gone")
+                | ("gpubuf_pool_trim", "out_gone")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
                 | ("gpubuf_stream_wrap_native", "native_stream")
@@ -231,6 +233,7 @@ static gpubuf_host_view *view;
 static gpubuf_device_options device_options;
 static gpubuf_buffer_options buffer_options;
 static gpubuf_pool_options pool_options;
+static gpubuf_block_options block_options;
 static gpubuf_slots_options slots_options;
 static gpubuf_slot_options slot_options;
 static gpubuf_decode_options decode_options;
@@ -249,6 +252,8 @@ static void prepare(void) {
   buffer_options.rank = 1;
   buffer_options.shape[0] = 4;
   gpubuf_pool_options_init(&pool_options, sizeof pool_options);
+  gpubuf_block_options_init(&block_options, sizeof block_options);
+  block_options.bytes = 64;
   pool_options.block_bytes = 64;
   pool_options.block_count = 1;
   gpubuf_slots_options_init(&slots_options, sizeof slots_options);

@@ -8,7 +8,9 @@ use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
 use gpubuf::fence::{Access, Device, Event, Timeline, Which};
 use gpubuf::graph::GraphHold;
-use gpubuf::pool::{Lease, Pool, PoolOptions};
+use gpubuf::lease::Lease;
+use gpubuf::lease::Twin;
+use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions};
 use gpubuf::sync::Arc;
 
@@ -41,13 +43,7 @@ fn graph_of(buffer: &Arc<Buffer>, up: bool) -> Result<(Arc<GraphHold>, u64)> {
 }
 
 fn lease(device: &Arc<Device>) -> Lease {
-    let options = PoolOptions {
-        placement: Placement::Pinned,
-        block_bytes: BYTES,
-        block_count: 1,
-        device_side: true,
-        label: String::new(),
-    };
+    let options = PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, BYTES, 1) };
     Pool::create(device, options).expect("a pool").acquire(0, Timeout::Try).expect("a block")
 }
 

@@ -6,16 +6,15 @@ use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device};
-use gpubuf::pool::{Lease, Pool, PoolOptions};
+use gpubuf::lease::{Lease, Twin};
+use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 fn pool(device: &Arc<Device>, block_count: u32, placement: Placement) -> Arc<Pool> {
-    let device_side = placement == Placement::Pinned;
-    let label = String::new();
-    Pool::create(device, PoolOptions { placement, block_bytes: BYTES, block_count, device_side, label })
-        .expect("a pool")
+    let twin = if placement == Placement::Pinned { Twin::Eager } else { Twin::Never };
+    Pool::create(device, PoolOptions { twin, ..PoolOptions::new(placement, BYTES, block_count) }).expect("a pool")
 }
 
 /// Acquires on another thread, which is waiting when this returns.
@@ -54,7 +53,7 @@ pub const CASES: &[Case] = &[
         used.release_after(std::slice::from_ref(&held.timeline)).works()?;
         unused.release().works()?;
         let taken = pool.acquire(0, Timeout::Try);
-        ensure!(taken.is_ok_and(|lease| lease.index() == unused.index()), it);
+        ensure!(taken.is_ok_and(|lease| lease.number() == unused.number()), it);
     }),
     case!(TimeoutKeepsUses, "a wait that ends early changes nothing", |it| {
         let device = device();
@@ -114,7 +113,7 @@ pub const CASES: &[Case] = &[
         ensure!(pool.levels().quarantined == 1, it);
         ensure!(device.counters.quarantined_bytes.get() == BYTES, "the bytes stay counted");
         let other = pool.acquire(0, Timeout::Try).works()?;
-        ensure!(other.index() != lease.index(), "the other block is fine");
+        ensure!(other.number() != lease.number(), "the other block is fine");
     }),
     case!(Exhausted, "with no usable block left everybody is told at once", |it| {
         let device = device();

@@ -3,16 +3,16 @@
 use crate::kit::{Random, Rig};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::fence::Access;
-use gpubuf::pool::{Lease, Pool, PoolOptions};
+use gpubuf::lease::{Lease, Twin};
+use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::Arc;
 
 const BYTES: u64 = 2048;
 
 pub fn run(rig: &Rig, random: &mut Random, steps: u64) {
-    let pools: Vec<Arc<Pool>> = [(Placement::Uva, false), (Placement::Pinned, true)]
-        .map(|(placement, device_side)| {
-            let label = String::new();
-            let options = PoolOptions { placement, block_bytes: BYTES, block_count: 3, device_side, label };
+    let pools: Vec<Arc<Pool>> = [(Placement::Uva, Twin::Never), (Placement::Pinned, Twin::Eager)]
+        .map(|(placement, twin)| {
+            let options = PoolOptions { twin, ..PoolOptions::new(placement, BYTES, 3) };
             Pool::create(&rig.device, options).expect("a pool")
         })
         .into();
@@ -42,7 +42,7 @@ fn one_step(rig: &Rig, pool: &Arc<Pool>, random: &mut Random) {
     // A block is kept for one to three fills.
     for last in (0..1 + random.below(3)).rev() {
         let value = fill(&lease, random);
-        if lease.has_device_side() {
+        if lease.has_device_side().expect("a lease") {
             lease.copy(true, 0, ALL, &stream).expect("a copy");
         }
         let address = lease.device_address().expect("an address");

@@ -20,7 +20,7 @@ namespace gpubuf {
 /// open) it does not guess: nobody gets the block any more, the library logs a warning, and the pool's description counts
 /// the sealed blocks. give_back() and release_after() tell a refusal while there still is somebody to tell.
 /// Threads: one at a time; blocks of one pool are independent.
-class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
+class block : public detail::owner<block, gpubuf_block, gpubuf_block_release> {
  public:
   template <class Form = throwing>
   outcome<Form, gpubuf_block_info> info() const noexcept(quiet<Form>) {
@@ -28,11 +28,11 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_pool_release> {
   }
   /// Back to the pool, with the uses that the library saw. Refused: the block is still held.
   template <class Form = throwing>
-  outcome<Form> give_back() noexcept(quiet<Form>) { return gone<Form>(gpubuf_pool_release(capi())); }
+  outcome<Form> give_back() noexcept(quiet<Form>) { return gone<Form>(gpubuf_block_release(capi())); }
   /// Back to the pool; it is handed out again when the work queued on these streams so far is done.
   template <class Form = throwing>
   outcome<Form> release_after(const stream_list& streams) noexcept(quiet<Form>) {
-    return gone<Form>(gpubuf_pool_release_after(capi(), streams.capi(), streams.size()));
+    return gone<Form>(gpubuf_block_release_after(capi(), streams.capi(), streams.size()));
   }
   /// Declares the work queued on these streams so far; the block is kept and may be rewritten after it.
   template <class Form = throwing>
@@ -170,7 +170,7 @@ outcome<Form> release_after(span<block> blocks, const stream_list& streams) noex
     return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, "more than 64 blocks in one release_after: give them in several calls");
   }
   for (std::size_t i = 0; i < blocks.size(); ++i) handles[i] = blocks[i].capi();
-  const gpubuf_status code = gpubuf_pool_release_after_many(handles.data(), blocks.size(), streams.capi(), streams.size());
+  const gpubuf_status code = gpubuf_block_release_after_many(handles.data(), blocks.size(), streams.capi(), streams.size());
   if (code == GPUBUF_OK) {
     for (block& b : blocks) static_cast<void>(b.release());
   }

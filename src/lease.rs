@@ -1,82 +1,176 @@
-//! A lease: the right to use one block of a pool, and everything done with it.
+//! A lease: the right to use one block, and everything done with it, whoever the block comes from.
 
-use super::{Cell, Pool};
+mod alone;
+mod twin;
+
+pub use alone::AloneOptions;
+pub use twin::Twin;
+
 use crate::backend::RawMemory;
 use crate::config::checks::{Check, on};
-use crate::config::{Placement, Timeout};
+use crate::config::{ALL, Placement, Timeout};
 use crate::error::Result;
 use crate::fail;
-use crate::fence::{Access, Block, BlockGuard, Device, Holdable, HostWait, Range, Timeline, Which, record_all};
-use crate::sync::{Arc, MutexGuard, Ordering};
+use crate::fence::{
+    Access, Block, BlockGuard, Device, Holdable, HostWait, Name, Range, Side, Storage, Timeline, Which, record_all,
+};
+use crate::stats::WaitCounters;
+use crate::sync::{Arc, AtomicU64, MutexGuard, OneThread, Ordering};
 
 /// The most blocks that one call may release.
 pub const BLOCKS_PER_CALL: usize = 64;
 
+/// Who hands blocks out and takes them back. Called under no lock of the block.
+pub trait Home: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &Name;
+    /// Its device.
+    fn device(&self) -> &Arc<Device>;
+    /// What one of its blocks is called.
+    fn title(&self, cell: &Cell) -> String {
+        format!("block {} of {}", cell.number, self.name())
+    }
+    /// Where waits for a block's uses are counted.
+    fn fence_waits(&self) -> &WaitCounters;
+    /// Takes a block back: no lease of it is valid any more. Never waits.
+    fn take_back(&self, cell: &Arc<Cell>, state: Returned);
+}
+
+/// Refuses what no leased block's host side is made of.
+pub fn expect_placement(placement: Placement, whose: &str) -> Result<()> {
+    match placement {
+        Placement::Pinned | Placement::Uva | Placement::Managed => Ok(()),
+        other => fail!(InvalidArgument, "{whose} placement is pinned, uva or managed, not {}", other.name()),
+    }
+}
+
+/// How a block comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// Without uses: nothing is to be proven.
+    Clean,
+    /// With uses that may not be over.
+    Used,
+    /// Its completion cannot be proven: nobody may touch it again.
+    Quarantined,
+}
+
+/// One block of a home.
+pub struct Cell {
+    number: u64,
+    placement: Placement,
+    twin: Twin,
+    block: OneThread<Block>,
+    /// Odd while leased; each lease and each return adds one. An old lease is known by its serial.
+    serial: AtomicU64,
+}
+
+impl Cell {
+    /// A block that is not leased yet; `number` is its number in its home.
+    pub fn new(number: u64, placement: Placement, twin: Twin, block: Block) -> Arc<Cell> {
+        Arc::new(Cell { number, placement, twin, block: OneThread::new(block), serial: AtomicU64::new(0) })
+    }
+
+    /// As [`Cell::new`], with zeroed memory of its own. Calls nobody back.
+    pub fn allocate(
+        device: &Arc<Device>,
+        name: &Arc<Name>,
+        number: u64,
+        placement: Placement,
+        bytes: usize,
+        twin: Twin,
+    ) -> Result<Arc<Cell>> {
+        let storage = Storage::allocate_only(device, placement, bytes).map_err(|e| e.context(name))?;
+        let host = Side::new(Which::Host, name, storage);
+        let on_device = if twin == Twin::Eager { Some(twin::side(device, name, bytes)?) } else { None };
+        Ok(Cell::new(number, placement, twin, Block::new(name, bytes, Some(host), on_device)))
+    }
+
+    /// Its number in its home.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The block, for its home, while nobody has a lease of it.
+    pub fn own(&self) -> MutexGuard<'_, Block> {
+        self.block.enter_own()
+    }
+
+    /// A short look at the block, unless a thread uses it.
+    pub fn look<R>(&self, look: impl FnOnce(&Block) -> R) -> Option<R> {
+        self.block.look(look)
+    }
+
+    /// Leases the block, which nobody has a lease of.
+    pub fn lease(self: Arc<Cell>, home: Arc<dyn Home>) -> Lease {
+        // Nobody else changes the serial of a block that its home has taken out of its lists.
+        let serial = self.serial.load(Ordering::Relaxed) + 1;
+        self.serial.store(serial, Ordering::Release);
+        Lease { home, cell: self, serial }
+    }
+}
+
 /// The right to use one block, until it is released. One thread at a time.
 #[derive(Clone)]
 pub struct Lease {
-    pool: Arc<Pool>,
-    index: u32,
+    home: Arc<dyn Home>,
+    cell: Arc<Cell>,
     serial: u64,
 }
 
 impl Lease {
-    pub(super) fn new(pool: &Arc<Pool>, index: u32, serial: u64) -> Lease {
-        Lease { pool: pool.clone(), index, serial }
+    /// Where the block comes from.
+    pub fn home(&self) -> &dyn Home {
+        &*self.home
     }
 
-    /// The pool.
-    pub fn pool(&self) -> &Arc<Pool> {
-        &self.pool
+    /// Whether the block comes from there.
+    pub fn is_of(&self, home: &dyn Home) -> bool {
+        self.home.name().number() == home.name().number()
     }
 
-    /// The block's number in its pool.
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
-    /// Bytes of the block.
-    pub fn bytes(&self) -> u64 {
-        self.pool.block_bytes()
+    /// The block's number in its home.
+    pub fn number(&self) -> u64 {
+        self.cell.number
     }
 
     /// Where its host side lives.
     pub fn placement(&self) -> Placement {
-        self.pool.placement
+        self.cell.placement
+    }
+
+    /// Bytes of the block.
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.lock()?.bytes() as u64)
     }
 
     /// Whether it has a device twin.
-    pub fn has_device_side(&self) -> bool {
-        self.pool.device_side
+    pub fn has_device_side(&self) -> Result<bool> {
+        Ok(self.lock()?.device.is_some())
     }
 
     /// Whether the block was not given back yet.
     pub fn is_held(&self) -> bool {
-        self.cell().serial.load(Ordering::Acquire) == self.serial
-    }
-
-    fn cell(&self) -> &Cell {
-        &self.pool.blocks[self.index as usize]
+        self.cell.serial.load(Ordering::Acquire) == self.serial
     }
 
     /// The block, for this thread alone, while the lease is the current one.
     fn lock(&self) -> Result<MutexGuard<'_, Block>> {
-        let Some(block) = self.cell().block.enter() else {
-            return fail!(
-                Busy,
-                "block {} of {} is in use by another thread: one at a time",
-                self.index,
-                self.pool.name
-            );
+        let Some(block) = self.cell.block.enter() else {
+            return fail!(Busy, "{} is in use by another thread: one at a time", self.title());
         };
-        if self.cell().serial.load(Ordering::Acquire) != self.serial && on(Check::NotHeld) {
-            return fail!(NotHeld, "block {} of {} was released: acquire one again", self.index, self.pool.name);
+        if !self.is_held() && on(Check::NotHeld) {
+            return fail!(NotHeld, "{} was released: acquire one again", self.title());
         }
         Ok(block)
     }
 
+    fn title(&self) -> String {
+        self.home.title(&self.cell)
+    }
+
     fn wait(&self, timeout: Timeout) -> HostWait<'_> {
-        HostWait::new(timeout, &self.pool.counters.fence_waits)
+        HostWait::new(timeout, self.home.fence_waits())
     }
 
     /// The host address, to be used between begin and end only.
@@ -87,7 +181,9 @@ impl Lease {
     /// The address for kernels: the twin's, else the block's own. Seals: a fence must be declared before the block is
     /// written, copied to or released.
     pub fn device_address(&self) -> Result<u64> {
-        self.lock()?.seal_address()
+        let mut block = self.lock()?;
+        self.need_twin(&mut block)?;
+        block.seal_address()
     }
 
     /// Opens a CPU access.
@@ -103,7 +199,7 @@ impl Lease {
     }
 
     fn range(&self, block: &Block, offset: u64, bytes: u64) -> Result<Range> {
-        let bytes = if bytes == crate::config::ALL { self.bytes().saturating_sub(offset) } else { bytes };
+        let bytes = if bytes == ALL { (block.bytes() as u64).saturating_sub(offset) } else { bytes };
         block.range(offset, bytes)
     }
 
@@ -133,6 +229,7 @@ impl Lease {
     pub fn copy(&self, up: bool, offset: u64, bytes: u64, stream: &Arc<Timeline>) -> Result<()> {
         let mut block = self.lock()?;
         let range = self.range(&block, offset, bytes)?;
+        self.need_twin(&mut block)?;
         block.copy(up, range, stream, None)
     }
 
@@ -148,7 +245,7 @@ impl Lease {
     pub fn declare_unread(&self) -> Result<()> {
         let mut block = self.lock()?;
         block.unseal();
-        self.pool.device.counters.declared_unread.add(1);
+        self.home.device().counters.declared_unread.add(1);
         Ok(())
     }
 
@@ -164,12 +261,11 @@ impl Lease {
         let block = self.lock()?;
         self.expect_releasable(&block)?;
         if block.is_sealed() && on(Check::ReleaseSealed) {
-            self.pool.device.counters.refusals.add(1);
+            self.home.device().counters.refusals.add(1);
             return fail!(
                 Unfenced,
-                "releasing block {} of {}: its device address was given out and nobody declared a fence since; use release_after with the streams that use it",
-                self.index,
-                self.pool.name
+                "releasing {}: its device address was given out and nobody declared a fence since; use release_after with the streams that use it",
+                self.title()
             );
         }
         self.give_back(block);
@@ -191,7 +287,7 @@ impl Lease {
         }
         first.expect_streams(streams)?;
         for (place, lease) in leases.iter().enumerate() {
-            let same = |other: &Lease| other.index == lease.index && Arc::ptr_eq(&other.pool, &lease.pool);
+            let same = |other: &Lease| Arc::ptr_eq(&other.cell, &lease.cell);
             if let Some(before) = leases[..place].iter().position(same) {
                 return fail!(InvalidArgument, "blocks[{place}] is blocks[{before}] again: name each block once");
             }
@@ -230,27 +326,26 @@ impl Lease {
 
     /// Ends the lease. Whoever waits gets the block with its uses.
     fn give_back(&self, mut block: MutexGuard<'_, Block>) {
-        self.cell().serial.store(self.serial + 1, Ordering::Release);
+        self.cell.serial.store(self.serial + 1, Ordering::Release);
         block.unseal();
-        let quarantined = block.is_quarantined();
-        let clean = block.is_unused();
+        self.end_promotion(&mut block);
+        let state = match (block.is_quarantined(), block.is_unused()) {
+            (true, _) => Returned::Quarantined,
+            (false, true) => Returned::Clean,
+            (false, false) => Returned::Used,
+        };
         drop(block);
-        if quarantined {
-            self.pool.quarantined(self.index, false);
-        } else {
-            self.pool.put_back(self.index, false, clean);
-        }
+        self.home.take_back(&self.cell, state);
     }
 
     /// Its state, in words.
     pub fn describe(&self) -> String {
-        let current = self.cell().serial.load(Ordering::Acquire) == self.serial;
-        let state = match self.cell().block.look(Block::describe) {
-            _ if !current => "released".into(),
+        let state = match self.cell.look(Block::describe) {
+            _ if !self.is_held() => "released".into(),
             Some(state) => state,
             None => "in use by another thread".into(),
         };
-        format!("block {} of {}: {state}", self.index, self.pool.name)
+        format!("{}: {state}", self.title())
     }
 
     /// The addresses of a side.
@@ -261,11 +356,11 @@ impl Lease {
 
 impl Holdable for Lease {
     fn key(&self) -> (u64, u64) {
-        (self.pool.name.number(), self.index as u64)
+        (self.home.name().number(), self.cell.number)
     }
 
     fn device(&self) -> &Arc<Device> {
-        &self.pool.device
+        self.home.device()
     }
 
     fn enter(&self) -> Result<BlockGuard<'_>> {
