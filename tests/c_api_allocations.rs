@@ -1,15 +1,18 @@
 //! The calls of a loop allocate nothing: acquire and release of a block, a step, an event, and the checks of their handles.
 
 use gpubuf::ffi::block::*;
+use gpubuf::ffi::buffer::*;
 use gpubuf::ffi::device::*;
 use gpubuf::ffi::event::*;
 use gpubuf::ffi::graph_hold::*;
 use gpubuf::ffi::host::*;
 use gpubuf::ffi::pool::*;
 use gpubuf::ffi::slots::*;
+use gpubuf::ffi::spec::*;
 use gpubuf::ffi::step::*;
 use gpubuf::ffi::stream::*;
 use gpubuf::ffi::types::*;
+use gpubuf::ffi::workspace::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
@@ -98,6 +101,26 @@ fn a_loop_allocates_nothing() {
             ok(gpubuf_slots_retire(slots, ticket, &stream, 1));
         });
         assert_eq!(steps, 0, "begin, write, commit, retire");
+
+        let mut spec: gpubuf_spec = std::mem::zeroed();
+        gpubuf_spec_init(&mut spec, size_of::<gpubuf_spec>() as u32);
+        spec.dtype = GPUBUF_DTYPE_I32;
+        spec.rank = 1;
+        spec.shape[0] = 64;
+        let (mut workspace, mut named, mut scratch) = (null_mut(), null_mut(), null_mut());
+        let mut address = 0;
+        ok(gpubuf_workspace_create(device, null(), &mut workspace));
+        let buffers = allocations(|| {
+            ok(gpubuf_workspace_get(workspace, c"named".as_ptr(), &spec, GPUBUF_TIMEOUT_DEFAULT, &mut named));
+            let wait = GPUBUF_TIMEOUT_DEFAULT;
+            ok(gpubuf_workspace_allocate(workspace, &spec, 1, stream, wait, &mut scratch));
+            ok(gpubuf_buffer_device_address(scratch, &stream, 1, &mut address));
+            ok(gpubuf_buffer_to_device(scratch, 0, GPUBUF_ALL, stream));
+            ok(gpubuf_workspace_release(workspace, scratch));
+            ok(gpubuf_buffer_destroy(named));
+            ok(gpubuf_stream_synchronize(stream, GPUBUF_TIMEOUT_DEFAULT));
+        });
+        assert_eq!(buffers, 0, "get, allocate, device_address, release");
 
         let (mut hold, mut block, mut graph) = (null_mut(), null_mut(), 0);
         ok(gpubuf_graph_hold_create(device, &mut hold));

@@ -124,7 +124,7 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
             release: release(&options),
             label: label(options.label, "options.label")?.to_owned(),
         };
-        c.give(out, Buffer::create(device, buffer)?)
+        c.give(out, Buffer::create(device, buffer)?.into())
     })
 }
 

@@ -173,6 +173,23 @@ entries! {
     Normally gpubuf_graph_hold_launch;
     Normally gpubuf_graph_hold_replayed;
 
+    AnyTime gpubuf_spec_init;
+    AnyTime gpubuf_spec_bytes;
+    AnyTime gpubuf_spec_equal;
+    AnyTime gpubuf_spec_hash;
+    AnyTime gpubuf_workspace_options_init;
+    Normally gpubuf_workspace_create;
+    Ends gpubuf_workspace_destroy;
+    Normally gpubuf_workspace_get;
+    Normally gpubuf_workspace_find;
+    Normally gpubuf_workspace_allocate;
+    Normally gpubuf_workspace_release;
+    Normally gpubuf_workspace_release_name;
+    Normally gpubuf_workspace_evict;
+    Normally gpubuf_workspace_clear;
+    Normally gpubuf_workspace_list;
+    Normally gpubuf_workspace_stats_get;
+
     AnyTime gpubuf_ops_gather;
     AnyTime gpubuf_ops_scatter;
     AnyTime gpubuf_ops_pad;

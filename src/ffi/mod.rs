@@ -29,6 +29,10 @@ pub mod step;
 
 pub mod graph_hold;
 
+pub mod spec;
+
+pub mod workspace;
+
 pub mod ops;
 
 pub mod host;

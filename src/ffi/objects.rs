@@ -2,7 +2,6 @@
 
 use super::handles::{Pin, Table};
 use super::types::*;
-use crate::buffer::Buffer;
 use crate::config::Placement;
 use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
@@ -10,6 +9,7 @@ use crate::lease::{Lease, Twin};
 use crate::pool::Pool;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
+use crate::workspace::{Held, Workspace};
 
 /// Every object that callers have a handle of.
 pub static TABLE: Table<Object> = Table::new();
@@ -74,12 +74,13 @@ objects! {
     Device(Arc<Device>), gpubuf_device = 1, "device";
     Stream(Arc<Timeline>), gpubuf_stream = 2, "stream";
     Event(Arc<Event>), gpubuf_event = 3, "event";
-    Buffer(Arc<Buffer>), gpubuf_buffer = 4, "buffer";
+    Buffer(Held), gpubuf_buffer = 4, "buffer";
     Pool(Arc<Pool>), gpubuf_pool = 5, "pool";
     Block(Lease), gpubuf_block = 6, "block";
     Slots(Arc<Slots>), gpubuf_slots = 7, "slots";
     Step(Step), gpubuf_step = 8, "step";
     GraphHold(Arc<GraphHold>), gpubuf_graph_hold = 9, "graph hold";
+    Workspace(Arc<Workspace>), gpubuf_workspace = 13, "workspace";
 }
 
 impl Object {
@@ -95,6 +96,7 @@ impl Object {
             Object::Slots(slots) => slots.name(),
             Object::Step(step) => step.slots().name(),
             Object::GraphHold(hold) => hold.name(),
+            Object::Workspace(workspace) => workspace.name(),
         }
     }
 
@@ -121,6 +123,7 @@ impl Object {
             Object::Slots(slots) => slots.describe(),
             Object::Step(step) => step.to_string(),
             Object::GraphHold(hold) => hold.describe(),
+            Object::Workspace(workspace) => workspace.describe(),
         }
     }
 
@@ -140,6 +143,7 @@ impl Object {
                 let stats = slots.stats();
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
             }
+            Object::Workspace(workspace) => (workspace.device(), workspace.stats().bytes),
             _ => return,
         };
         device.counters.leaked_bytes.add(bytes);

@@ -39,6 +39,11 @@ impl Held {
         Held { buffer, source: Some((source, number)) }
     }
 
+    /// The buffer, for whoever keeps it beyond this holder.
+    pub fn shared(&self) -> Arc<Buffer> {
+        self.buffer.clone()
+    }
+
     /// Refuses where this source could not use the buffer again: queued work that nobody declared, an open guard or a graph
     /// may still use it. Where others hold it, too, that is their concern.
     pub fn expect_releasable_to(&self, home: &dyn Source) -> Result<()> {
