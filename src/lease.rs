@@ -59,6 +59,7 @@ pub enum Returned {
 pub struct Cell {
     number: u64,
     placement: Placement,
+    bytes: usize,
     twin: Twin,
     block: OneThread<Block>,
     /// Odd while leased; each lease and each return adds one. An old lease is known by its serial.
@@ -68,7 +69,8 @@ pub struct Cell {
 impl Cell {
     /// A block that is not leased yet; `number` is its number in its home.
     pub fn new(number: u64, placement: Placement, twin: Twin, block: Block) -> Arc<Cell> {
-        Arc::new(Cell { number, placement, twin, block: OneThread::new(block), serial: AtomicU64::new(0) })
+        let bytes = block.bytes();
+        Arc::new(Cell { number, placement, bytes, twin, block: OneThread::new(block), serial: AtomicU64::new(0) })
     }
 
     /// As [`Cell::new`], with zeroed memory of its own. Calls nobody back.
@@ -140,8 +142,8 @@ impl Lease {
     }
 
     /// Bytes of the block.
-    pub fn bytes(&self) -> Result<u64> {
-        Ok(self.lock()?.bytes() as u64)
+    pub fn bytes(&self) -> u64 {
+        self.cell.bytes as u64
     }
 
     /// Whether it has a device twin.

@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `lease`, `buffer`, `pool`, `graph` < `slots`, `workspace` < `ffi`.
+//! `fence` < `lease`, `buffer`, `pool`, `graph` < `slots`, `workspace`, `tensor` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -18,4 +18,5 @@ pub mod pool;
 pub mod slots;
 pub mod stats;
 pub mod sync;
+pub mod tensor;
 pub mod workspace;

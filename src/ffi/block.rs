@@ -120,7 +120,7 @@ pub unsafe extern "C" fn gpubuf_block_info_get(
         out.set(gpubuf_block_info {
             struct_size: 0,
             index: block.number() as u32,
-            bytes: block.bytes()?,
+            bytes: block.bytes(),
             placement: block.placement() as u32,
             device_side: block.has_device_side()? as u32,
             promoted: block.is_promoted_now()? as u32,

@@ -31,7 +31,7 @@ pub(super) struct Lists {
     pub cleared: u32,
     /// Blocks that are being made.
     pub coming: u32,
-    /// The number that was handed out last.
+    /// The number that was handed out last; at first, one that is behind them all.
     pub last: u32,
     pub shut_down: bool,
     /// Blocks were quarantined because the device was lost.
@@ -85,7 +85,7 @@ pub(super) enum Waiting {
 impl Lists {
     /// Room for so many blocks, so that giving one back never allocates.
     pub fn with_room(blocks: u32) -> Result<Lists> {
-        let mut lists = Lists::default();
+        let mut lists = Lists { last: u32::MAX, ..Lists::default() };
         let count = blocks as usize;
         let room = lists.entries.try_reserve_exact(count).and(lists.unused.try_reserve_exact(count));
         if room.is_err() || lists.free.try_reserve_exact(count).is_err() {

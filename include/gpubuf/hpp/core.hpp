@@ -52,6 +52,24 @@ enum class placement : std::uint32_t {
   uva = GPUBUF_PLACEMENT_UVA, device = GPUBUF_PLACEMENT_DEVICE, managed = GPUBUF_PLACEMENT_MANAGED,
 };
 
+/// When a block gets a twin in device memory.
+enum class twin : std::uint32_t {
+  never = GPUBUF_TWIN_NEVER, at_once = GPUBUF_TWIN_AT_ONCE, on_need = GPUBUF_TWIN_ON_NEED,
+};
+
+/// Which of its free blocks a pool hands out, among those whose last use is over.
+enum class strategy : std::uint32_t {
+  least_recent = GPUBUF_STRATEGY_LEAST_RECENT, round_robin = GPUBUF_STRATEGY_ROUND_ROBIN, priority = GPUBUF_STRATEGY_PRIORITY,
+};
+
+/// What a pool's block is doing.
+enum class block_state : std::uint32_t {
+  free = GPUBUF_BLOCK_FREE, acquired = GPUBUF_BLOCK_ACQUIRED, copying = GPUBUF_BLOCK_COPYING, held = GPUBUF_BLOCK_HELD,
+};
+
+/// A figure that was not measured.
+inline constexpr std::uint64_t absent = GPUBUF_ABSENT;
+
 enum class dtype : std::uint32_t {
   boolean = GPUBUF_DTYPE_BOOL,
   i8 = GPUBUF_DTYPE_I8, i16 = GPUBUF_DTYPE_I16, i32 = GPUBUF_DTYPE_I32, i64 = GPUBUF_DTYPE_I64,

@@ -97,6 +97,7 @@ struct with_defaults : Options {
 using device_options = detail::with_defaults<gpubuf_device_options, gpubuf_device_options_init>;
 using buffer_options = detail::with_defaults<gpubuf_buffer_options, gpubuf_buffer_options_init>;
 using pool_options = detail::with_defaults<gpubuf_pool_options, gpubuf_pool_options_init>;
+using block_options = detail::with_defaults<gpubuf_block_options, gpubuf_block_options_init>;
 using slots_options = detail::with_defaults<gpubuf_slots_options, gpubuf_slots_options_init>;
 using slot_options = detail::with_defaults<gpubuf_slot_options, gpubuf_slot_options_init>;
 using decode_options = detail::with_defaults<gpubuf_decode_options, gpubuf_decode_options_init>;

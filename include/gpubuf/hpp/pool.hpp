@@ -8,11 +8,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <type_traits>
+#include <utility>
 
 namespace gpubuf {
 
-/// One block of a pool, held. Ranges are values of T (bytes for std::byte).
+/// One block, held: a pool's, or one of its own. Ranges are values of T (bytes for std::byte).
 ///
 /// Order: handing out device_address() seals the block: nothing may rewrite or release it until the work that uses the
 /// address is declared, by fence() (the block is kept) or release_after() (it goes back to the pool).
@@ -22,6 +24,21 @@ namespace gpubuf {
 /// Threads: one at a time; blocks of one pool are independent.
 class block : public detail::owner<block, gpubuf_block, gpubuf_block_release> {
  public:
+  /// A block of its own: gone when it is given back.
+  template <class Form = throwing>
+  static outcome<Form, block> create(const device& on, const gpubuf_block_options& options) noexcept(quiet<Form>) {
+    return detail::make<Form, block>(gpubuf_block_create, on.capi(), &options);
+  }
+  /// Pinned memory with a device side, or memory that kernels use in place.
+  template <class Form = throwing>
+  static outcome<Form, block> create(const device& on, std::uint64_t bytes,
+                                     placement where = placement::pinned) noexcept(quiet<Form>) {
+    block_options options;
+    options.placement = detail::number(where);
+    options.bytes = bytes;
+    options.device_side = detail::number(where == placement::pinned ? twin::at_once : twin::never);
+    return create<Form>(on, options);
+  }
   template <class Form = throwing>
   outcome<Form, gpubuf_block_info> info() const noexcept(quiet<Form>) {
     return detail::about<Form, gpubuf_block_info>(gpubuf_block_info_get, capi());
@@ -96,6 +113,17 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_block_release> {
   outcome<Form> to_host(const stream& on, std::uint64_t offset = 0, std::uint64_t bytes = all) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_block_to_host(capi(), offset, bytes, on.capi()));
   }
+  /// Copies a block that kernels use in place to device memory, whose address is device_address() until demote() or the
+  /// release (unfenced: somebody has the old address).
+  template <class Form = throwing>
+  outcome<Form> promote(const stream& on) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_block_promote(capi(), on.capi()));
+  }
+  /// Copies it back, and kernels use it in place again.
+  template <class Form = throwing>
+  outcome<Form> demote(const stream& on) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_block_demote(capi(), on.capi()));
+  }
   /// As buffer::capture_to_device, of bytes.
   template <class Form = throwing>
   outcome<Form> capture_to_device(const graph_hold& into, const stream& on, std::uint64_t offset = 0,
@@ -133,7 +161,16 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_block_release> {
   }
 };
 
-/// Blocks of one size, made once. Threads: any; a thread that waits for a block is served by priority, then in order.
+/// What a waiter asks of the holder of a block: to give it back, if it can do without.
+struct give_back_request {
+  std::uint32_t block;  // block::info().index
+  std::int32_t holder_priority;
+  std::int32_t waiter_priority;
+};
+
+/// Blocks of one size. Threads: any; a thread that waits for a block is served by priority, then in order.
+///
+/// It keeps its size, or grows and shrinks between block_count and max_blocks (pool_options), in maintain() only.
 class pool : public detail::owner<pool, gpubuf_pool, gpubuf_pool_destroy> {
  public:
   template <class Form = throwing>
@@ -148,7 +185,17 @@ class pool : public detail::owner<pool, gpubuf_pool, gpubuf_pool_destroy> {
     options.placement = detail::number(where);
     options.block_bytes = block_bytes;
     options.block_count = block_count;
-    options.device_side = where == placement::uva ? 0 : 1;
+    options.device_side = detail::number(where == placement::uva ? twin::never : twin::at_once);
+    return create<Form>(on, options);
+  }
+  /// As create, with a function `f(give_back_request)` that a waiter of higher priority calls, on its own thread, inside
+  /// acquire(): it may give blocks back, and must outlive the last acquire(). Exceptions are dropped and counted.
+  template <class Form = throwing, class F>
+  static outcome<Form, pool> create(const device& on, gpubuf_pool_options options, F& give_back) noexcept(quiet<Form>) {
+    options.give_back = [](std::uint32_t index, std::int32_t holder, std::int32_t waiter, void* data) noexcept {
+      detail::run_quietly(*static_cast<F*>(data), give_back_request{index, holder, waiter});
+    };
+    options.give_back_user_data = const_cast<void*>(static_cast<const void*>(std::addressof(give_back)));
     return create<Form>(on, options);
   }
   /// Waits for a block and for the work that still uses it; a higher priority is served first (busy, timeout).
@@ -160,6 +207,33 @@ class pool : public detail::owner<pool, gpubuf_pool, gpubuf_pool_destroy> {
   outcome<Form, gpubuf_pool_stats> stats() const noexcept(quiet<Form>) {
     return detail::about<Form, gpubuf_pool_stats>(gpubuf_pool_stats_get, capi());
   }
+  /// What is known of one of its blocks, held or free (not_found).
+  template <class Form = throwing>
+  outcome<Form, gpubuf_pool_block> block_info(std::uint32_t index) const noexcept(quiet<Form>) {
+    auto about = detail::sized<gpubuf_pool_block>();
+    const gpubuf_status code = gpubuf_pool_block_get(capi(), index, &about);
+    return detail::give<Form>(code, std::move(about));
+  }
+  struct change {
+    std::uint32_t made = 0, gone = 0;
+  };
+  /// Grows or shrinks it, as its options say and its use since the last call demands. Nobody waits for it.
+  template <class Form = throwing>
+  outcome<Form, change> maintain() const noexcept(quiet<Form>) {
+    change out;
+    const gpubuf_status code = gpubuf_pool_maintain(capi(), &out.made, &out.gone);
+    return detail::give<Form>(code, change(out));
+  }
+  /// Lets free blocks go until `keep` are left, or none is free. Returns how many went.
+  template <class Form = throwing>
+  outcome<Form, std::uint32_t> trim(std::uint32_t keep) const noexcept(quiet<Form>) {
+    std::uint32_t gone = 0;
+    const gpubuf_status code = gpubuf_pool_trim(capi(), keep, &gone);
+    return detail::give<Form>(code, std::uint32_t(gone));
+  }
+  /// Lets all blocks go (busy while one is held); acquire() makes them again.
+  template <class Form = throwing>
+  outcome<Form> clear() const noexcept(quiet<Form>) { return detail::done<Form>(gpubuf_pool_clear(capi())); }
 };
 
 /// release_after for up to 64 blocks of a step, with one record per stream. All are given back, or none.
