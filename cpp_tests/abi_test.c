@@ -199,6 +199,21 @@ AT(gpubuf_workspace_entry, state, 4);
 AT(gpubuf_workspace_entry, name, 8);
 AT(gpubuf_workspace_entry, spec, 16);
 AT(gpubuf_workspace_entry, last_use, 48);
+SIZE(gpubuf_tensor_options, 88);
+AT(gpubuf_tensor_options, dtype, 4);
+AT(gpubuf_tensor_options, rank, 8);
+AT(gpubuf_tensor_options, max_blocks, 12);
+AT(gpubuf_tensor_options, shape, 16);
+AT(gpubuf_tensor_options, label, 80);
+SIZE(gpubuf_tensor_info, 96);
+AT(gpubuf_tensor_info, max_blocks, 12);
+AT(gpubuf_tensor_info, shape, 16);
+AT(gpubuf_tensor_info, bytes, 88);
+SIZE(gpubuf_tensor_stats, 72);
+AT(gpubuf_tensor_stats, held_blocks, 4);
+AT(gpubuf_tensor_stats, publishes, 8);
+AT(gpubuf_tensor_stats, read_bytes, 40);
+AT(gpubuf_tensor_stats, timeouts, 64);
 
 static int failed;
 
@@ -232,6 +247,7 @@ int main(void) {
   INIT(gpubuf_decode_options, gpubuf_decode_options_init);
   INIT(gpubuf_spec, gpubuf_spec_init);
   INIT(gpubuf_workspace_options, gpubuf_workspace_options_init);
+  INIT(gpubuf_tensor_options, gpubuf_tensor_options_init);
   expect(gpubuf_device_open(NULL, &device) == GPUBUF_OK, "gpubuf_device_open");
   expect(gpubuf_device_destroy(device) == GPUBUF_OK, "gpubuf_device_destroy");
   return failed;

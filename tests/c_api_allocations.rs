@@ -11,6 +11,7 @@ use gpubuf::ffi::slots::*;
 use gpubuf::ffi::spec::*;
 use gpubuf::ffi::step::*;
 use gpubuf::ffi::stream::*;
+use gpubuf::ffi::tensor::*;
 use gpubuf::ffi::types::*;
 use gpubuf::ffi::workspace::*;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -121,6 +122,22 @@ fn a_loop_allocates_nothing() {
             ok(gpubuf_stream_synchronize(stream, GPUBUF_TIMEOUT_DEFAULT));
         });
         assert_eq!(buffers, 0, "get, allocate, device_address, release");
+
+        let mut options: gpubuf_tensor_options = std::mem::zeroed();
+        gpubuf_tensor_options_init(&mut options, size_of::<gpubuf_tensor_options>() as u32);
+        options.dtype = GPUBUF_DTYPE_I32;
+        options.rank = 1;
+        options.shape[0] = 64;
+        let mut tensor = null_mut();
+        ok(gpubuf_tensor_create(pool, &options, &mut tensor));
+        let publishes = allocations(|| {
+            let rows = [1i32; 8];
+            ok(gpubuf_tensor_write(tensor, 8, 8, rows.as_ptr().cast()));
+            let wait = GPUBUF_TIMEOUT_DEFAULT;
+            ok(gpubuf_tensor_publish(tensor, &stream, 1, GPUBUF_ACCESS_READ, wait, &mut address));
+            ok(gpubuf_tensor_publish(tensor, &stream, 1, GPUBUF_ACCESS_READ, wait, &mut address));
+        });
+        assert_eq!(publishes, 0, "write, publish");
 
         let (mut hold, mut block, mut graph) = (null_mut(), null_mut(), 0);
         ok(gpubuf_graph_hold_create(device, &mut hold));

@@ -382,6 +382,9 @@ typedef struct gpubuf_step gpubuf_step;
 /** A stream: work queued on it runs in order, behind the caller's back. */
 typedef struct gpubuf_stream gpubuf_stream;
 
+/** Host memory that is always writable, and copies of it for the device. */
+typedef struct gpubuf_tensor gpubuf_tensor;
+
 /** Buffers by name, and by spec. */
 typedef struct gpubuf_workspace gpubuf_workspace;
 
@@ -948,6 +951,64 @@ typedef struct gpubuf_workspace_stats {
   /** Waits that ended by their deadline, and tries that would have had to wait. */
   uint64_t timeouts;
 } gpubuf_workspace_stats;
+
+/** What a tensor is to be. Set up by gpubuf_tensor_options_init; dtype, rank and shape have no default. */
+typedef struct gpubuf_tensor_options {
+  /** sizeof(gpubuf_tensor_options) */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions: 1 to GPUBUF_MAX_RANK. */
+  uint32_t rank;
+  /** The most blocks of the pool that it holds at a time: 1 to 8. Default: 2. */
+  uint32_t max_blocks;
+  /** Elements per dimension, outermost first; row-major. */
+  uint64_t shape[8];
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_tensor_options;
+
+/** What a tensor is. */
+typedef struct gpubuf_tensor_info {
+  /** sizeof(gpubuf_tensor_info), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions. */
+  uint32_t rank;
+  /** The most blocks that it holds at a time. */
+  uint32_t max_blocks;
+  /** Elements per dimension; 0 from rank on. */
+  uint64_t shape[8];
+  /** Elements in all. */
+  uint64_t count;
+  /** Bytes in all. */
+  uint64_t bytes;
+} gpubuf_tensor_info;
+
+/** A tensor's figures. */
+typedef struct gpubuf_tensor_stats {
+  /** sizeof(gpubuf_tensor_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Blocks that it holds now; 0 while another thread is inside. */
+  uint32_t held_blocks;
+  /** Publishes. */
+  uint64_t publishes;
+  /** Those of them where nothing was new. */
+  uint64_t unchanged;
+  /** Bytes that publishes copied from the truth to blocks. */
+  uint64_t copied_bytes;
+  /** Bytes that they did not need to copy, since the block had them. */
+  uint64_t skipped_bytes;
+  /** Bytes taken back from blocks. */
+  uint64_t read_bytes;
+  /** Waits for work on a block. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+} gpubuf_tensor_stats;
 
 /** Some elements in a row. One entry of a list: it has no struct_size and never grows. */
 typedef struct gpubuf_piece {
@@ -2404,6 +2465,130 @@ gpubuf_status gpubuf_workspace_list(const gpubuf_workspace *workspace,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_workspace_stats_get(const gpubuf_workspace *workspace,
                                          gpubuf_workspace_stats *inout_stats);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_tensor_options_init(gpubuf_tensor_options *options,
+                                uint32_t struct_size);
+
+/**
+ * A new tensor of zeroes, in ordinary host memory. It takes blocks of the pool when it publishes, and keeps them.
+ *
+ * The pool has blocks that kernels use in place (uva, managed), or device twins; a block is at least as large as the tensor.
+ * Ownership: the caller's, until gpubuf_tensor_destroy. The pool may be destroyed before.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_UNSUPPORTED (kernels cannot address the pool's blocks),
+ * GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_create(gpubuf_pool *pool,
+                                   const gpubuf_tensor_options *options,
+                                   gpubuf_tensor **out_tensor);
+
+/**
+ * Ends the handle, and the truth with it. The blocks go back to the pool with the uses they have.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API gpubuf_status gpubuf_tensor_destroy(gpubuf_tensor *tensor);
+
+/** What the tensor is. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_info_get(const gpubuf_tensor *tensor,
+                                     gpubuf_tensor_info *inout_info);
+
+/**
+ * The truth: ordinary host memory, the same for the tensor's life, to be read and written at any time. Whoever writes through
+ * the pointer says so with gpubuf_tensor_mark before the next publish.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_data(gpubuf_tensor *tensor,
+                                 void **out_data);
+
+/**
+ * Says that elements of the truth were written through its pointer. `count` may be GPUBUF_ALL.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT (outside the tensor), GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_mark(gpubuf_tensor *tensor,
+                                 uint64_t first,
+                                 uint64_t count);
+
+/**
+ * Copies elements from `source` to the truth, and marks them. Never waits for the device: what was published stays as it was.
+ *
+ * `source` must not overlap the truth. Errors: as gpubuf_tensor_mark.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_write(gpubuf_tensor *tensor,
+                                  uint64_t first,
+                                  uint64_t count,
+                                  const void *source);
+
+/**
+ * Every element of the truth becomes `element`. Never waits for the device.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_tensor_fill(gpubuf_tensor *tensor, const void *element);
+
+/**
+ * Gives the address of a block with what the truth holds now, for work that is queued on these streams, 1 to 8, before the
+ * next publish.
+ *
+ * Where nothing changed since the last publish, the block and its address are the same and nothing is copied. Else the block
+ * is the current one if nothing uses it, one that nothing uses any more, or one more of the pool's; only what changed since
+ * that block was last in step is copied, by the CPU. Where the tensor may hold no more blocks, and the pool has none, it waits
+ * for the block that was published first, up to the deadline.
+ * `access`: GPUBUF_ACCESS_READ, or GPUBUF_ACCESS_WRITE where the work writes the block: then that is out of step with the truth,
+ * and sent again, until gpubuf_tensor_to_host has taken over what was written.
+ * Stream order: the streams are fenced by the library, no later than the next publish: the work that is queued there by then
+ * keeps its block. Where blocks have device twins, a copy to the twin is queued on the first stream, and the others wait for it
+ * on the device.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (the try form would have to wait; another thread is inside),
+ * GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (the copy of an earlier publish,
+ * told once), GPUBUF_EXHAUSTED, GPUBUF_SHUT_DOWN (the pool was destroyed, and another block is needed), GPUBUF_DEVICE_LOST,
+ * GPUBUF_QUARANTINED. After an error the last address is for no more work.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_publish(gpubuf_tensor *tensor,
+                                    gpubuf_stream *const *streams,
+                                    size_t stream_count,
+                                    uint32_t access,
+                                    uint64_t timeout_ns,
+                                    uint64_t *out_address);
+
+/**
+ * Copies elements of the published block back to the truth, once the work on the streams named with it is done. `count` may be
+ * GPUBUF_ALL. What was written to these elements of the truth since the publish is lost.
+ *
+ * Stream order: where blocks have device twins, a copy from the twin is queued on `stream`, behind that work, and waited for;
+ * otherwise `stream` may be NULL.
+ * Errors: GPUBUF_NOT_BEGUN (nothing was published with GPUBUF_ACCESS_WRITE), GPUBUF_BUSY, GPUBUF_TIMEOUT (the truth is as it was),
+ * GPUBUF_INVALID_ARGUMENT, GPUBUF_WOULD_DEADLOCK, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_to_host(gpubuf_tensor *tensor,
+                                    uint64_t first,
+                                    uint64_t count,
+                                    gpubuf_stream *stream,
+                                    uint64_t timeout_ns);
+
+/**
+ * Waits until nothing uses the tensor's blocks any more.
+ *
+ * Errors: GPUBUF_BUSY, GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED, GPUBUF_DEVICE_LOST,
+ * GPUBUF_QUARANTINED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_synchronize(gpubuf_tensor *tensor,
+                                        uint64_t timeout_ns);
+
+/** The tensor's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_stats_get(const gpubuf_tensor *tensor,
+                                      gpubuf_tensor_stats *inout_stats);
 
 /**
  * Copies rows by their numbers: row i of the target becomes row `indices[i]` of the source.

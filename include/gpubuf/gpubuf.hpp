@@ -11,7 +11,7 @@
  *
  * An operation whose element type is chosen by the caller takes that first: begin_write<float, no_throw>().
  *
- * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold, workspace) are empty or own one handle of the
+ * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold, tensor, workspace) are empty or own one handle of the
  * C API; capi() shows it, release() gives it up, adopt() takes one over. They are as large as a pointer (step and
  * borrowed_buffer have a word more). Destructors neither throw nor wait: what the device still uses is freed later, by the library. Parents
  * may be destroyed before children: what was made from a device goes on, so do blocks of a destroyed pool; steps of
@@ -36,6 +36,7 @@
 #include <gpubuf/hpp/ops.hpp>
 #include <gpubuf/hpp/pool.hpp>
 #include <gpubuf/hpp/slots.hpp>
+#include <gpubuf/hpp/tensor.hpp>
 #include <gpubuf/hpp/workspace.hpp>
 
 #endif  // GPUBUF_GPUBUF_HPP

@@ -136,6 +136,7 @@ checks! {
     LaunchOrders = 75, DeviceWait, "launch-orders", "a launch waits on the device for uses of the held blocks by other streams";
     ReuseWaits = 76, HostWait, "reuse-waits", "a workspace gives a free buffer to the next holder when each use by the last is over";
     ReuseSealed = 77, Deferral, "reuse-sealed", "a buffer whose address is with undeclared work is given to no next holder: it leaves the workspace";
+    TensorEnds = 78, HostWait, "tensor-ends", "a tensor's blocks go back to their pool with a fence on each stream that was named with their address";
 }
 
 /// Whether the check is in force.

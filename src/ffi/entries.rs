@@ -189,6 +189,18 @@ entries! {
     Normally gpubuf_workspace_clear;
     Normally gpubuf_workspace_list;
     Normally gpubuf_workspace_stats_get;
+    AnyTime gpubuf_tensor_options_init;
+    Normally gpubuf_tensor_create;
+    Ends gpubuf_tensor_destroy;
+    Normally gpubuf_tensor_info_get;
+    Normally gpubuf_tensor_data;
+    Normally gpubuf_tensor_mark;
+    Normally gpubuf_tensor_write;
+    Normally gpubuf_tensor_fill;
+    Normally gpubuf_tensor_publish;
+    Normally gpubuf_tensor_to_host;
+    Normally gpubuf_tensor_synchronize;
+    Normally gpubuf_tensor_stats_get;
 
     AnyTime gpubuf_ops_gather;
     AnyTime gpubuf_ops_scatter;

@@ -33,6 +33,8 @@ pub mod spec;
 
 pub mod workspace;
 
+pub mod tensor;
+
 pub mod ops;
 
 pub mod host;

@@ -9,6 +9,7 @@ use crate::lease::{Lease, Twin};
 use crate::pool::Pool;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
+use crate::tensor::Tensor;
 use crate::workspace::{Held, Workspace};
 
 /// Every object that callers have a handle of.
@@ -80,6 +81,7 @@ objects! {
     Slots(Arc<Slots>), gpubuf_slots = 7, "slots";
     Step(Step), gpubuf_step = 8, "step";
     GraphHold(Arc<GraphHold>), gpubuf_graph_hold = 9, "graph hold";
+    Tensor(Arc<Tensor>), gpubuf_tensor = 12, "tensor";
     Workspace(Arc<Workspace>), gpubuf_workspace = 13, "workspace";
 }
 
@@ -96,6 +98,7 @@ impl Object {
             Object::Slots(slots) => slots.name(),
             Object::Step(step) => step.slots().name(),
             Object::GraphHold(hold) => hold.name(),
+            Object::Tensor(tensor) => tensor.name(),
             Object::Workspace(workspace) => workspace.name(),
         }
     }
@@ -123,6 +126,7 @@ impl Object {
             Object::Slots(slots) => slots.describe(),
             Object::Step(step) => step.to_string(),
             Object::GraphHold(hold) => hold.describe(),
+            Object::Tensor(tensor) => tensor.describe(),
             Object::Workspace(workspace) => workspace.describe(),
         }
     }
@@ -143,6 +147,7 @@ impl Object {
                 let stats = slots.stats();
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
             }
+            Object::Tensor(tensor) => (tensor.device(), tensor.bytes()),
             Object::Workspace(workspace) => (workspace.device(), workspace.stats().bytes),
             _ => return,
         };

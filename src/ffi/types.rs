@@ -245,6 +245,10 @@ pub struct gpubuf_step {
 pub struct gpubuf_graph_hold {
     _private: [u8; 0],
 }
+/// Host memory that is always writable, and copies of it for the device.
+pub struct gpubuf_tensor {
+    _private: [u8; 0],
+}
 /// Buffers by name, and by spec.
 pub struct gpubuf_workspace {
     _private: [u8; 0],

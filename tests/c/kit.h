@@ -58,6 +58,17 @@ static inline gpubuf_pool *kit_pool(gpubuf_device *device, uint32_t blocks) {
   return pool;
 }
 
+static inline gpubuf_tensor *kit_tensor(gpubuf_pool *pool) {
+  gpubuf_tensor *tensor = NULL;
+  gpubuf_tensor_options options;
+  gpubuf_tensor_options_init(&options, sizeof options);
+  options.dtype = GPUBUF_DTYPE_I32;
+  options.rank = 1;
+  options.shape[0] = 16;
+  OK(gpubuf_tensor_create(pool, &options, &tensor));
+  return tensor;
+}
+
 /* Two slots of eight rows, frozen. */
 static inline gpubuf_slots *kit_slots(gpubuf_device *device) {
   gpubuf_slots *slots = NULL;
@@ -90,6 +101,7 @@ struct kit {
   gpubuf_slots *slots;
   gpubuf_step *step;
   gpubuf_graph_hold *graph_hold;
+  gpubuf_tensor *tensor;
   gpubuf_workspace *workspace;
 };
 
@@ -105,6 +117,7 @@ static inline struct kit kit_make(gpubuf_device *device) {
   kit.slots = kit_slots(device);
   OK(gpubuf_slots_begin(kit.slots, GPUBUF_TIMEOUT_TRY, &kit.step));
   OK(gpubuf_graph_hold_create(device, &kit.graph_hold));
+  kit.tensor = kit_tensor(kit.pool);
   OK(gpubuf_workspace_create(device, NULL, &kit.workspace));
   return kit;
 }
@@ -112,6 +125,7 @@ static inline struct kit kit_make(gpubuf_device *device) {
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
   (void)gpubuf_workspace_destroy(kit->workspace);
+  (void)gpubuf_tensor_destroy(kit->tensor);
   (void)gpubuf_graph_hold_destroy(kit->graph_hold);
   (void)gpubuf_step_destroy(kit->step);
   (void)gpubuf_slots_destroy(kit->slots);

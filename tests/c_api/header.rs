@@ -32,8 +32,8 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 10] =
-    ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold", "workspace"];
+const KINDS: [&str; 11] =
+    ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold", "tensor", "workspace"];
 
 /// What a parameter is, by its type and name.
 #[derive(Clone, Copy, PartialEq)]
@@ -87,7 +87,7 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
-                | ("gpubuf_workspace_allocate", "stream")
+                | ("gpubuf_workspace_allocate" | "gpubuf_tensor_to_host", "stream")
                 | ("gpubuf_workspace_evict", "out_evicted")
                 | ("gpubuf_workspace_clear", "out_cleared" | "out_kept")
                 | ("gpubuf_log_set_callback", "callback")
@@ -243,6 +243,7 @@ static gpubuf_slots_options slots_options;
 static gpubuf_slot_options slot_options;
 static gpubuf_decode_options decode_options;
 static gpubuf_workspace_options workspace_options;
+static gpubuf_tensor_options tensor_options;
 static gpubuf_spec spec;
 static int cases, failures;
 
@@ -271,6 +272,10 @@ static void prepare(void) {
   slot_options.name = "ids";
   gpubuf_decode_options_init(&decode_options, sizeof decode_options);
   gpubuf_workspace_options_init(&workspace_options, sizeof workspace_options);
+  gpubuf_tensor_options_init(&tensor_options, sizeof tensor_options);
+  tensor_options.dtype = GPUBUF_DTYPE_I32;
+  tensor_options.rank = 1;
+  tensor_options.shape[0] = 4;
   gpubuf_spec_init(&spec, sizeof spec);
   spec.dtype = GPUBUF_DTYPE_I32;
   spec.rank = 1;
