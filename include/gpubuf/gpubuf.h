@@ -163,6 +163,51 @@
 /** The emulated device: truly asynchronous, on the CPU. */
 #define GPUBUF_BACKEND_HOST 2
 
+/** As `ordinal`: the device of the backend with the most free memory. */
+#define GPUBUF_ORDINAL_AUTO 4294967295
+
+/** Of a size or limit: none, or not known. */
+#define GPUBUF_UNKNOWN 9223372036854775807
+
+/** It could not be tried. */
+#define GPUBUF_ANSWER_NOT_TESTED 0
+
+/** It was tried, and does not work; or the device says so of itself. */
+#define GPUBUF_ANSWER_NO 1
+
+/** It was tried, and works; or the device says so of itself. */
+#define GPUBUF_ANSWER_YES 2
+
+/** The device sees, in UVA memory that it has read, what the host writes there afterwards. */
+#define GPUBUF_CAPABILITY_SEES_HOST_WRITES 1
+
+/** Page-locked memory can be had. */
+#define GPUBUF_CAPABILITY_PINNED_MEMORY 2
+
+/** The caller's memory can be page-locked, for buffers that borrow it. */
+#define GPUBUF_CAPABILITY_REGISTERED_MEMORY 3
+
+/** Device memory in the order of a stream: GPUBUF_DEVICE_MEMORY_STREAM_ORDERED. */
+#define GPUBUF_CAPABILITY_MEMORY_POOLS 4
+
+/** Host memory in the order of a stream, from pools of the driver's. */
+#define GPUBUF_CAPABILITY_HOST_POOLS 5
+
+/** GPUBUF_PLACEMENT_MANAGED. */
+#define GPUBUF_CAPABILITY_MANAGED_MEMORY 6
+
+/** The device shares its memory with the CPU: it says so of itself. */
+#define GPUBUF_CAPABILITY_INTEGRATED 7
+
+/** The system has huge pages for ordinary mappings. */
+#define GPUBUF_CAPABILITY_HUGE_PAGES 8
+
+/** For people; may change at any time. */
+#define GPUBUF_REPORT_TEXT 0
+
+/** For programs: its keys stay (docs/report.md). */
+#define GPUBUF_REPORT_JSON 1
+
 /** Small pieces by the driver's own allocation; large ones (64 MiB on) mapped, touched by several threads and registered. */
 #define GPUBUF_PINNED_AUTO 0
 
@@ -403,7 +448,10 @@ typedef struct gpubuf_device_options {
   uint32_t struct_size;
   /** GPUBUF_BACKEND_ */
   uint32_t backend;
-  /** Which device of the backend, from 0. */
+  /**
+   * Which device of the backend, from 0; or GPUBUF_ORDINAL_AUTO, which opens the one with the most free memory: to ask for
+   * that, each device's primary context is retained for a moment.
+   */
   uint32_t ordinal;
   /** 0 */
   uint32_t reserved;
@@ -422,6 +470,22 @@ typedef struct gpubuf_device_options {
   uint32_t pinned_method;
   /** GPUBUF_DEVICE_MEMORY_: how device memory is made. */
   uint32_t device_memory;
+  /**
+   * How often a thread of the library's does what gpubuf_device_maintain does, and delivers the log, in nanoseconds: 1 ms or
+   * more; release and log callbacks are then called on that thread as well. It ends when the device's handle is destroyed,
+   * after the round that it is in, and is waited for by gpubuf_shutdown. 0: there is no such thread. Default: 0.
+   */
+  uint64_t upkeep_interval_ns;
+  /**
+   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+   * "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
+   * a place on the bus ("0000:3b:00.0"). NULL: by those fields.
+   */
+  const char *name;
+  /** 1: the device is probed as by gpubuf_device_probe before this returns, and what it then cannot do is refused. 0: not. */
+  uint32_t probe;
+  /** 0 */
+  uint32_t reserved2;
 } gpubuf_device_options;
 
 /** What is known of a device. */
@@ -502,7 +566,118 @@ typedef struct gpubuf_device_stats {
   uint64_t fallbacks;
   /** Calls with a handle that had ended, or never was one: of the whole process. */
   uint64_t stale_handles;
+  /** The most pageable host memory there was at a time. */
+  uint64_t host_peak_bytes;
+  /** The most page-locked host memory there was at a time. */
+  uint64_t pinned_peak_bytes;
+  /** The most device memory there was at a time. */
+  uint64_t device_peak_bytes;
+  /** The most managed memory there was at a time. */
+  uint64_t managed_peak_bytes;
+  /** All pageable host memory that was ever allocated. */
+  uint64_t host_total_bytes;
+  /** All page-locked host memory that was ever allocated. */
+  uint64_t pinned_total_bytes;
+  /** All device memory that was ever allocated. */
+  uint64_t device_total_bytes;
+  /** All managed memory that was ever allocated. */
+  uint64_t managed_total_bytes;
+  /** Allocations and registrations by the driver, those of the library for itself included. */
+  uint64_t allocations;
+  /** Those that the driver refused. */
+  uint64_t allocation_failures;
+  /** Time spent inside the driver for them, and for clearing the memory, in nanoseconds. */
+  uint64_t allocation_ns;
+  /** Frees and ends of registrations by the driver. */
+  uint64_t frees;
+  /** Time spent inside the driver for them, in nanoseconds; on a thread of the library's where they would wait. */
+  uint64_t free_ns;
+  /** Of `fallbacks`: large page-locked memory that could not be registered, and came from the driver's own allocation. */
+  uint64_t fallbacks_registration;
+  /** Of `fallbacks`: page-locked memory that the system would not place near the device. The message comes once. */
+  uint64_t fallbacks_node;
 } gpubuf_device_stats;
+
+/** What is known of a device that need not be open. */
+typedef struct gpubuf_device_summary {
+  /** sizeof(gpubuf_device_summary), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST */
+  uint32_t backend;
+  /** Which device of the backend. */
+  uint32_t ordinal;
+  /** The version that the driver is for: 12040 is CUDA 12.4. 0: there is no driver. */
+  uint32_t driver_version;
+  /** 1: no hardware is behind it. */
+  uint32_t simulation;
+  /** 1: it shares its memory with the CPU. */
+  uint32_t integrated;
+  /** The memory node near it; -1: not known. */
+  int32_t numa_node;
+  /** 1: `uuid` is known. */
+  uint32_t has_uuid;
+  /** Bytes of its memory; GPUBUF_UNKNOWN: not known. How much is free only an open device can tell. */
+  uint64_t memory_bytes;
+  /** Its number in the world. */
+  uint8_t uuid[16];
+  /** Where it is plugged in, "0000:3b:00.0"; empty: nowhere. Ends with a NUL. */
+  char bus_id[32];
+  /** Its name, for people, cut to fit. Ends with a NUL. */
+  char name[128];
+} gpubuf_device_summary;
+
+/** What a probe found. Answers are GPUBUF_ANSWER_ numbers; gpubuf_device_capability_reason has a sentence for each. */
+typedef struct gpubuf_capabilities {
+  /** sizeof(gpubuf_capabilities), set by the caller. */
+  uint32_t struct_size;
+  /** 1: no hardware is behind the device: the answers are those of a simulation. */
+  uint32_t simulation;
+  /**
+   * GPUBUF_CAPABILITY_SEES_HOST_WRITES: a copy of the device's by the device address, three times, with the host writing in
+   * between. Where it is GPUBUF_ANSWER_NO, memory of GPUBUF_PLACEMENT_UVA is refused from now on.
+   */
+  uint32_t sees_host_writes;
+  /** GPUBUF_CAPABILITY_PINNED_MEMORY: a page, allocated, written and read. */
+  uint32_t pinned_memory;
+  /** GPUBUF_CAPABILITY_REGISTERED_MEMORY: a page of this process, registered and released. */
+  uint32_t registered_memory;
+  /** GPUBUF_CAPABILITY_MEMORY_POOLS: a page, allocated and freed in the order of a stream. */
+  uint32_t memory_pools;
+  /** GPUBUF_CAPABILITY_HOST_POOLS: a page of a pool, allocated, written and freed. */
+  uint32_t host_pools;
+  /** GPUBUF_CAPABILITY_MANAGED_MEMORY: a page, allocated, written and read. */
+  uint32_t managed_memory;
+  /** GPUBUF_CAPABILITY_INTEGRATED: asked, not tried. */
+  uint32_t integrated;
+  /** GPUBUF_CAPABILITY_HUGE_PAGES: asked of the system, not tried. */
+  uint32_t huge_pages;
+  /** The memory node near the device; -1: not known. */
+  int32_t device_numa_node;
+  /** The node of the memory that the calling thread is given, by a page that it touched; -1: not known. */
+  int32_t thread_numa_node;
+  /** Bytes of a page, and of a huge one. Here and below GPUBUF_UNKNOWN is: no limit, none, or not known. */
+  uint64_t page_bytes;
+  /** As above. */
+  uint64_t huge_page_bytes;
+  /** Free device memory, at the probe. */
+  uint64_t device_free_bytes;
+  /** Device memory. */
+  uint64_t device_total_bytes;
+  /** Host memory of the machine. */
+  uint64_t host_total_bytes;
+  /** Host memory that new work may take without swapping. */
+  uint64_t host_available_bytes;
+  /** The lowest memory limit of the control groups (version 2 or 1) that the process is in, nested ones included. */
+  uint64_t cgroup_limit_bytes;
+  /** What the group with that limit uses, page cache included. */
+  uint64_t cgroup_used_bytes;
+  /** The least that any of the groups leaves before its limit; page cache that nobody touches counts as free. */
+  uint64_t cgroup_room_bytes;
+  /** RLIMIT_MEMLOCK. */
+  uint64_t memlock_limit_bytes;
+  /** What counts against it. */
+  uint64_t memlock_used_bytes;
+} gpubuf_capabilities;
 
 /**
  * Told once when nothing uses borrowed memory any more: called on any thread, under no lock of the library. It may call the
@@ -1067,7 +1242,9 @@ gpubuf_status gpubuf_log_set_callback(gpubuf_log_fn callback,
  * Ends the library's work in this process: waits for all work on all devices, up to `timeout_ns` each, and closes them.
  *
  * Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
- * repeated. What is still in use at the deadline is left to the process exit. Not needed before the process exits.
+ * repeated, and gpubuf_report. What is still in use at the deadline is left to the process exit. Not needed before the process
+ * exits. Objects that were not destroyed are named in the log (GPUBUF_LOG_WARN), with where they were made if GPUBUF_TRACK=1 is
+ * in the environment.
  *
  * Threads: any. Threads that wait for a pool's block get GPUBUF_SHUT_DOWN; waits for the device end with it or
  * at their own deadline.
@@ -1126,7 +1303,7 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_device_count(uint32_t backend, u
  * Threads: any.
  * Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING (no driver, no device, or a symbol that it lacks: the
  * message says which), GPUBUF_VERSION_MISMATCH (older than CUDA 12.0), GPUBUF_UNSUPPORTED, GPUBUF_DRIVER_ERROR,
- * GPUBUF_INVALID_ARGUMENT.
+ * GPUBUF_INVALID_ARGUMENT (also a name that is none, or that more than one device has).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_open(const gpubuf_device_options *options,
@@ -1206,6 +1383,50 @@ gpubuf_status gpubuf_device_synchronize(gpubuf_device *device,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_stats_get(const gpubuf_device *device,
                                       gpubuf_device_stats *inout_stats);
+
+/**
+ * What is known of device `ordinal` of a backend, without opening it. Set struct_size first; no more than that is written, and
+ * struct_size then says how much.
+ *
+ * With GPUBUF_BACKEND_CUDA the driver is loaded and initialised, once in the process, as gpubuf_device_count does: that can take
+ * tenths of a second, and host memory, but no memory of a GPU. Together the two list all devices.
+ * Threads: any.
+ * Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING, GPUBUF_VERSION_MISMATCH, GPUBUF_INVALID_ARGUMENT.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_device_summary_get(uint32_t backend,
+                                        uint32_t ordinal,
+                                        gpubuf_device_summary *inout_summary);
+
+/**
+ * Tries what the device can do, instead of believing it, and what the system allows. Set struct_size first; no more than that is
+ * written, and struct_size then says how much.
+ *
+ * It allocates a few pages and a stream, queues a few copies, waits for those, and gives all of it back; other streams may be
+ * busy or held meanwhile. `timeout_ns` is for all of its waits together. A test that cannot be made is
+ * GPUBUF_ANSWER_NOT_TESTED, and no error. Where the device is found not to see the host's later writes, memory of
+ * GPUBUF_PLACEMENT_UVA is refused on it from then on, with GPUBUF_UNSUPPORTED: take GPUBUF_PLACEMENT_PINNED with a device side.
+ * Threads: any; not in a function that runs on a stream. Not for the path of a step.
+ * Errors: GPUBUF_INVALID_ARGUMENT (also GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_device_probe(gpubuf_device *device,
+                                  uint64_t timeout_ns,
+                                  gpubuf_capabilities *inout_capabilities);
+
+/**
+ * What the latest probe saw about one capability (a GPUBUF_CAPABILITY_ number), in words: why not, and what to use instead.
+ * `buffer`, `capacity` and `out_length` as in gpubuf_describe.
+ *
+ * Threads: any.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_NOT_BEGUN (the device was not probed).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_device_capability_reason(const gpubuf_device *device,
+                                              uint32_t capability,
+                                              char *buffer,
+                                              size_t capacity,
+                                              size_t *out_length);
 
 /**
  * A new stream, in no order with any other.
@@ -2591,6 +2812,23 @@ gpubuf_status gpubuf_tensor_stats_get(const gpubuf_tensor *tensor,
                                       gpubuf_tensor_stats *inout_stats);
 
 /**
+ * The state of the whole process: the library, what the system lets it have, each device with its reason, its figures, what a
+ * probe found, its streams and its objects, and every object that a handle is still out for.
+ *
+ * `format` is GPUBUF_REPORT_TEXT or GPUBUF_REPORT_JSON. `buffer`, `capacity` and `out_length` as in gpubuf_describe; since the
+ * text may grow between two calls, one that asks for the length first gives itself some more. Objects go on changing meanwhile:
+ * each is consistent in itself. Works after gpubuf_shutdown as well.
+ * Where GPUBUF_TRACK=1 is in the environment, objects know the frames of the caller's that made them.
+ * Threads: any. Not for the path of a step.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_FORKED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_report(uint32_t format,
+                            char *buffer,
+                            size_t capacity,
+                            size_t *out_length);
+
+/**
  * Copies rows by their numbers: row i of the target becomes row `indices[i]` of the source.
  *
  * The target has room for index_count rows. All indices are checked before the first write. Memory is host memory at any
@@ -2831,6 +3069,14 @@ gpubuf_status gpubuf_host_set_link(gpubuf_device *device,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_set_pageable_late(gpubuf_device *device,
                                             uint32_t late);
+
+/**
+ * Whether the device sees, of the page-locked memory that is made from now on, a copy from that moment by its device address,
+ * as on a machine that maps memory for the device once and for all. 1: a copy; 0: the memory itself.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_host_set_uva_stale(gpubuf_device *device,
+                                        uint32_t stale);
 
 /**
  * Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.

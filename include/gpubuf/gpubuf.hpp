@@ -2,8 +2,8 @@
  * @file gpubuf.hpp
  * The C++17 face of gpubuf: move-only owners, guards and exceptions over gpubuf.h. Header-only.
  *
- * Two forms, one name. Every fallible operation but describe() and why_backend(), which throw, is a template whose `Form`
- * says how failure is told:
+ * Two forms, one name. Every fallible operation is a template whose `Form` says how failure is told, but for those that return
+ * a text (describe(), report(), name(), why(), why_backend()), which throw:
  *
  *     buffer.to_device(stream);                              // throws gpubuf::error
  *     gpubuf::status s = buffer.to_device<no_throw>(stream); // noexcept, returns gpubuf::status
@@ -35,6 +35,7 @@
 #include <gpubuf/hpp/library.hpp>
 #include <gpubuf/hpp/ops.hpp>
 #include <gpubuf/hpp/pool.hpp>
+#include <gpubuf/hpp/report.hpp>
 #include <gpubuf/hpp/slots.hpp>
 #include <gpubuf/hpp/tensor.hpp>
 #include <gpubuf/hpp/workspace.hpp>

@@ -1,13 +1,22 @@
 //! What a device must be able to do: memory, streams, events. Nothing here knows who may touch what when.
 
 pub mod cuda;
+pub mod exit;
 pub mod host;
 pub mod kit;
+pub mod probe;
+pub mod select;
+pub mod system;
+
+pub use probe::{Answer, Capabilities, Capability, Finding};
+pub use select::{DeviceSummary, MOST_FREE};
+pub use system::{SystemMemory, system_memory};
 
 use crate::config::Placement;
 use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
+use crate::stats::AllocatorCounters;
 use crate::sync::Arc;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
@@ -105,12 +114,28 @@ pub const REGISTER_BYTES: usize = 1 << 30;
 pub struct DeviceOptions {
     /// Which backend; `None` chooses.
     pub kind: Option<BackendKind>,
-    /// Which device of it.
+    /// Which device of it, or [`MOST_FREE`].
     pub ordinal: u32,
     /// A context of the driver's that the caller made, instead of the ordinal's primary one; 0: none.
     pub native_context: usize,
     /// How it makes memory.
     pub settings: DeviceSettings,
+}
+
+/// Times that memory was made in another way than was asked for, by what was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// The registration of pages of our own: the memory came from the driver's allocation.
+    pub registration: u64,
+    /// The memory node near the device: the memory came from any.
+    pub node: u64,
+}
+
+impl Fallbacks {
+    /// All of them.
+    pub fn all(self) -> u64 {
+        self.registration + self.node
+    }
 }
 
 /// What is known of a device.
@@ -163,8 +188,22 @@ pub trait DeviceBackend: Send + Sync {
         DeviceFacts::default()
     }
     /// Times that memory was made in another way than was asked for.
-    fn fallbacks(&self) -> u64 {
-        0
+    fn fallbacks(&self) -> Fallbacks {
+        Fallbacks::default()
+    }
+    /// What it did with its driver's allocator.
+    fn allocator(&self) -> &AllocatorCounters;
+    /// Free and total bytes of device memory, where they can be asked for.
+    fn memory_info(&self) -> Option<(u64, u64)> {
+        None
+    }
+    /// Whether device memory can be had in the order of a stream, by trying it.
+    fn try_memory_pools(&self) -> Answer {
+        Answer::no(format!("{} has no stream-ordered memory", self.name()))
+    }
+    /// Whether host memory can be had in the order of a stream, by trying it.
+    fn try_host_pools(&self, _deadline: Option<Instant>) -> Answer {
+        Answer::no(format!("{} has no pools of host memory", self.name()))
     }
     /// Zeroed memory of that placement, page-locked where the placement says so.
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory>;
@@ -326,7 +365,13 @@ pub fn device_count(kind: Option<BackendKind>) -> Result<u32> {
 
 /// Opens a device.
 pub fn open(options: &DeviceOptions) -> Result<Opened> {
-    let (kind, reason) = choose(options.kind)?;
+    let (kind, mut reason) = choose(options.kind)?;
+    let mut options = *options;
+    if options.ordinal == MOST_FREE && options.native_context == 0 {
+        let (ordinal, why) = select::most_free(kind)?;
+        options.ordinal = ordinal;
+        reason = format!("{reason}; {why}");
+    }
     match kind {
         BackendKind::Host if options.native_context != 0 => fail!(
             InvalidArgument,
@@ -334,7 +379,7 @@ pub fn open(options: &DeviceOptions) -> Result<Opened> {
         ),
         BackendKind::Host => Ok(Opened { backend: Arc::new(host::HostDevice::open(options.ordinal)?), reason }),
         BackendKind::Cuda => {
-            let device = cuda::CudaDevice::open(options)?;
+            let device = cuda::CudaDevice::open(&options)?;
             let reason = format!("{reason}; driver: {}", cuda::describe_driver()?);
             Ok(Opened { backend: Arc::new(device), reason })
         }

@@ -7,6 +7,7 @@ use crate::config::log::{self, Level};
 use crate::config::{ALIGNMENT, Placement};
 use crate::error::Result;
 use crate::fail;
+use crate::stats::ByteLevel;
 use crate::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -94,6 +95,7 @@ impl Storage {
     /// As [`Storage::allocate`], without the callbacks: for one of many, or under a lock.
     pub fn allocate_only(device: &Arc<Device>, placement: Placement, bytes: usize) -> Result<Storage> {
         device.expect_usable()?;
+        device.expect_in_place(placement)?;
         let memory = device.backend().allocate(placement, bytes)?;
         level(device, placement).add(bytes as u64);
         Ok(Storage { device: device.clone(), memory, origin: Origin::Owned })
@@ -112,6 +114,7 @@ impl Storage {
         owner: Arc<Borrow>,
     ) -> Result<Storage> {
         device.expect_usable()?;
+        device.expect_in_place(placement)?;
         let at = if placement == Placement::Device { address } else { host as u64 };
         if at == 0 || at.checked_add(bytes as u64).is_none() {
             return fail!(
@@ -220,7 +223,7 @@ impl Drop for Storage {
     }
 }
 
-fn level(device: &Device, placement: Placement) -> &crate::stats::Counter {
+fn level(device: &Device, placement: Placement) -> &ByteLevel {
     match placement {
         Placement::Pageable => &device.counters.host_bytes,
         Placement::Device => &device.counters.device_bytes,

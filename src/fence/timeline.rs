@@ -578,11 +578,11 @@ impl Fence {
         Arc::ptr_eq(&self.timeline, &other.timeline) && self.sequence >= other.sequence
     }
 
-    /// Waits on the host. `Err`: `busy` (try form), `timeout`, `would deadlock`; the fence is then as pending as before.
+    /// Waits on the host. `Err`: `busy` (try form), `timeout`, `would deadlock`, `shut down`; the fence is then as pending as before.
     pub fn wait(&self, wait: &HostWait<'_>) -> Result<Proof> {
         let proof = self.query();
         if proof != Proof::Pending {
-            return Ok(proof);
+            return self.unless_shut_down(proof);
         }
         let timeline = &self.timeline;
         if wait.timeout == Timeout::Try {
@@ -599,8 +599,16 @@ impl Fence {
                 Err(self
                     .not_yet(Status::Timeout, &format!("was not done after {time:?}, which is the limit of this call")))
             }
-            proof => Ok(proof),
+            proof => self.unless_shut_down(proof),
         }
+    }
+
+    /// What the end of the library took away is not the device's fault, whatever its event says.
+    fn unless_shut_down(&self, proof: Proof) -> Result<Proof> {
+        if proof == Proof::Lost && self.timeline.device.is_closed() {
+            return Err(self.not_yet(Status::ShutDown, "was not done when the library was shut down"));
+        }
+        Ok(proof)
     }
 
     fn wait_pending(&self, start: Instant, deadline: Option<Instant>) -> Proof {

@@ -11,6 +11,8 @@ pub enum When {
     ShutsDown,
     /// Used inside functions that run on a stream, which a shutdown lets come to their end.
     InCallback,
+    /// After the shutdown, too.
+    AlsoAfterwards,
     /// Needs nothing.
     AnyTime,
 }
@@ -64,6 +66,9 @@ entries! {
     Normally gpubuf_device_drain;
     Normally gpubuf_device_synchronize;
     Normally gpubuf_device_stats_get;
+    Normally gpubuf_device_summary_get;
+    Normally gpubuf_device_probe;
+    Normally gpubuf_device_capability_reason;
 
     Normally gpubuf_stream_create;
     Normally gpubuf_stream_wrap_native;
@@ -202,6 +207,8 @@ entries! {
     Normally gpubuf_tensor_synchronize;
     Normally gpubuf_tensor_stats_get;
 
+    AlsoAfterwards gpubuf_report;
+
     AnyTime gpubuf_ops_gather;
     AnyTime gpubuf_ops_scatter;
     AnyTime gpubuf_ops_pad;
@@ -224,6 +231,7 @@ entries! {
     Normally gpubuf_host_set_delay;
     Normally gpubuf_host_set_link;
     Normally gpubuf_host_set_pageable_late;
+    Normally gpubuf_host_set_uva_stale;
     Normally gpubuf_host_fail_operation;
     Normally gpubuf_host_limit_memory;
     Normally gpubuf_host_lose_device;

@@ -13,6 +13,8 @@ pub mod library;
 
 pub mod device;
 
+pub mod probe;
+
 pub mod stream;
 
 pub mod event;
@@ -34,6 +36,8 @@ pub mod spec;
 pub mod workspace;
 
 pub mod tensor;
+
+pub mod report;
 
 pub mod ops;
 

@@ -7,6 +7,7 @@ use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
 use crate::lease::{Lease, Twin};
 use crate::pool::Pool;
+use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
 use crate::tensor::Tensor;
@@ -131,9 +132,9 @@ impl Object {
         }
     }
 
-    /// Its memory is left to the process exit. What others own is not counted.
-    pub fn count_as_leaked(&self) {
-        let (device, bytes) = match self {
+    /// Memory that it owns, and its device; `None` for what owns none. What others own is not counted.
+    fn memory(&self) -> Option<(&Arc<Device>, u64)> {
+        Some(match self {
             Object::Buffer(buffer) if !buffer.is_borrowed() => {
                 let (host, device) = buffer.placements();
                 let sides = [host, device].into_iter().filter(|side| *side != Placement::None).count();
@@ -148,9 +149,38 @@ impl Object {
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
             }
             Object::Tensor(tensor) => (tensor.device(), tensor.bytes()),
-            Object::Workspace(workspace) => (workspace.device(), workspace.stats().bytes),
-            _ => return,
-        };
-        device.counters.leaked_bytes.add(bytes);
+            // What is held has handles of its own.
+            Object::Workspace(workspace) => {
+                let stats = workspace.stats();
+                (workspace.device(), stats.bytes - stats.held_bytes)
+            }
+            _ => return None,
+        })
     }
+
+    /// Its memory is left to the process exit.
+    pub fn count_as_leaked(&self) {
+        if let Some((device, bytes)) = self.memory() {
+            device.counters.leaked_bytes.add(bytes);
+        }
+    }
+}
+
+/// Every object that a caller has a handle of, in the order of creation.
+pub fn live() -> Vec<LiveObject> {
+    let mut all = Vec::new();
+    TABLE.each(|object| {
+        let name = object.name();
+        let whole = name.to_string();
+        all.push(LiveObject {
+            kind: object.kind(),
+            // A block goes by its pool's name, a step by its slots'.
+            name: if name.kind() == object.kind() { whole } else { format!("{} of {whole}", object.kind()) },
+            number: name.number(),
+            bytes: object.memory().map_or(0, |(_, bytes)| bytes),
+            site: name.site(),
+        });
+    });
+    all.sort_by_key(|object| object.number);
+    all
 }

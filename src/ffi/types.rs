@@ -92,6 +92,40 @@ pub const GPUBUF_BACKEND_CUDA: u32 = 1;
 /// The emulated device: truly asynchronous, on the CPU.
 pub const GPUBUF_BACKEND_HOST: u32 = 2;
 
+/// As `ordinal`: the device of the backend with the most free memory.
+pub const GPUBUF_ORDINAL_AUTO: u32 = 4294967295;
+/// Of a size or limit: none, or not known.
+pub const GPUBUF_UNKNOWN: u64 = 9223372036854775807;
+
+/// It could not be tried.
+pub const GPUBUF_ANSWER_NOT_TESTED: u32 = 0;
+/// It was tried, and does not work; or the device says so of itself.
+pub const GPUBUF_ANSWER_NO: u32 = 1;
+/// It was tried, and works; or the device says so of itself.
+pub const GPUBUF_ANSWER_YES: u32 = 2;
+
+/// The device sees, in UVA memory that it has read, what the host writes there afterwards.
+pub const GPUBUF_CAPABILITY_SEES_HOST_WRITES: u32 = 1;
+/// Page-locked memory can be had.
+pub const GPUBUF_CAPABILITY_PINNED_MEMORY: u32 = 2;
+/// The caller's memory can be page-locked, for buffers that borrow it.
+pub const GPUBUF_CAPABILITY_REGISTERED_MEMORY: u32 = 3;
+/// Device memory in the order of a stream: GPUBUF_DEVICE_MEMORY_STREAM_ORDERED.
+pub const GPUBUF_CAPABILITY_MEMORY_POOLS: u32 = 4;
+/// Host memory in the order of a stream, from pools of the driver's.
+pub const GPUBUF_CAPABILITY_HOST_POOLS: u32 = 5;
+/// GPUBUF_PLACEMENT_MANAGED.
+pub const GPUBUF_CAPABILITY_MANAGED_MEMORY: u32 = 6;
+/// The device shares its memory with the CPU: it says so of itself.
+pub const GPUBUF_CAPABILITY_INTEGRATED: u32 = 7;
+/// The system has huge pages for ordinary mappings.
+pub const GPUBUF_CAPABILITY_HUGE_PAGES: u32 = 8;
+
+/// For people; may change at any time.
+pub const GPUBUF_REPORT_TEXT: u32 = 0;
+/// For programs: its keys stay (docs/report.md).
+pub const GPUBUF_REPORT_JSON: u32 = 1;
+
 /// Small pieces by the driver's own allocation; large ones (64 MiB on) mapped, touched by several threads and registered.
 pub const GPUBUF_PINNED_AUTO: u32 = 0;
 /// By the driver's own allocation.

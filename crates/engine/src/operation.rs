@@ -161,6 +161,9 @@ impl Place {
         }
         match Place::resolve(user, address, 4)? {
             Place::Pageable(_) => Err(Fault::InvalidAddress),
+            Place::Owned { region, offset } => {
+                Ok(Place::Owned { region: region.original.clone().unwrap_or(region), offset })
+            }
             place => Ok(place),
         }
     }

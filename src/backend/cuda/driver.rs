@@ -6,12 +6,13 @@
 //! names it. What is required exists in every driver since CUDA 12.0; what is newer, or a thing to do without, is optional.
 
 use super::codes::{self, Code};
-use super::exit;
+use crate::backend::exit;
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::OnceLock;
 use cudarc::driver::sys::{
-    CUcontext, CUdevice, CUdeviceptr, CUevent, CUgraph, CUgraphExec, CUhostFn, CUstream, cuuint32_t,
+    CUcontext, CUdevice, CUdeviceptr, CUevent, CUgraph, CUgraphExec, CUhostFn, CUmemAccessDesc, CUmemPoolProps,
+    CUmemoryPool, CUstream, CUuuid, cuuint32_t,
 };
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -151,6 +152,13 @@ table! {
         cuGraphLaunch(graph: CUgraphExec, stream: CUstream);
     }
     optional {
+        cuDeviceGetUuid_v2(uuid: *mut CUuuid, device: CUdevice);
+        cuDeviceTotalMem_v2(bytes: *mut usize, device: CUdevice);
+        cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
+        cuMemPoolCreate(pool: *mut CUmemoryPool, properties: *const CUmemPoolProps);
+        cuMemPoolDestroy(pool: CUmemoryPool);
+        cuMemPoolSetAccess(pool: CUmemoryPool, access: *const CUmemAccessDesc, count: usize);
+        cuMemAllocFromPoolAsync(address: *mut CUdeviceptr, bytes: usize, pool: CUmemoryPool, stream: CUstream);
         cuMemAllocAsync(address: *mut CUdeviceptr, bytes: usize, stream: CUstream);
         cuMemFreeAsync(address: CUdeviceptr, stream: CUstream);
         cuMemAllocManaged(address: *mut CUdeviceptr, bytes: usize, flags: c_uint);
@@ -173,6 +181,7 @@ table! {
         gpubuf_standin_set_link(ordinal: c_int, latency_ns: u64, bytes_per_second: u64) -> c_int;
         gpubuf_standin_set_delay(ordinal: c_int, fixed_ns: u64, seed: u64, max_ns: u64) -> c_int;
         gpubuf_standin_set_pageable_late(ordinal: c_int, late: c_int) -> c_int;
+        gpubuf_standin_set_uva_stale(ordinal: c_int, stale: c_int) -> c_int;
     }
 }
 
@@ -326,6 +335,12 @@ impl Driver {
             (Some(name), None) => format!("{name} ({code})"),
             _ => format!("CUDA error {code}, which this driver has no name for"),
         }
+    }
+
+    /// An error for a code other than 0, where there is no context that it could end.
+    #[cold]
+    pub fn error(&self, code: Code, doing: impl std::fmt::Display) -> Error {
+        Error::new(codes::status(code), format!("{doing}: {}", self.explain(code)))
     }
 
     /// How many devices it has.

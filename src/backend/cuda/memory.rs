@@ -7,12 +7,12 @@
 use super::codes;
 use super::context::Context;
 use super::numa;
-use crate::backend::{Backing, DeviceFacts, DeviceSettings, PinnedMethod, RawMemory};
+use crate::backend::{Backing, DeviceFacts, DeviceSettings, Fallbacks, PinnedMethod, RawMemory};
 use crate::config::Placement;
 use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::stats::Counter;
+use crate::stats::{AllocatorCounters, Counter};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, RwLock};
 use cudarc::driver::sys::{CUmemAttach_flags, CUstream};
 use std::ffi::{c_uint, c_void};
@@ -106,8 +106,10 @@ pub struct Memory {
     stream: CUstream,
     facts: DeviceFacts,
     pub pieces: Arc<Pieces>,
-    /// Times that something else was done than was asked for.
-    pub fallbacks: Counter,
+    /// Registrations, and memory nodes, that were refused and done without.
+    unregistered: Counter,
+    misplaced: Counter,
+    pub counters: AllocatorCounters,
 }
 
 // SAFETY: the stream's handle may be used from any thread; the rest is shared safely.
@@ -126,12 +128,23 @@ impl Memory {
             stream,
             facts,
             pieces: Arc::default(),
-            fallbacks: Counter::new(),
+            unregistered: Counter::new(),
+            misplaced: Counter::new(),
+            counters: AllocatorCounters::default(),
         })
+    }
+
+    /// Times that something else was done than was asked for.
+    pub fn fallbacks(&self) -> Fallbacks {
+        Fallbacks { registration: self.unregistered.get(), node: self.misplaced.get() }
     }
 
     /// Zeroed memory of a placement other than pageable.
     pub fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+        self.counters.allocate(|| self.allocate_uncounted(placement, bytes))
+    }
+
+    fn allocate_uncounted(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         match placement {
             Placement::Device => self.device_memory(bytes),
             Placement::Pinned | Placement::Uva => self.pinned(placement, bytes),
@@ -191,10 +204,28 @@ impl Memory {
         if code != 0 {
             let error = self.context.error(code, format_args!("clearing {bytes} bytes of device memory"));
             // SAFETY: just allocated, and given to nobody.
-            unsafe { self.free(memory) };
+            unsafe { self.free_uncounted(memory) };
             return Err(error);
         }
         Ok(memory)
+    }
+
+    /// Allocates and frees device memory in the order of a stream, whatever the settings are.
+    pub fn try_stream_ordered(&self, bytes: usize) -> Result<()> {
+        let driver = self.context.driver();
+        let (true, Some(allocate), Some(free)) =
+            (self.facts.has_memory_pools, driver.cuMemAllocAsync, driver.cuMemFreeAsync)
+        else {
+            return fail!(Unsupported, "the device says that it has no stream-ordered memory");
+        };
+        let _entered = self.context.enter_relaxed()?;
+        let mut address = 0;
+        // SAFETY: the context is current; the pointer is that of a local.
+        let code = unsafe { allocate(&mut address, bytes, self.stream) };
+        self.context.check(code, format_args!("allocating {bytes} bytes in the order of a stream"))?;
+        // SAFETY: allocated on the same stream, and used by nobody.
+        let code = unsafe { free(address, self.stream) };
+        self.context.check(code, format_args!("freeing {bytes} bytes in the order of a stream"))
     }
 
     fn pinned(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
@@ -206,16 +237,36 @@ impl Memory {
         if !map {
             return self.pinned_by_driver(placement, bytes);
         }
-        match self.pinned_by_mapping(placement, bytes) {
-            Err(error) if self.settings.pinned == PinnedMethod::Auto && error.status() != Status::DeviceLost => {
-                self.fallbacks.add(1);
+        let refused = match self.pinned_by_mapping(placement, bytes) {
+            Err(error) if self.settings.pinned == PinnedMethod::Auto && error.status() != Status::DeviceLost => error,
+            done => return done,
+        };
+        match self.pinned_by_driver(placement, bytes) {
+            Ok(memory) => {
+                self.unregistered.add(1);
                 log::write(
                     Level::Warn,
-                    format_args!("{bytes} bytes come from the driver's own allocation instead: {}", error.message()),
+                    format_args!("{bytes} bytes come from the driver's own allocation instead: {}", refused.message()),
                 );
-                self.pinned_by_driver(placement, bytes)
+                Ok(memory)
             }
-            done => done,
+            // No way worked: nothing was done instead, and the caller is told of both.
+            Err(error) => Err(error.context(refused.message())),
+        }
+    }
+
+    /// Memory is where the system put it, not near the device. Told once.
+    #[cold]
+    fn note_misplaced(&self, bytes: usize) {
+        self.misplaced.add(1);
+        if self.misplaced.get() == 1 {
+            log::write(
+                Level::Warn,
+                format_args!(
+                    "{bytes} bytes of page-locked memory, and perhaps more to come, are not bound to the device's memory node {:?}: the system refuses to place memory (a container without CAP_SYS_NICE?)",
+                    self.facts.numa_node
+                ),
+            );
         }
     }
 
@@ -225,7 +276,10 @@ impl Memory {
         let mut host = null_mut();
         let code = {
             // The driver follows the calling thread's policy.
-            let _preferred = self.facts.numa_node.and_then(numa::prefer);
+            let preferred = self.facts.numa_node.and_then(numa::prefer);
+            if self.facts.numa_node.is_some() && preferred.is_none() {
+                self.note_misplaced(bytes);
+            }
             // SAFETY: the context is current; the pointer is that of a local.
             unsafe { (driver.cuMemHostAlloc)(&mut host, bytes, PINNED_FLAGS) }
         };
@@ -259,6 +313,9 @@ impl Memory {
         // SAFETY: the mapping just made; the advice changes nothing for this process.
         unsafe { libc::madvise(host, mapped, libc::MADV_DONTFORK) };
         let node = self.facts.numa_node.filter(|node| numa::bind(host, mapped, *node));
+        if node != self.facts.numa_node {
+            self.note_misplaced(bytes);
+        }
         touch(host.cast(), mapped);
         let memory = RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Mapped, node };
         let driver = self.context.driver();
@@ -320,7 +377,7 @@ impl Memory {
             Ok(address) => memory.device = address,
             Err(error) if memory.placement != Placement::Pinned => {
                 // SAFETY: just allocated, and given to nobody.
-                unsafe { self.free(memory) };
+                unsafe { self.free_uncounted(memory) };
                 return Err(error);
             }
             // Copies use the host address.
@@ -356,6 +413,13 @@ impl Memory {
     /// # Safety
     /// The memory stays mapped until it is given back.
     pub unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
+        // SAFETY: the caller's promise.
+        self.counters.allocate(|| unsafe { self.adopt_uncounted(placement, host, bytes) })
+    }
+
+    /// # Safety
+    /// As for [`Memory::adopt`].
+    unsafe fn adopt_uncounted(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
         let driver = self.context.driver();
         let mut memory = RawMemory { placement, host, device: 0, bytes, backing: Backing::Registered, node: None };
         {
@@ -420,6 +484,13 @@ impl Memory {
     /// # Safety
     /// It came from this value, was not freed before, and neither the CPU nor the device uses it.
     pub unsafe fn free(&self, memory: RawMemory) {
+        // SAFETY: the caller's promise.
+        self.counters.free(|| unsafe { self.free_uncounted(memory) });
+    }
+
+    /// # Safety
+    /// As for [`Memory::free`].
+    unsafe fn free_uncounted(&self, memory: RawMemory) {
         let driver = self.context.driver();
         let Ok(_entered) = self.context.enter_relaxed() else { return };
         let host: *mut c_void = memory.host.cast();

@@ -114,6 +114,11 @@ impl CudaStream {
         Ok(stream)
     }
 
+    /// The driver's handle, of a stream of ours.
+    pub(super) fn handle(&self) -> CUstream {
+        self.handle
+    }
+
     /// Leave to use the handle, here and now.
     fn alive(&self) -> Result<RwLockReadGuard<'_, bool>> {
         let ended = self.ended.read_recursive();
