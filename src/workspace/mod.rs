@@ -6,8 +6,10 @@
 //! those of another holder by anything that the library sees.
 
 mod entries;
+mod free;
 mod report;
 mod reuse;
+mod room;
 mod source;
 mod spec;
 
@@ -15,16 +17,14 @@ pub use report::{EntryInfo, EntryState, WorkspaceStats};
 pub use source::{Held, Source};
 pub use spec::Spec;
 
-use crate::buffer::Buffer;
 use crate::config::Timeout;
 use crate::config::checks::Check;
-use crate::error::{Error, Result, Status};
+use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, HostWait, Name, Timeline};
 use crate::stats::{Counter, WaitCounters};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use entries::{Entries, Limits, Room};
-use std::time::Instant;
 
 /// The most bytes of an entry's name.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -230,198 +230,11 @@ impl Workspace {
         }
     }
 
-    /// Makes the buffer of a reserved place. The place is given up where that fails.
-    fn make<'a>(
-        self: &'a Arc<Workspace>,
-        mut entries: MutexGuard<'a, Entries>,
-        number: u64,
-        victims: Vec<Arc<Buffer>>,
-        spec: &Spec,
-        name: &str,
-    ) -> Result<Held> {
-        self.counters.evicted.add_locked(victims.len() as u64);
-        drop(entries);
-        let place = Place { workspace: self, number };
-        // What they free goes back when the next memory is made, which is now.
-        drop(victims);
-        let buffer = Buffer::create(&self.device, spec.options(name))
-            .map_err(|error| error.context(format_args!("making an entry of {}", self.name)))?;
-        entries = self.entries.lock();
-        self.expect_open(&entries)?;
-        if let Some(entry) = entries.get(number) {
-            entry.buffer = Some(buffer.clone());
-        }
-        entries.hold(number);
-        self.counters.made.add_locked(1);
-        drop(entries);
-        std::mem::forget(place);
-        self.changed.notify_all();
-        Ok(Held::new(buffer, self.clone(), number))
-    }
-
-    /// Waits for the uses of a claimed free entry. Where that fails it is as free as before.
-    fn recycle(&self, number: u64, buffer: &Arc<Buffer>, wait: &HostWait<'_>) -> Result<()> {
-        let Err(error) = reuse::recycle(buffer, wait) else { return Ok(()) };
-        let mut entries = self.entries.lock();
-        let gone = match error.status() {
-            Status::DeviceLost | Status::Quarantined => {
-                self.counters.retired.add_locked(1);
-                entries.remove(number)
-            }
-            _ => {
-                entries.unclaim(number);
-                None
-            }
-        };
-        drop(entries);
-        drop(gone);
-        self.changed.notify_all();
-        Err(error.context(format_args!("reusing an entry of {}", self.name)))
-    }
-
-    /// Waits for what keeps a new entry out, or refuses where nobody but a holder could end it.
-    fn wait_for_room<'a>(
-        &'a self,
-        mut entries: MutexGuard<'a, Entries>,
-        room: Room,
-        spec: &Spec,
-        wait: &HostWait<'_>,
-    ) -> Result<MutexGuard<'a, Entries>> {
-        let number = match room {
-            Room::After(number) => number,
-            Room::Later => return self.wait_for_change(entries, wait),
-            Room::Full | Room::Reserved(..) => return Err(self.over_the_limits(&entries, spec)),
-        };
-        let Some(buffer) = entries.claim(number) else { return Ok(entries) };
-        drop(entries);
-        self.recycle(number, &buffer, wait)?;
-        entries = self.entries.lock();
-        entries.unclaim(number);
-        self.changed.notify_all();
-        Ok(entries)
-    }
-
-    /// Waits until another thread has made an entry, or has given one up.
-    fn wait_for_change<'a>(
-        &'a self,
-        mut entries: MutexGuard<'a, Entries>,
-        wait: &HostWait<'_>,
-    ) -> Result<MutexGuard<'a, Entries>> {
-        if wait.timeout() == Timeout::Try {
-            self.counters.waits.timeouts.add(1);
-            return fail!(Busy, "another thread makes, or gives back, an entry of {}", self.name);
-        }
-        self.device.refuse_deadlock_in_callback()?;
-        let start = Instant::now();
-        let late = match wait.deadline() {
-            Some(deadline) => self.changed.wait_until(&mut entries, deadline).timed_out(),
-            None => {
-                self.changed.wait(&mut entries);
-                false
-            }
-        };
-        self.counters.waits.waited(start.elapsed());
-        if late {
-            self.counters.waits.timeouts.add(1);
-            return fail!(
-                Timeout,
-                "another thread makes, or gives back, an entry of {} since {:?}, which is the limit of this call",
-                self.name,
-                start.elapsed()
-            );
-        }
-        Ok(entries)
-    }
-
-    #[cold]
-    fn over_the_limits(&self, entries: &Entries, spec: &Spec) -> Error {
-        self.counters.refused.add_locked(1);
-        self.device.counters.refusals.add(1);
-        let limit = |limit: Option<u64>| limit.map_or("no limit".to_string(), |most| format!("at most {most}"));
-        Error::new(
-            Status::Budget,
-            format!(
-                "{}: {} bytes for {spec} are over its limits: {} entries ({}), {} bytes ({}), and what would have to go is held; release buffers, or allow more",
-                self.name,
-                spec.bytes(),
-                entries.count(),
-                limit(self.limits.entries),
-                entries.bytes(),
-                limit(self.limits.bytes),
-            ),
-        )
-    }
-
     fn expect_open(&self, entries: &Entries) -> Result<()> {
         if entries.closed {
             return fail!(ShutDown, "{} was destroyed", self.name);
         }
         Ok(())
-    }
-
-    /// The name is free for another entry at once. The buffer goes on without one: where nobody holds it, it is free for
-    /// whoever needs one of its spec.
-    pub fn release_name(&self, name: &str) -> Result<()> {
-        let mut entries = self.entries.lock();
-        self.expect_open(&entries)?;
-        let Some(entry) = entries.named(name) else {
-            return fail!(NotFound, "{} has no entry \"{name}\" to release", self.name);
-        };
-        let (number, free) = (entry.number, entry.holders == 0);
-        entries.take_name(number);
-        if free {
-            self.give_up(entries, number);
-        }
-        Ok(())
-    }
-
-    /// An entry has no holders: it is free, or it goes where it cannot be used again. A name keeps it in any case.
-    fn give_up<'a>(&'a self, mut entries: MutexGuard<'a, Entries>, number: u64) {
-        let Some(buffer) = entries.claim(number) else { return };
-        let spec = entries.get(number).map(|entry| entry.spec);
-        drop(entries);
-        let usable = spec.is_some_and(|spec| reuse::end_of_holder(&buffer, &spec));
-        entries = self.entries.lock();
-        let named = entries.get(number).is_some_and(|entry| entry.name.is_some());
-        let gone = if entries.closed || !(usable || named) {
-            self.counters.retired.add_locked(!usable as u64);
-            entries.remove(number)
-        } else {
-            entries.set_free(number);
-            None
-        };
-        drop(entries);
-        drop((gone, buffer));
-        self.changed.notify_all();
-    }
-
-    /// Takes out free entries, the longest free first, until there are no more than these, or none is free. What work
-    /// still uses stays, outside the workspace, until it is done. Returns how many went.
-    pub fn evict(&self, max_entries: u64, max_bytes: u64) -> Result<u64> {
-        let mut entries = self.entries.lock();
-        self.expect_open(&entries)?;
-        let gone = entries.evict(Limits { entries: Some(max_entries), bytes: Some(max_bytes) })?;
-        self.counters.evicted.add_locked(gone.len() as u64);
-        drop(entries);
-        self.changed.notify_all();
-        Ok(gone.len() as u64)
-    }
-
-    /// Takes out every free entry, and leaves those that are held. Returns how many went and how many are left.
-    pub fn clear(&self) -> Result<(u64, u64)> {
-        let gone = self.evict(0, 0)?;
-        Ok((gone, self.entries.lock().count()))
-    }
-
-    /// Ends the workspace: what is free goes now, what is held when its last holder ends. Who waits in it is sent away.
-    /// Never waits.
-    pub fn destroy(&self) {
-        let mut entries = self.entries.lock();
-        entries.closed = true;
-        let gone = entries.evict(Limits { entries: Some(0), bytes: Some(0) });
-        drop(entries);
-        self.changed.notify_all();
-        drop(gone);
     }
 }
 
@@ -445,19 +258,5 @@ impl Source for Workspace {
         if entry.holders == 0 {
             self.give_up(entries, number);
         }
-    }
-}
-
-/// A reserved place, until its buffer is there.
-struct Place<'a> {
-    workspace: &'a Workspace,
-    number: u64,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let gone = self.workspace.entries.lock().remove(self.number);
-        drop(gone);
-        self.workspace.changed.notify_all();
     }
 }
