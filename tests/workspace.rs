@@ -246,6 +246,26 @@ fn a_buffer_that_could_not_be_made_leaves_no_trace() {
 }
 
 #[test]
+fn a_workspace_may_end_while_it_makes_an_entry() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    // Called back where memory is made: what was borrowed goes back first.
+    let ends = workspace.clone();
+    let mut memory = vec![0u8; 64];
+    let mut lent = common::pair_of(64);
+    lent.host = Placement::Pageable;
+    lent.host_memory = memory.as_mut_ptr();
+    lent.release = Some(Box::new(move || ends.destroy()));
+    let user = stream(&device);
+    let borrowed = common::buffer(&device, lent);
+    borrowed.copy(true, 0, ALL, &user, None).expect("a copy");
+    drop(borrowed);
+    common::ran(&user);
+    assert_eq!(status(workspace.get("late", &spec(64), TRY)), Status::ShutDown);
+    assert_eq!(workspace.stats().entries, 0, "its place was given up");
+}
+
+#[test]
 fn the_list_says_what_is_the_case() {
     let device = device();
     let workspace = workspace(&device, 0, 0);

@@ -200,7 +200,8 @@ impl Workspace {
                 let doubtful = entries.doubtful(spec);
                 if !doubtful.is_empty() {
                     drop(entries);
-                    doubtful.iter().for_each(reuse::poll);
+                    // Gone again before the lock is taken: one of them may have left the list meanwhile.
+                    doubtful.into_iter().for_each(|buffer| reuse::poll(&buffer));
                     entries = self.entries.lock();
                     self.expect_open(&entries)?;
                     free = entries.free_of(spec, false);

@@ -14,7 +14,7 @@ impl Workspace {
     /// Makes the buffer of a reserved place. The place is given up where that fails.
     pub(super) fn make<'a>(
         self: &'a Arc<Workspace>,
-        mut entries: MutexGuard<'a, Entries>,
+        entries: MutexGuard<'a, Entries>,
         number: u64,
         victims: Vec<Arc<Buffer>>,
         spec: &Spec,
@@ -27,7 +27,7 @@ impl Workspace {
         drop(victims);
         let buffer = Buffer::create(&self.device, spec.options(name))
             .map_err(|error| error.context(format_args!("making an entry of {}", self.name)))?;
-        entries = self.entries.lock();
+        let mut entries = self.entries.lock();
         self.expect_open(&entries)?;
         if let Some(entry) = entries.get(number) {
             entry.buffer = Some(buffer.clone());
