@@ -257,6 +257,34 @@ TEST_F(Workspaces, TheListSaysWhatIsTheCase) {
   EXPECT_EQ(160u, stats.held_bytes);
 }
 
+TEST_F(Workspaces, WhatIsNewerAnywhereIsSynced) {
+  auto table = scratch.get("table", ints);
+  table.copy_in(test::ramp<std::int32_t>(16));
+  EXPECT_EQ(entry_state::staged, scratch.list()[0].state);
+  EXPECT_EQ(1u, scratch.sync_all(stream));
+  EXPECT_EQ(0u, scratch.sync_all(stream)) << "once is enough";
+  stream.synchronize();
+  EXPECT_EQ(entry_state::allocated, scratch.list()[0].state);
+  table.zero_host();
+  table.to_host(stream);
+  EXPECT_EQ(15, table.begin_read<std::int32_t>()[15]);
+}
+
+TEST_F(Workspaces, ViewsHoldWhatTheyAreOf) {
+  auto one = limited(1);
+  auto whole = one.allocate(ints);
+  auto view = whole.slice(4, 4);
+  whole.reset();
+  EXPECT_STATUS(status::budget, one.allocate<no_throw>(ints)) << "the view still shows it";
+  view.reset();
+  EXPECT_OK(one.allocate<no_throw>(ints));
+}
+
+TEST_F(Workspaces, ShapesStay) {
+  auto buffer = scratch.allocate(ints);
+  EXPECT_STATUS(status::unsupported, buffer.resize<no_throw>({8}));
+}
+
 TEST_F(Workspaces, BuffersOutliveTheirWorkspace) {
   auto buffer = scratch.get("buffer", ints);
   scratch.reset();

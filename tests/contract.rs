@@ -14,6 +14,8 @@ mod kit;
 mod pool;
 #[path = "contract/slots.rs"]
 mod slots;
+#[path = "contract/sync.rs"]
+mod sync;
 #[path = "contract/workspace.rs"]
 mod workspace;
 
@@ -24,7 +26,7 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES, workspace::CASES].concat()
+    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES, sync::CASES, workspace::CASES].concat()
 }
 
 #[test]

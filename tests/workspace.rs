@@ -286,6 +286,57 @@ fn the_list_says_what_is_the_case() {
     drop(a);
 }
 
+#[test]
+fn what_is_newer_anywhere_is_synced() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let user = stream(&device);
+    let a = workspace.get("a", &spec(64), TRY).expect("a buffer");
+    let b = workspace.allocate(&spec(32), Content::Any, TRY).expect("a buffer");
+    let _untouched = workspace.get("c", &spec(16), TRY).expect("a buffer");
+    set(&a, 1);
+    set(&b, 2);
+    let state = |entry: usize| workspace.list().expect("a list")[entry].state;
+    assert_eq!((state(0), state(1), state(2)), (EntryState::Staged, EntryState::Staged, EntryState::Allocated));
+    let (_, token) = a.begin(Access::Write, 0, 1, TRY).expect("a guard");
+    assert_eq!(status(workspace.sync_all(&user)), Status::Busy, "one is being written");
+    common::ran(&user);
+    assert_eq!((state(0), state(1)), (EntryState::InUse, EntryState::Allocated), "the other one is done");
+    a.end(Access::Write, token).expect("an end");
+    assert_eq!(workspace.sync_all(&user).expect("synced"), 1);
+    common::ran(&user);
+    assert_eq!(state(0), EntryState::Allocated);
+    let address = a.device_address(std::slice::from_ref(&user)).expect("an address");
+    assert_eq!(read_device(&device, address, 64), [1; 64]);
+    assert_eq!(workspace.sync_all(&user).expect("nothing to do"), 0);
+}
+
+#[test]
+fn a_next_holder_has_nothing_newer_of_the_last() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    set(&workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer"), 1);
+    let _next = workspace.allocate(&spec(64), Content::Any, TRY).expect("the same");
+    assert_eq!(workspace.stats().reused, 1);
+    assert_eq!(workspace.sync_all(&stream(&device)).expect("nothing to do"), 0);
+}
+
+#[test]
+fn views_hold_what_they_are_of_and_shapes_stay() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let whole = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    assert_eq!(status(whole.resizable().map(drop)), Status::Unsupported);
+    let view = whole.with(whole.slice(8, 8).expect("a view"));
+    let was = number(&whole);
+    drop(whole);
+    assert_ne!(number(&workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer")), was, "the view holds it");
+    drop(view);
+    let two = [0, 1].map(|_| workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer"));
+    assert!(two.iter().any(|held| number(held) == was));
+    assert_eq!(workspace.stats().made, 2);
+}
+
 /// A source over another one, as tiers of memory will be: it counts what is out.
 struct Counting {
     inner: Arc<dyn Source>,
@@ -305,6 +356,8 @@ impl Source for Counting {
     fn name(&self) -> &Name {
         self.inner.name()
     }
+
+    fn share(&self, _: u64) {}
 
     fn is_last(&self, _: u64) -> bool {
         true

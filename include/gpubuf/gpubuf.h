@@ -295,6 +295,21 @@
 /** Both sides. */
 #define GPUBUF_SIDE_BOTH 3
 
+/** The buffer's own policy; among its options: to refuse. */
+#define GPUBUF_SYNC_DEFAULT 0
+
+/** Bytes that are newer on both sides are a conflict. */
+#define GPUBUF_SYNC_REFUSE 1
+
+/** There the host side wins. */
+#define GPUBUF_SYNC_HOST_WINS 2
+
+/** There the device side wins. */
+#define GPUBUF_SYNC_DEVICE_WINS 3
+
+/** There the side wins that was marked last. */
+#define GPUBUF_SYNC_NEWEST_WINS 4
+
 /** The work only read. */
 #define GPUBUF_ACCESS_READ 1
 
@@ -717,6 +732,15 @@ typedef struct gpubuf_buffer_options {
   gpubuf_release_fn release;
   /** Handed to release. */
   void *release_user_data;
+  /**
+   * Elements that there is memory for, so that gpubuf_buffer_resize leaves the addresses as they are. 0, or less than the shape
+   * has: as many as that. Borrowed memory must have as many.
+   */
+  uint64_t capacity;
+  /** GPUBUF_SYNC_: who wins where gpubuf_buffer_sync finds both sides newer. */
+  uint32_t sync_policy;
+  /** 1: copies between the sides are timed. That takes events of the driver's, made with the buffer. */
+  uint32_t timed;
 } gpubuf_buffer_options;
 
 /** What a buffer is. */
@@ -737,11 +761,80 @@ typedef struct gpubuf_buffer_info {
   uint64_t shape[8];
   /** Elements in all. */
   uint64_t count;
-  /** Bytes of the host side; 0 if there is none. */
+  /** Bytes of its elements on the host side; 0 if there is none. */
   uint64_t host_bytes;
-  /** Bytes of the device side; 0 if there is none. */
+  /** Bytes of its elements on the device side; 0 if there is none. */
   uint64_t device_bytes;
+  /** Elements from one to the next along each dimension, on both sides; 0 from rank on. */
+  uint64_t strides[8];
+  /** Elements that its buffer has memory for, on each side. */
+  uint64_t capacity;
+  /** Elements before the first one, in the buffer that this is a view of. */
+  uint64_t offset;
+  /** 1: a view of another buffer. */
+  uint32_t is_view;
+  /** 1: no gaps between its rows. */
+  uint32_t contiguous;
 } gpubuf_buffer_info;
+
+/**
+ * Elements that are newer on one side: `count` from `first` on, `rows` times, `stride` elements apart. An entry of lists, which
+ * never grows.
+ */
+typedef struct gpubuf_dirty_range {
+  /** The first element. */
+  uint64_t first;
+  /** Elements of a row. */
+  uint64_t count;
+  /** Rows; 1 where it is a range. */
+  uint64_t rows;
+  /** Elements from one row to the next; 0 where there is one. */
+  uint64_t stride;
+} gpubuf_dirty_range;
+
+/** The figures of a buffer and all its views, since it was made or reset. */
+typedef struct gpubuf_buffer_stats {
+  /** sizeof(gpubuf_buffer_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Views that are alive. */
+  uint32_t views;
+  /** Copies of the driver's to the device side. */
+  uint64_t to_device_copies;
+  /** Their bytes. */
+  uint64_t to_device_bytes;
+  /** Calls whose copies to the device side were timed, and have ended; GPUBUF_ABSENT without the option `timed`. */
+  uint64_t to_device_timed;
+  /** Device time of those; GPUBUF_ABSENT without the option `timed`. */
+  uint64_t to_device_ns;
+  /** Copies of the driver's to the host side. */
+  uint64_t to_host_copies;
+  /** Their bytes. */
+  uint64_t to_host_bytes;
+  /** As to_device_timed. */
+  uint64_t to_host_timed;
+  /** As to_device_ns. */
+  uint64_t to_host_ns;
+  /** Fills of the device side. */
+  uint64_t device_fills;
+  /** Calls of sync that moved something. */
+  uint64_t syncs;
+  /** Calls of sync that answered GPUBUF_CONFLICT. */
+  uint64_t conflicts;
+  /** Copies and fills that failed when they ran, as far as they were told. */
+  uint64_t failures;
+  /** Other shapes it got. */
+  uint64_t resizes;
+  /** Bytes that are newer on the host side, as far as that is known without asking the device. */
+  uint64_t host_dirty_bytes;
+  /** The same of the device side. */
+  uint64_t device_dirty_bytes;
+  /** Waits on the host for its uses. */
+  uint64_t host_waits;
+  /** Time spent in them. */
+  uint64_t host_wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+} gpubuf_buffer_stats;
 
 /**
  * Asks the holder of a pool's block to give it back, if it can do without: `waiter_priority` is above `holder_priority`. Called
@@ -1614,7 +1707,7 @@ gpubuf_status gpubuf_buffer_info_get(const gpubuf_buffer *buffer,
                                      gpubuf_buffer_info *inout_info);
 
 /**
- * The host side's address, the same for the buffer's life. It gives no access: read and write between begin and end only.
+ * The host side's address, the same until the buffer is resized beyond its capacity. It gives no access: read and write between begin and end only.
  *
  * Errors: GPUBUF_UNSUPPORTED (no host side), GPUBUF_NOT_HELD (detached), GPUBUF_BUSY (another thread is inside).
  */
@@ -1633,7 +1726,7 @@ gpubuf_status gpubuf_buffer_host_ptr_unfenced(gpubuf_buffer *buffer,
                                               void **out_pointer);
 
 /**
- * The address for kernels, the same for the buffer's life: the device side's, or a uva host side's.
+ * The address for kernels, the same until the buffer is resized beyond its capacity: the device side's, or a uva host side's.
  *
  * Stream order: the streams named, up to 8, may use it at any time from now on; the library fences them when other work
  * needs it. With none named nobody but the caller knows who uses it: the side is sealed, so that copies (and CPU access, where
@@ -1649,7 +1742,9 @@ gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
                                            uint64_t *out_address);
 
 /**
- * Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE.
+ * Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE. What was written is
+ * newer on the device side from now on. Of a view: the work used the view's elements alone; an address that was given out for
+ * more than those stays undeclared.
  *
  * Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on. A side that was sealed
  * by an address with no stream named is open again.
@@ -1664,7 +1759,8 @@ gpubuf_status gpubuf_buffer_used_on(gpubuf_buffer *buffer,
 /**
  * Opens a range of the host side for the CPU to write, once queued work neither reads nor writes it.
  *
- * `out_data` gets the first element's address, valid until gpubuf_buffer_end_write with the token. `count` may be GPUBUF_ALL.
+ * `out_data` gets the first element's address, valid until gpubuf_buffer_end_write with the token. `count` may be GPUBUF_ALL. Of
+ * a view with gaps between its rows: whole rows, as far apart as strides[0] of its info says.
  * Threads: the guard belongs to its token, not to a thread. Work queued meanwhile on the range is refused.
  * Errors: GPUBUF_BUSY (a guard is open on the range, or the try form would have to wait), GPUBUF_TIMEOUT (the copy is still
  * in flight), GPUBUF_UNFENCED (uva: unseen work may use it), GPUBUF_WOULD_DEADLOCK, GPUBUF_COPY_FAILED (an earlier copy,
@@ -1679,7 +1775,7 @@ gpubuf_status gpubuf_buffer_begin_write(gpubuf_buffer *buffer,
                                         uint64_t *out_token);
 
 /**
- * Ends a write access.
+ * Ends a write access. Its range is newer on the host side from now on.
  *
  * Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
  */
@@ -1706,7 +1802,8 @@ gpubuf_status gpubuf_buffer_begin_read(gpubuf_buffer *buffer,
 GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_buffer_end_read(gpubuf_buffer *buffer, uint64_t token);
 
 /**
- * Copies elements from `source` to the host side, as one write access.
+ * Copies elements from `source` to the host side, as one write access. In `source` there are no gaps between rows, whatever the
+ * buffer has.
  *
  * `source` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
  */
@@ -1718,7 +1815,7 @@ gpubuf_status gpubuf_buffer_copy_in(gpubuf_buffer *buffer,
                                     uint64_t timeout_ns);
 
 /**
- * Copies elements of the host side to `destination`, as one read access.
+ * Copies elements of the host side to `destination`, as one read access. There they have no gaps between rows.
  *
  * `destination` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
  */
@@ -1730,7 +1827,8 @@ gpubuf_status gpubuf_buffer_copy_out(gpubuf_buffer *buffer,
                                      uint64_t timeout_ns);
 
 /**
- * Queues a copy of elements from the host side to the device side.
+ * Queues a copy of elements from the host side to the device side: one copy, also of a window. The host side wins: whatever was
+ * newer there on either side counts as the same, until the copy is known to have failed.
  *
  * Stream order: behind everything queued on the stream, and, on the device, behind what other streams do to the two ranges
  * as far as the library knows it. The host does not wait. Writing the range again waits for the copy.
@@ -1757,7 +1855,7 @@ gpubuf_status gpubuf_buffer_to_device_blocking(gpubuf_buffer *buffer,
                                                uint64_t timeout_ns);
 
 /**
- * Queues a copy of elements from the device side to the host side.
+ * Queues a copy of elements from the device side to the host side. The device side wins, as above.
  *
  * Stream order: as gpubuf_buffer_to_device. Reading the range waits for the copy.
  * Errors: as gpubuf_buffer_to_device; GPUBUF_BUSY also where a read guard is open on the range.
@@ -1781,10 +1879,11 @@ gpubuf_status gpubuf_buffer_to_host_blocking(gpubuf_buffer *buffer,
                                              uint64_t timeout_ns);
 
 /**
- * Fills whole sides (GPUBUF_SIDE_) with one element.
+ * Fills whole sides (GPUBUF_SIDE_) with one element; of a view with gaps, row by row. One side that was filled is newer than
+ * the other; both are the same.
  *
  * `stream` is needed for the device side, which is filled in its order, and may be NULL for the host side; `timeout_ns` is
- * for the host side, a write access. The host side goes first: where it is refused, nothing is queued.
+ * for the host side, a write access. What is refused leaves both as they were.
  * Errors: those of gpubuf_buffer_begin_write and gpubuf_buffer_to_device.
  */
 GPUBUF_API GPUBUF_MUST_USE
@@ -1815,6 +1914,152 @@ gpubuf_status gpubuf_buffer_zero(gpubuf_buffer *buffer,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_detach(gpubuf_buffer *buffer,
                                    uint64_t timeout_ns);
+
+/**
+ * Rows `first` to `first + count` of the outermost dimension, as a buffer over the same memory: a view. `count` may be
+ * GPUBUF_ALL.
+ *
+ * A view is used like any buffer, and its fences, guards and dirty ranges are those of its buffer: what touches other elements does
+ * not disturb it. What its buffer can do as a whole it cannot: resize, reset, detach.
+ * Ownership: the caller's, until gpubuf_buffer_destroy; before or after its buffer's. The memory stays as long as either does.
+ * Threads: a buffer and all its views are one object: one thread at a time.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no row, or rows outside), GPUBUF_BUSY (another thread is inside), GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_slice(gpubuf_buffer *buffer,
+                                  uint64_t first,
+                                  uint64_t count,
+                                  gpubuf_buffer **out_view);
+
+/**
+ * A window of the buffer, seen as a matrix in which a row is one of the outermost dimension: a view of two dimensions,
+ * row_count x column_count elements. Counts may be GPUBUF_ALL.
+ *
+ * A copy of a window is one two-dimensional copy. Between its rows are gaps, unless it has all columns, or one row: then
+ * ranges of elements must be whole rows. Windows of one buffer that have no element in common do not wait for each other.
+ * Otherwise as gpubuf_buffer_slice.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_window(gpubuf_buffer *buffer,
+                                   uint64_t first_row,
+                                   uint64_t row_count,
+                                   uint64_t first_column,
+                                   uint64_t column_count,
+                                   gpubuf_buffer **out_view);
+
+/**
+ * Gives the buffer another shape of `rank` dimensions.
+ *
+ * Up to its capacity addresses and contents stay, also while a graph holds it, and the last two parameters are not used. Beyond,
+ * it gets other memory, zeroed, of just that size: addresses have to be asked for again. `keep` (GPUBUF_SIDE_, or 0) names
+ * the sides whose leading bytes are kept: the device's by a copy in the order of `stream`, the host's after work that still
+ * writes them. The old memory is freed when its last use is over. What is refused or fails has changed nothing.
+ * What lies beyond the old elements is not promised to be zero where the memory stays.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_BUSY (a guard is open; views are alive, unless just rows are added
+ * within the capacity; or the try form would have to wait), GPUBUF_TIMEOUT, GPUBUF_UNSUPPORTED (a view); and, beyond the
+ * capacity, GPUBUF_UNSUPPORTED (borrowed memory), GPUBUF_GRAPH_HELD, GPUBUF_UNFENCED (a side is kept whose address is with
+ * undeclared work), GPUBUF_CAPTURING, GPUBUF_WRONG_DEVICE, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * GPUBUF_COPY_FAILED (an earlier copy, told once).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_resize(gpubuf_buffer *buffer,
+                                   uint32_t rank,
+                                   const uint64_t *shape,
+                                   uint32_t keep,
+                                   gpubuf_stream *stream,
+                                   uint64_t timeout_ns);
+
+/**
+ * As if the buffer was new: zeroes on each side that it has, no side newer, and its figures begin anew. Memory, shape,
+ * addresses and views stay.
+ *
+ * `stream` is needed where there is a device side, which is zeroed in its order; the host side is a write access. What is
+ * refused has changed nothing.
+ * Errors: as gpubuf_buffer_fill; GPUBUF_UNSUPPORTED also of a view.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_reset(gpubuf_buffer *buffer,
+                                  gpubuf_stream *stream,
+                                  uint64_t timeout_ns);
+
+/**
+ * Queues what makes both sides the same: what is newer on one side, in ranges, is copied to the other, all of it with one fence.
+ * Where nothing is newer, or there is one side only, nothing is done.
+ *
+ * A side is newer where it was written by something else than a copy from the other side: a write access, copy_in, a fill of one
+ * side, work that used_on declared as a write, a launch or a replay (the whole device side), or gpubuf_buffer_mark_dirty. A
+ * side remembers up to 8 ranges or windows; above, neighbours are taken together with what lies between them, which copies more,
+ * never less. A copy that failed when it ran is sent again.
+ * `policy` (GPUBUF_SYNC_) says who wins where both sides are newer. Bytes that were merely taken together with others are
+ * nobody's to win, and neither are, for GPUBUF_SYNC_NEWEST_WINS, bytes that were written in turns.
+ * Stream order: as gpubuf_buffer_to_device and gpubuf_buffer_to_host. Of a view: its elements alone.
+ * Errors: GPUBUF_CONFLICT (both sides are newer, and the policy does not decide), GPUBUF_BUSY (a write guard is open on its
+ * elements, or a read guard on what would be overwritten), and those of gpubuf_buffer_to_device. Nothing is done then.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_sync(gpubuf_buffer *buffer,
+                                 uint32_t policy,
+                                 gpubuf_stream *stream);
+
+/**
+ * As gpubuf_buffer_sync, and returns when the bytes have landed.
+ *
+ * Errors: also GPUBUF_TIMEOUT and GPUBUF_BUSY (the copies stay queued, with their uses), GPUBUF_WOULD_DEADLOCK,
+ * GPUBUF_COPY_FAILED (of these copies: their sources are newer again).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_sync_blocking(gpubuf_buffer *buffer,
+                                          uint32_t policy,
+                                          gpubuf_stream *stream,
+                                          uint64_t timeout_ns);
+
+/**
+ * Says that elements of a side (GPUBUF_SIDE_HOST or GPUBUF_SIDE_DEVICE) were written in a way that the library does not see.
+ * `count` may be GPUBUF_ALL. Nothing is remembered where there is no other side.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED (no such side), GPUBUF_BUSY (another thread is inside),
+ * GPUBUF_COPY_FAILED (an earlier copy, told once; nothing is marked).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_mark_dirty(gpubuf_buffer *buffer,
+                                       uint32_t side,
+                                       uint64_t first,
+                                       uint64_t count);
+
+/**
+ * Says that elements of a side have nothing that the other side lacks: the caller made them the same, or does not need them.
+ *
+ * Errors: as gpubuf_buffer_mark_dirty.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_mark_clean(gpubuf_buffer *buffer,
+                                       uint32_t side,
+                                       uint64_t first,
+                                       uint64_t count);
+
+/**
+ * The elements that are newer on a side (GPUBUF_SIDE_HOST or GPUBUF_SIDE_DEVICE), in no order. Up to `capacity` are written, and
+ * `out_count` gets how many there are. Asks the device, without waiting, whether copies under way have failed.
+ *
+ * `out_ranges` may be NULL where capacity is 0.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED (no such side), GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_dirty_ranges(const gpubuf_buffer *buffer,
+                                         uint32_t side,
+                                         gpubuf_dirty_range *out_ranges,
+                                         size_t capacity,
+                                         size_t *out_count);
+
+/**
+ * The figures of a buffer and all its views. Set struct_size first; no more than that is written, and struct_size then says how
+ * much. Waits for nothing.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_stats_get(const gpubuf_buffer *buffer,
+                                      gpubuf_buffer_stats *inout_stats);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API
@@ -2675,6 +2920,19 @@ GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_workspace_clear(gpubuf_workspace *workspace,
                                      uint64_t *out_cleared,
                                      uint64_t *out_kept);
+
+/**
+ * Queues, for every entry that is held or has a name, what is newer on one side to the other, as gpubuf_buffer_sync does with
+ * each buffer's own policy. `out_synced` (may be NULL) gets how many had something to move.
+ *
+ * Stream order: as gpubuf_buffer_sync. Entries whose other side has everything are not touched.
+ * Errors: the first of those of gpubuf_buffer_sync, when all other entries are done: GPUBUF_BUSY (another thread is inside, a write
+ * guard is open), GPUBUF_CONFLICT, GPUBUF_UNFENCED; GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_sync_all(gpubuf_workspace *workspace,
+                                        gpubuf_stream *stream,
+                                        uint64_t *out_synced);
 
 /** Tells `each` of every entry, in the order in which they were made, as they were when the call began. */
 GPUBUF_API GPUBUF_MUST_USE

@@ -37,6 +37,7 @@
 #include <gpubuf/hpp/pool.hpp>
 #include <gpubuf/hpp/report.hpp>
 #include <gpubuf/hpp/slots.hpp>
+#include <gpubuf/hpp/strided.hpp>
 #include <gpubuf/hpp/tensor.hpp>
 #include <gpubuf/hpp/workspace.hpp>
 

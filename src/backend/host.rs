@@ -4,7 +4,7 @@ mod kit;
 
 use super::kit::{DeviceKit, StreamKit};
 use super::{
-    BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceSummary, EventBackend, EventState, RawMemory,
+    BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceSummary, EventBackend, EventState, RawMemory, RowCopy,
     StreamBackend, allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
@@ -232,6 +232,16 @@ impl StreamBackend for HostStream {
         // SAFETY: the caller keeps both ranges allocated until the copy has run.
         unsafe { self.stream.submit(engine::Op::Copy { dst, src, bytes }, tag) }
             .map_err(|fault| from_fault(fault, format_args!("queueing a copy of {bytes} bytes")))?;
+        *queued = true;
+        Ok(())
+    }
+
+    unsafe fn copy_rows(&self, copy: &RowCopy, tag: u64, queued: &mut bool) -> Result<()> {
+        let RowCopy { target, source, pitch: [dst_pitch, src_pitch], width, rows } = *copy;
+        let op = engine::Op::CopyRows { dst: target, dst_pitch, src: source, src_pitch, width, rows };
+        // SAFETY: the caller keeps every row allocated until the copy has run.
+        unsafe { self.stream.submit(op, tag) }
+            .map_err(|fault| from_fault(fault, format_args!("queueing a copy of {rows} rows of {width} bytes")))?;
         *queued = true;
         Ok(())
     }

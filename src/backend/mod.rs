@@ -164,6 +164,21 @@ unsafe impl Send for RawMemory {}
 // SAFETY: as above.
 unsafe impl Sync for RawMemory {}
 
+/// A copy of rows: two-dimensional, the same rows on both sides. Addresses as for [`StreamBackend::copy`].
+#[derive(Clone, Copy, Debug)]
+pub struct RowCopy {
+    /// Where the first row goes.
+    pub target: u64,
+    /// Where it is.
+    pub source: u64,
+    /// Bytes from one row to the next, in the target and in the source; at least `width`.
+    pub pitch: [usize; 2],
+    /// Bytes of a row; at least 1.
+    pub width: usize,
+    /// Rows; at least 1.
+    pub rows: usize,
+}
+
 /// What an event says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventState {
@@ -277,6 +292,11 @@ pub trait StreamBackend: Send + Sync {
     /// # Safety
     /// Both ranges stay allocated until the copy has run.
     unsafe fn copy(&self, target: u64, source: u64, bytes: usize, tag: u64, queued: &mut bool) -> Result<()>;
+    /// Queues a copy of rows. `tag` and `queued` as for `copy`.
+    ///
+    /// # Safety
+    /// Every row stays allocated, on both sides, until the copy has run.
+    unsafe fn copy_rows(&self, copy: &RowCopy, tag: u64, queued: &mut bool) -> Result<()>;
     /// Queues `count` elements of `width` (1, 2, 4, 8) bytes. `tag` and `queued` as for `copy`.
     ///
     /// # Safety

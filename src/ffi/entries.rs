@@ -108,6 +108,16 @@ entries! {
     Normally gpubuf_buffer_fill;
     Normally gpubuf_buffer_zero;
     Normally gpubuf_buffer_detach;
+    Normally gpubuf_buffer_slice;
+    Normally gpubuf_buffer_window;
+    Normally gpubuf_buffer_resize;
+    Normally gpubuf_buffer_reset;
+    Normally gpubuf_buffer_sync;
+    Normally gpubuf_buffer_sync_blocking;
+    Normally gpubuf_buffer_mark_dirty;
+    Normally gpubuf_buffer_mark_clean;
+    Normally gpubuf_buffer_dirty_ranges;
+    Normally gpubuf_buffer_stats_get;
 
     AnyTime gpubuf_pool_options_init;
     Normally gpubuf_pool_create;
@@ -192,6 +202,7 @@ entries! {
     Normally gpubuf_workspace_release_name;
     Normally gpubuf_workspace_evict;
     Normally gpubuf_workspace_clear;
+    Normally gpubuf_workspace_sync_all;
     Normally gpubuf_workspace_list;
     Normally gpubuf_workspace_stats_get;
     AnyTime gpubuf_tensor_options_init;

@@ -21,6 +21,10 @@ pub mod event;
 
 pub mod buffer;
 
+pub mod buffer_shape;
+
+pub mod buffer_sync;
+
 pub mod pool;
 
 pub mod block;

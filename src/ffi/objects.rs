@@ -2,7 +2,6 @@
 
 use super::handles::{Pin, Table};
 use super::types::*;
-use crate::config::Placement;
 use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
 use crate::lease::{Lease, Twin};
@@ -135,11 +134,7 @@ impl Object {
     /// Memory that it owns, and its device; `None` for what owns none. What others own is not counted.
     fn memory(&self) -> Option<(&Arc<Device>, u64)> {
         Some(match self {
-            Object::Buffer(buffer) if !buffer.is_borrowed() => {
-                let (host, device) = buffer.placements();
-                let sides = [host, device].into_iter().filter(|side| *side != Placement::None).count();
-                (buffer.device(), buffer.shape().count() * (buffer.dtype().size() * sides) as u64)
-            }
+            Object::Buffer(buffer) => (buffer.device(), buffer.owned_bytes()),
             Object::Pool(pool) => {
                 let sides = 1 + (pool.twin() == Twin::Eager) as u64;
                 (pool.device(), pool.block_bytes() * pool.levels().blocks as u64 * sides)

@@ -189,6 +189,17 @@ pub const GPUBUF_SIDE_DEVICE: u32 = 2;
 /// Both sides.
 pub const GPUBUF_SIDE_BOTH: u32 = 3;
 
+/// The buffer's own policy; among its options: to refuse.
+pub const GPUBUF_SYNC_DEFAULT: u32 = 0;
+/// Bytes that are newer on both sides are a conflict.
+pub const GPUBUF_SYNC_REFUSE: u32 = 1;
+/// There the host side wins.
+pub const GPUBUF_SYNC_HOST_WINS: u32 = 2;
+/// There the device side wins.
+pub const GPUBUF_SYNC_DEVICE_WINS: u32 = 3;
+/// There the side wins that was marked last.
+pub const GPUBUF_SYNC_NEWEST_WINS: u32 = 4;
+
 /// The work only read.
 pub const GPUBUF_ACCESS_READ: u32 = 1;
 /// The work wrote; it may have read, too.

@@ -285,6 +285,26 @@ pub unsafe extern "C" fn gpubuf_workspace_clear(
     })
 }
 
+/// Queues, for every entry that is held or has a name, what is newer on one side to the other, as gpubuf_buffer_sync does with
+/// each buffer's own policy. `out_synced` (may be NULL) gets how many had something to move.
+///
+/// Stream order: as gpubuf_buffer_sync. Entries whose other side has everything are not touched.
+/// Errors: the first of those of gpubuf_buffer_sync, when all other entries are done: GPUBUF_BUSY (another thread is inside, a write
+/// guard is open), GPUBUF_CONFLICT, GPUBUF_UNFENCED; GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_workspace_sync_all(
+    workspace: *mut gpubuf_workspace,
+    stream: *mut gpubuf_stream,
+    out_synced: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_workspace_sync_all, |c| {
+        let workspace = c.get(workspace, "workspace")?;
+        let synced = workspace.sync_all(c.get(stream, "stream")?)?;
+        c.set_if_any(out_synced, synced);
+        Ok(())
+    })
+}
+
 /// Tells `each` of every entry, in the order in which they were made, as they were when the call began.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_workspace_list(

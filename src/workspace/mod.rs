@@ -12,6 +12,7 @@ mod reuse;
 mod room;
 mod source;
 mod spec;
+mod sync;
 
 pub use report::{EntryInfo, EntryState, WorkspaceStats};
 pub use source::{Held, Source};
@@ -246,6 +247,12 @@ impl Source for Workspace {
 
     fn take(self: Arc<Self>, spec: &Spec, timeout: Timeout) -> Result<Held> {
         self.allocate(spec, Content::Any, timeout)
+    }
+
+    fn share(&self, number: u64) {
+        if let Some(entry) = self.entries.lock().get(number) {
+            entry.holders += 1;
+        }
     }
 
     fn is_last(&self, number: u64) -> bool {

@@ -4,7 +4,7 @@ use super::{Spec, Workspace, reuse};
 use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::fail;
-use crate::fence::{Member, Side};
+use crate::fence::{Block, Member, Side, Which};
 use crate::stats::Record;
 use crate::sync::Arc;
 
@@ -14,8 +14,10 @@ use crate::sync::Arc;
 pub enum EntryState {
     /// Nobody holds it. Work may still use it.
     Free = 0,
-    /// Held, and nothing uses it.
+    /// Held, nothing uses it, and its device side has all there is.
     Allocated = 1,
+    /// Held, nothing uses it, and its host side is newer than its device side.
+    Staged = 2,
     /// Queued or undeclared work, a guard or a graph uses it, or a thread makes it or gives it back.
     InUse = 3,
 }
@@ -61,6 +63,16 @@ pub struct WorkspaceStats {
     pub timeouts: u64,
 }
 
+/// What is the case with a buffer that is held.
+fn state_of(block: &Block) -> EntryState {
+    let declared = block.sides().any(Side::is_sealed) || block.has_guard() || block.holds() > 0;
+    match (block.is_known_idle() && !declared, block.newer_bytes(Which::Host)) {
+        (false, _) => EntryState::InUse,
+        (true, 0) => EntryState::Allocated,
+        (true, _) => EntryState::Staged,
+    }
+}
+
 impl Workspace {
     /// Every entry, in the order in which they were made.
     pub fn list(&self) -> Result<Vec<EntryInfo>> {
@@ -85,11 +97,7 @@ impl Workspace {
         let state = |(mut info, held): (EntryInfo, Option<Arc<Buffer>>)| {
             if let Some(buffer) = held {
                 reuse::poll(&buffer);
-                let idle = |block: &crate::fence::Block| {
-                    let declared = block.sides().any(Side::is_sealed) || block.has_guard() || block.holds() > 0;
-                    block.is_known_idle() && !declared
-                };
-                info.state = if buffer.look(idle) == Some(true) { EntryState::Allocated } else { EntryState::InUse };
+                info.state = buffer.look(state_of).unwrap_or(EntryState::InUse);
             }
             info
         };

@@ -35,10 +35,10 @@ pub(super) fn poll(buffer: &Arc<Buffer>) {
 /// Its last holder has ended, and with that the right of the streams it named: they are fenced. False where the buffer cannot
 /// be used again: it is better left to its own end.
 pub(super) fn end_of_holder(buffer: &Arc<Buffer>, spec: &Spec) -> bool {
+    let as_made = Spec::of(buffer).is_ok_and(|now| now == *spec) && buffer.owned_bytes() == spec.bytes();
+    let seen_in_parts = buffer.stats().is_ok_and(|stats| stats.views > 0);
     let Ok(mut block) = buffer.lock() else { return false };
-    !may_be_used(&block)
-        && Spec::of(buffer).is_ok_and(|now| now == *spec)
-        && block.sides_mut().all(|side| side.end_declared().is_ok())
+    as_made && !seen_in_parts && !may_be_used(&block) && block.sides_mut().all(|side| side.end_declared().is_ok())
 }
 
 /// Waits for every use; the buffer is as new, but for its bytes.

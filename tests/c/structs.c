@@ -16,8 +16,10 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_device_stats, 8, 38 * 8);
   CHECK_LAYOUT(gpubuf_device_summary, 8 * 4, 8, 16, 32, 128);
   CHECK_LAYOUT(gpubuf_capabilities, 12 * 4, 11 * 8);
-  CHECK_LAYOUT(gpubuf_buffer_options, 24, 64, 8, 8, 8, 8, 8);
-  CHECK_LAYOUT(gpubuf_buffer_info, 24, 64, 24);
+  CHECK_LAYOUT(gpubuf_buffer_options, 24, 64, 8, 8, 8, 8, 8, 16);
+  CHECK_LAYOUT(gpubuf_buffer_info, 24, 64, 24, 64, 24);
+  CHECK_LAYOUT(gpubuf_buffer_stats, 8, 18 * 8);
+  CHECK_LAYOUT(gpubuf_dirty_range, 4 * 8);
   CHECK_LAYOUT(gpubuf_pool_options, 8, 8, 8, 8, 24, 24);
   CHECK_LAYOUT(gpubuf_pool_stats, 24, 14 * 8, 16);
   CHECK_LAYOUT(gpubuf_pool_block, 16, 16);

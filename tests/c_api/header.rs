@@ -89,11 +89,15 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_pool_trim", "out_gone")
                 | ("gpubuf_workspace_allocate" | "gpubuf_tensor_to_host", "stream")
                 | ("gpubuf_workspace_evict", "out_evicted")
+                | ("gpubuf_workspace_sync_all", "out_synced")
                 | ("gpubuf_workspace_clear", "out_cleared" | "out_kept")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
                 | ("gpubuf_stream_wrap_native", "native_stream")
-                | ("gpubuf_buffer_fill" | "gpubuf_buffer_zero", "stream")
+                | (
+                    "gpubuf_buffer_fill" | "gpubuf_buffer_zero" | "gpubuf_buffer_resize" | "gpubuf_buffer_reset",
+                    "stream"
+                )
         )
 }
 

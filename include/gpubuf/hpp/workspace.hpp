@@ -164,6 +164,13 @@ class workspace : public detail::owner<workspace, gpubuf_workspace, gpubuf_works
     return detail::give<Form>(code, out);
   }
 
+  /// Queues what is newer on one side of a buffer to the other, for every entry that is held or has a name. Returns how many
+  /// had something to move. What is refused (busy, conflict, unfenced) is told when all others are done.
+  template <class Form = throwing>
+  outcome<Form, std::uint64_t> sync_all(const stream& on) const noexcept(quiet<Form>) {
+    return detail::get<Form, std::uint64_t>(gpubuf_workspace_sync_all, capi(), on.capi());
+  }
+
   /// One entry.
   struct entry {
     std::string name;  ///< Empty: it has none.

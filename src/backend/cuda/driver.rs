@@ -11,8 +11,8 @@ use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::OnceLock;
 use cudarc::driver::sys::{
-    CUcontext, CUdevice, CUdeviceptr, CUevent, CUgraph, CUgraphExec, CUhostFn, CUmemAccessDesc, CUmemPoolProps,
-    CUmemoryPool, CUstream, CUuuid, cuuint32_t,
+    CUDA_MEMCPY2D, CUcontext, CUdevice, CUdeviceptr, CUevent, CUgraph, CUgraphExec, CUhostFn, CUmemAccessDesc,
+    CUmemPoolProps, CUmemoryPool, CUstream, CUuuid, cuuint32_t,
 };
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -131,6 +131,7 @@ table! {
         cuMemHostGetDevicePointer_v2(address: *mut CUdeviceptr, host: *mut c_void, flags: c_uint);
         cuMemHostGetFlags(flags: *mut c_uint, host: *mut c_void);
         cuMemcpyAsync(target: CUdeviceptr, source: CUdeviceptr, bytes: usize, stream: CUstream);
+        cuMemcpy2DAsync_v2(copy: *const CUDA_MEMCPY2D, stream: CUstream);
         cuMemsetD8Async(target: CUdeviceptr, value: u8, count: usize, stream: CUstream);
         cuMemsetD16Async(target: CUdeviceptr, value: u16, count: usize, stream: CUstream);
         cuMemsetD32Async(target: CUdeviceptr, value: c_uint, count: usize, stream: CUstream);

@@ -72,6 +72,18 @@ impl Pieces {
         self.any.store(!ranges.is_empty(), Ordering::Release);
     }
 
+    /// Whether a range lies inside one registration, or in memory that is not registered in pieces.
+    pub fn is_one(&self, address: u64, bytes: usize) -> bool {
+        !self.any.load(Ordering::Acquire) || bytes as u64 <= self.room(address)
+    }
+
+    /// Bytes from an address on to the end of its registration.
+    fn room(&self, address: u64) -> u64 {
+        let ranges = self.ranges.read();
+        let range = ranges.iter().find(|range| range.start <= address && address < range.end);
+        range.map_or(u64::MAX, |range| range.piece - (address - range.start) % range.piece)
+    }
+
     /// Calls `each` with parts of a copy that stay inside one registration on either end.
     pub fn split(
         &self,
@@ -83,14 +95,9 @@ impl Pieces {
         if !self.any.load(Ordering::Acquire) {
             return each(target, source, bytes);
         }
-        let room = |address: u64| {
-            let ranges = self.ranges.read();
-            let range = ranges.iter().find(|range| range.start <= address && address < range.end);
-            range.map_or(u64::MAX, |range| range.piece - (address - range.start) % range.piece)
-        };
         let mut at = 0;
         while at < bytes as u64 {
-            let part = (bytes as u64 - at).min(room(target + at)).min(room(source + at));
+            let part = (bytes as u64 - at).min(self.room(target + at)).min(self.room(source + at));
             each(target + at, source + at, part as usize)?;
             at += part;
         }
