@@ -10,6 +10,8 @@ mod common;
 mod graph;
 #[path = "contract/kit.rs"]
 mod kit;
+#[path = "contract/pinned.rs"]
+mod pinned;
 #[path = "contract/pool.rs"]
 mod pool;
 #[path = "contract/slots.rs"]
@@ -26,7 +28,7 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES, sync::CASES, workspace::CASES].concat()
+    [buffer::CASES, graph::CASES, pinned::CASES, pool::CASES, slots::CASES, sync::CASES, workspace::CASES].concat()
 }
 
 #[test]

@@ -328,6 +328,33 @@
  */
 #define GPUBUF_TWIN_ON_NEED 2
 
+/** `budget_bytes`: half of the smaller of the host's memory and the control group's limit. */
+#define GPUBUF_BUDGET_AUTO 18446744073709551615ull
+
+/** A request that finds no memory is refused. */
+#define GPUBUF_OVER_BUDGET_FAIL 0
+
+/** It waits until blocks were given back, up to its deadline. */
+#define GPUBUF_OVER_BUDGET_WAIT 1
+
+/** It gets pageable memory, outside the budget: the block's info says so. */
+#define GPUBUF_OVER_BUDGET_PAGEABLE 2
+
+/** A request was refused for want of memory. */
+#define GPUBUF_PINNED_NOTICE_REFUSED 1
+
+/** A request begins to wait. */
+#define GPUBUF_PINNED_NOTICE_WAITS 2
+
+/** Pageable memory was given for a request. */
+#define GPUBUF_PINNED_NOTICE_PAGEABLE 3
+
+/** The budget has no room. */
+#define GPUBUF_SHORTAGE_BUDGET 1
+
+/** The driver locks no more memory. */
+#define GPUBUF_SHORTAGE_MEMORY 2
+
 /** The block that has been free for longest. */
 #define GPUBUF_STRATEGY_LEAST_RECENT 0
 
@@ -430,8 +457,14 @@ typedef struct gpubuf_graph_hold gpubuf_graph_hold;
 /** What a function that runs on a stream sees of memory. Valid in that function, on its thread, only. */
 typedef struct gpubuf_host_view gpubuf_host_view;
 
+/** A manager of page-locked memory: blocks of any size under one budget. */
+typedef struct gpubuf_pinned gpubuf_pinned;
+
 /** Equal blocks of page-locked memory. */
 typedef struct gpubuf_pool gpubuf_pool;
+
+/** Bytes of a manager's budget that are held for blocks to come. */
+typedef struct gpubuf_reservation gpubuf_reservation;
 
 /** A set of input slots: what a step of an inference loop sends to the device. */
 typedef struct gpubuf_slots gpubuf_slots;
@@ -975,7 +1008,7 @@ typedef struct gpubuf_block_info {
   uint32_t index;
   /** Its size. */
   uint64_t bytes;
-  /** GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_UVA. */
+  /** GPUBUF_PLACEMENT_: pinned, uva or managed; pageable where a manager had no other. */
   uint32_t placement;
   /** 1 if it has a twin in device memory. */
   uint32_t device_side;
@@ -984,6 +1017,168 @@ typedef struct gpubuf_block_info {
   /** 0 */
   uint32_t reserved;
 } gpubuf_block_info;
+
+/**
+ * Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
+ * Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
+ */
+typedef void (*gpubuf_pinned_notify_fn)(uint32_t notice,
+                                        uint64_t bytes,
+                                        const char *owner,
+                                        void *user_data);
+
+/**
+ * Asked for a cure where `bytes` cannot be had: GPUBUF_SHORTAGE_, and how often it was asked for this request, from 1. It may
+ * give blocks back, trim, raise the budget, and answers 1 to have it tried again, 0 to have the request's policy followed.
+ * Called on the thread that makes the request, under no lock of the library. It must not throw.
+ */
+typedef uint32_t (*gpubuf_out_of_memory_fn)(uint32_t shortage,
+                                            uint64_t bytes,
+                                            uint32_t attempt,
+                                            void *user_data);
+
+/** What a manager is to be. Set up by gpubuf_pinned_options_init. */
+typedef struct gpubuf_pinned_options {
+  /** sizeof(gpubuf_pinned_options) */
+  uint32_t struct_size;
+  /** Where the blocks live: pinned (the default) or uva. */
+  uint32_t placement;
+  /**
+   * Requested bytes that blocks, caches and reservations may have together; 0 is none. The default, GPUBUF_BUDGET_AUTO: half of
+   * the smaller of the host's memory and the control group's limit.
+   */
+  uint64_t budget_bytes;
+  /** What is page-locked at once for small blocks, rounded up to pages; less where the budget leaves less. 0: 4 MiB. */
+  uint64_t slab_bytes;
+  /** A block of so many bytes or more gets a slab for itself. 0: a quarter of slab_bytes. */
+  uint64_t large_bytes;
+  /**
+   * What gpubuf_device_maintain, or the device's upkeep thread, leaves of idle slabs, page-locked bytes. The default,
+   * GPUBUF_ALL: all.
+   */
+  uint64_t keep_bytes;
+  /**
+   * 1: slabs are mapped and advised to be on huge pages before they are registered, on devices that can register;
+   * huge_bytes of the figures says how far the system followed.
+   */
+  uint32_t huge_pages;
+  /** How often out_of_memory may have one request tried again. Default: 4. */
+  uint32_t retries;
+  /** Told of requests that found no memory. NULL: nobody is told. */
+  gpubuf_pinned_notify_fn notify;
+  /** Handed to notify. */
+  void *notify_user_data;
+  /** Asked for a cure before the policy of the request is followed. NULL: nobody is asked. */
+  gpubuf_out_of_memory_fn out_of_memory;
+  /** Handed to out_of_memory. */
+  void *out_of_memory_user_data;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_pinned_options;
+
+/** One request. Set up by gpubuf_pinned_request_init; bytes, or rank, shape and dtype, have no default. */
+typedef struct gpubuf_pinned_request {
+  /** sizeof(gpubuf_pinned_request) */
+  uint32_t struct_size;
+  /** GPUBUF_OVER_BUDGET_: what if there is no memory. Default: fail. */
+  uint32_t over_budget;
+  /** How many bytes; 0 where a shape says it. */
+  uint64_t bytes;
+  /** The host address is a multiple of this: a power of two up to 2 MiB. 0, the default: 256. */
+  uint64_t alignment;
+  /** The dimensions, of which rank count. */
+  uint64_t shape[8];
+  /** 0 where bytes says how much. */
+  uint32_t rank;
+  /** GPUBUF_DTYPE_; 0 where bytes says how much. */
+  uint32_t dtype;
+  /** Whose block it is, up to 31 bytes; NULL: nobody's. Copied. */
+  const char *owner;
+  /** GPUBUF_OVER_BUDGET_WAIT: for how long. Default: the device's. */
+  uint64_t timeout_ns;
+  /** GPUBUF_OVER_BUDGET_WAIT: the higher goes first. */
+  int32_t priority;
+  /** GPUBUF_TWIN_: whether the block has a twin in device memory. */
+  uint32_t device_side;
+} gpubuf_pinned_request;
+
+/** A manager's figures: bytes and counts at this moment, then what only grows. */
+typedef struct gpubuf_pinned_stats {
+  /** sizeof(gpubuf_pinned_stats), set by the caller. */
+  uint32_t struct_size;
+  /** 0 */
+  uint32_t reserved;
+  /** The budget: always the sum of the next five. */
+  uint64_t budget_bytes;
+  /** Requested bytes of blocks that are held, or wait for their last use. */
+  uint64_t requested_bytes;
+  /** Requested bytes of blocks that were given back, which slabs keep to be given out again. */
+  uint64_t cached_bytes;
+  /** Requested bytes of blocks whose completion could not be proven. */
+  uint64_t quarantined_bytes;
+  /** Bytes of reservations, and of requests under way. */
+  uint64_t reserved_bytes;
+  /** What is left. */
+  uint64_t available_bytes;
+  /** Of requested_bytes: given back, and waiting for the last use. */
+  uint64_t pending_bytes;
+  /** What the blocks take up, padding included, pageable ones too. */
+  uint64_t actual_bytes;
+  /** Page-locked: whole slabs. */
+  uint64_t locked_bytes;
+  /** Of these: slabs in which nothing lives. */
+  uint64_t idle_bytes;
+  /** Of these: on huge pages, where that was asked for. */
+  uint64_t huge_bytes;
+  /** The largest block that the slabs have room for. */
+  uint64_t largest_free_bytes;
+  /** Requested bytes of pageable blocks, outside the budget. */
+  uint64_t pageable_bytes;
+  /** The most requested_bytes there were. */
+  uint64_t peak_requested_bytes;
+  /** The most locked_bytes there were. */
+  uint64_t peak_locked_bytes;
+  /** Blocks that are held, or wait for their last use. */
+  uint64_t blocks;
+  /** Of these: waiting for their last use. */
+  uint64_t pending_blocks;
+  /** Of these: pageable. */
+  uint64_t pageable_blocks;
+  /** Slabs there are. */
+  uint64_t slabs;
+  /** Threads that wait for memory. */
+  uint64_t waiters;
+  /** Blocks given out. */
+  uint64_t allocations;
+  /** Blocks given back. */
+  uint64_t frees;
+  /** Requests that got pageable memory instead. */
+  uint64_t fallbacks;
+  /** Requests refused for want of memory. */
+  uint64_t refusals;
+  /** Times that out_of_memory had something tried again. */
+  uint64_t retries;
+  /** Requests that waited for memory. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+  /** Slabs made. */
+  uint64_t slabs_made;
+  /** Slabs given back. */
+  uint64_t slabs_freed;
+} gpubuf_pinned_stats;
+
+/** What an owner has. An entry of lists: it never grows. */
+typedef struct gpubuf_pinned_share {
+  /** Who, ended by a 0; empty: blocks without an owner. */
+  char owner[32];
+  /** Requested bytes of the owner's blocks, those included that wait for their last use, and pageable ones. */
+  uint64_t bytes;
+  /** How many there are. */
+  uint64_t blocks;
+} gpubuf_pinned_share;
 
 /** How a set of slots is made. Set up by gpubuf_slots_options_init. */
 typedef struct gpubuf_slots_options {
@@ -2352,6 +2547,145 @@ gpubuf_status gpubuf_block_release_after_many(gpubuf_block *const *blocks,
                                               size_t block_count,
                                               gpubuf_stream *const *streams,
                                               size_t stream_count);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_pinned_options_init(gpubuf_pinned_options *options,
+                                uint32_t struct_size);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_pinned_request_init(gpubuf_pinned_request *request,
+                                uint32_t struct_size);
+
+/**
+ * A manager of page-locked memory: it gives out blocks of any size under one budget, and locks nothing before the first.
+ *
+ * Ownership: the caller's, until gpubuf_pinned_destroy. The callbacks and their user data stay valid until the last block and
+ * reservation of the manager are gone, too.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_create(gpubuf_device *device,
+                                   const gpubuf_pinned_options *options,
+                                   gpubuf_pinned **out_pinned);
+
+/**
+ * Ends the handle. Idle slabs are freed, the others with their last block; blocks are used and given back as before. Threads
+ * that wait for memory get GPUBUF_SHUT_DOWN.
+ *
+ * NULL is GPUBUF_OK. Never waits. Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pinned_destroy(gpubuf_pinned *pinned);
+
+/**
+ * A block of this size, used like any other. Its bytes are those of its last use, or zeroes.
+ *
+ * Whether the budget has room is a matter of requested bytes alone: what is cached makes way. A request that comes while others
+ * of its priority or a higher one wait does not overtake them. Small blocks come from slabs without a call of the driver, as
+ * long as these have room; page-locking a new slab takes milliseconds, and nobody else waits for it.
+ * Ownership: the block is the caller's until gpubuf_pinned_free or a gpubuf_block_release succeeds.
+ * Threads: any; GPUBUF_OVER_BUDGET_WAIT not in a function that runs on a stream.
+ * Errors: GPUBUF_BUDGET (the message says who has it), GPUBUF_OUT_OF_HOST_MEMORY or GPUBUF_DRIVER_ERROR (the driver locks no
+ * more), GPUBUF_TIMEOUT, GPUBUF_BUSY (a wait with GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN (the manager was
+ * destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_allocate(gpubuf_pinned *pinned,
+                                     const gpubuf_pinned_request *request,
+                                     gpubuf_block **out_block);
+
+/**
+ * Gives a block of this manager back with the uses that the library knows of; it is given out again when they are over.
+ *
+ * As gpubuf_block_release, for callers that want to be sure where a block goes; work that the library does not see is declared
+ * with gpubuf_block_release_after instead. The block's handle ends with it. Never waits.
+ * Errors: GPUBUF_INVALID_ARGUMENT (another manager's block, or a pool's), GPUBUF_UNFENCED, GPUBUF_GRAPH_HELD, GPUBUF_BUSY (a guard
+ * is open): nothing has changed.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_free(gpubuf_pinned *pinned,
+                                 gpubuf_block *block);
+
+/**
+ * Holds bytes of the budget for blocks to come, by gpubuf_reservation_commit. Nothing is page-locked for it.
+ *
+ * As gpubuf_pinned_allocate otherwise; the owner is that of blocks that name none.
+ * Ownership: the caller's, until gpubuf_reservation_destroy gives back what is left.
+ * Errors: GPUBUF_BUDGET, GPUBUF_TIMEOUT, GPUBUF_BUSY, GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN, GPUBUF_INVALID_ARGUMENT
+ * (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_reserve(gpubuf_pinned *pinned,
+                                    const gpubuf_pinned_request *request,
+                                    gpubuf_reservation **out_reservation);
+
+/** Gives idle slabs back to the driver until at most `keep_bytes` page-locked bytes of them are left. `out_freed_bytes` may be NULL. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_trim(gpubuf_pinned *pinned,
+                                 uint64_t keep_bytes,
+                                 uint64_t *out_freed_bytes);
+
+/**
+ * Gives all memory back to the driver. Refused while there are blocks or reservations: the message says how many.
+ *
+ * Errors: GPUBUF_BUSY, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_clear(gpubuf_pinned *pinned);
+
+/**
+ * Changes the budget, or has it chosen anew (GPUBUF_BUDGET_AUTO). Those who wait are served from what is added; what is cached
+ * makes way for a smaller one.
+ *
+ * Errors: GPUBUF_BUDGET (more is live, quarantined and reserved), GPUBUF_INVALID_ARGUMENT, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_set_budget(gpubuf_pinned *pinned,
+                                       uint64_t budget_bytes);
+
+/** The manager's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_stats_get(const gpubuf_pinned *pinned,
+                                      gpubuf_pinned_stats *inout_stats);
+
+/**
+ * Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `owners` may be NULL where
+ * capacity is 0.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_shares_get(const gpubuf_pinned *pinned,
+                                       gpubuf_pinned_share *shares,
+                                       size_t capacity,
+                                       size_t *out_count);
+
+/**
+ * A block of what is reserved; what is left of the reservation holds budget for others, or until it is destroyed.
+ *
+ * The request's bytes come out of the reservation; timeout_ns and priority do not matter, nor does its owner where it is NULL.
+ * Ownership: the block is the caller's, and outlives the reservation.
+ * Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
+ * memory is given because nothing can be page-locked.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_reservation_commit(gpubuf_reservation *reservation,
+                                        const gpubuf_pinned_request *request,
+                                        gpubuf_block **out_block);
+
+/** Bytes that are reserved still. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_reservation_left(const gpubuf_reservation *reservation,
+                                      uint64_t *out_bytes);
+
+/**
+ * Rolls back: what is left of the reservation goes back to the budget. NULL is GPUBUF_OK. Never waits.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_reservation_destroy(gpubuf_reservation *reservation);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API

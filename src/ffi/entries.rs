@@ -149,6 +149,22 @@ entries! {
     Normally gpubuf_block_release_after;
     Normally gpubuf_block_release_after_many;
 
+    AnyTime gpubuf_pinned_options_init;
+    AnyTime gpubuf_pinned_request_init;
+    Normally gpubuf_pinned_create;
+    Ends gpubuf_pinned_destroy;
+    Normally gpubuf_pinned_allocate;
+    Normally gpubuf_pinned_free;
+    Normally gpubuf_pinned_reserve;
+    Normally gpubuf_pinned_trim;
+    Normally gpubuf_pinned_clear;
+    Normally gpubuf_pinned_set_budget;
+    Normally gpubuf_pinned_stats_get;
+    Normally gpubuf_pinned_shares_get;
+    Normally gpubuf_reservation_commit;
+    Normally gpubuf_reservation_left;
+    Ends gpubuf_reservation_destroy;
+
     AnyTime gpubuf_slots_options_init;
     Normally gpubuf_slots_create;
     Ends gpubuf_slots_destroy;

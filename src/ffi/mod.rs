@@ -29,6 +29,10 @@ pub mod pool;
 
 pub mod block;
 
+pub mod pinned;
+
+pub mod reservation;
+
 pub mod slots;
 
 pub mod step;

@@ -5,6 +5,7 @@ use super::types::*;
 use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
 use crate::lease::{Lease, Twin};
+use crate::pinned::{Pinned, Reservation};
 use crate::pool::Pool;
 use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
@@ -81,6 +82,8 @@ objects! {
     Slots(Arc<Slots>), gpubuf_slots = 7, "slots";
     Step(Step), gpubuf_step = 8, "step";
     GraphHold(Arc<GraphHold>), gpubuf_graph_hold = 9, "graph hold";
+    Pinned(Arc<Pinned>), gpubuf_pinned = 10, "pinned manager";
+    Reservation(Arc<Reservation>), gpubuf_reservation = 11, "reservation";
     Tensor(Arc<Tensor>), gpubuf_tensor = 12, "tensor";
     Workspace(Arc<Workspace>), gpubuf_workspace = 13, "workspace";
 }
@@ -98,6 +101,8 @@ impl Object {
             Object::Slots(slots) => slots.name(),
             Object::Step(step) => step.slots().name(),
             Object::GraphHold(hold) => hold.name(),
+            Object::Pinned(pinned) => pinned.name(),
+            Object::Reservation(reservation) => reservation.name(),
             Object::Tensor(tensor) => tensor.name(),
             Object::Workspace(workspace) => workspace.name(),
         }
@@ -126,6 +131,8 @@ impl Object {
             Object::Slots(slots) => slots.describe(),
             Object::Step(step) => step.to_string(),
             Object::GraphHold(hold) => hold.describe(),
+            Object::Pinned(pinned) => pinned.describe(),
+            Object::Reservation(reservation) => reservation.describe(),
             Object::Tensor(tensor) => tensor.describe(),
             Object::Workspace(workspace) => workspace.describe(),
         }
@@ -139,6 +146,7 @@ impl Object {
                 let sides = 1 + (pool.twin() == Twin::Eager) as u64;
                 (pool.device(), pool.block_bytes() * pool.levels().blocks as u64 * sides)
             }
+            Object::Pinned(pinned) => (pinned.device(), pinned.figures().locked_bytes),
             Object::Slots(slots) => {
                 let stats = slots.stats();
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)

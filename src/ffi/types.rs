@@ -213,6 +213,28 @@ pub const GPUBUF_TWIN_AT_ONCE: u32 = 1;
 /// which kernels use in place.
 pub const GPUBUF_TWIN_ON_NEED: u32 = 2;
 
+/// `budget_bytes`: half of the smaller of the host's memory and the control group's limit.
+pub const GPUBUF_BUDGET_AUTO: u64 = 18446744073709551615;
+
+/// A request that finds no memory is refused.
+pub const GPUBUF_OVER_BUDGET_FAIL: u32 = 0;
+/// It waits until blocks were given back, up to its deadline.
+pub const GPUBUF_OVER_BUDGET_WAIT: u32 = 1;
+/// It gets pageable memory, outside the budget: the block's info says so.
+pub const GPUBUF_OVER_BUDGET_PAGEABLE: u32 = 2;
+
+/// A request was refused for want of memory.
+pub const GPUBUF_PINNED_NOTICE_REFUSED: u32 = 1;
+/// A request begins to wait.
+pub const GPUBUF_PINNED_NOTICE_WAITS: u32 = 2;
+/// Pageable memory was given for a request.
+pub const GPUBUF_PINNED_NOTICE_PAGEABLE: u32 = 3;
+
+/// The budget has no room.
+pub const GPUBUF_SHORTAGE_BUDGET: u32 = 1;
+/// The driver locks no more memory.
+pub const GPUBUF_SHORTAGE_MEMORY: u32 = 2;
+
 /// The block that has been free for longest.
 pub const GPUBUF_STRATEGY_LEAST_RECENT: u32 = 0;
 /// The block with the next number.
@@ -278,6 +300,15 @@ pub struct gpubuf_block {
     _private: [u8; 0],
 }
 
+/// A manager of page-locked memory: blocks of any size under one budget.
+pub struct gpubuf_pinned {
+    _private: [u8; 0],
+}
+/// Bytes of a manager's budget that are held for blocks to come.
+pub struct gpubuf_reservation {
+    _private: [u8; 0],
+}
+
 /// A set of input slots: what a step of an inference loop sends to the device.
 pub struct gpubuf_slots {
     _private: [u8; 0],
@@ -313,6 +344,17 @@ pub type gpubuf_release_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)
 pub type gpubuf_give_back_fn =
     Option<unsafe extern "C" fn(block_index: u32, holder_priority: i32, waiter_priority: i32, user_data: *mut c_void)>;
 
+/// Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
+/// Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
+pub type gpubuf_pinned_notify_fn =
+    Option<unsafe extern "C" fn(notice: u32, bytes: u64, owner: *const c_char, user_data: *mut c_void)>;
+
+/// Asked for a cure where `bytes` cannot be had: GPUBUF_SHORTAGE_, and how often it was asked for this request, from 1. It may
+/// give blocks back, trim, raise the budget, and answers 1 to have it tried again, 0 to have the request's policy followed.
+/// Called on the thread that makes the request, under no lock of the library. It must not throw.
+pub type gpubuf_out_of_memory_fn =
+    Option<unsafe extern "C" fn(shortage: u32, bytes: u64, attempt: u32, user_data: *mut c_void) -> u32>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +389,16 @@ mod tests {
         assert_eq!(GPUBUF_TIMEOUT_INFINITE, config::TIMEOUT_INFINITE);
         assert_eq!(GPUBUF_ALL, config::ALL);
         assert_eq!(GPUBUF_MAX_RANK as usize, MAX_RANK);
+        assert_eq!(GPUBUF_BUDGET_AUTO, crate::pinned::BUDGET_AUTO);
+        let over = [GPUBUF_OVER_BUDGET_FAIL, GPUBUF_OVER_BUDGET_WAIT, GPUBUF_OVER_BUDGET_PAGEABLE];
+        assert_eq!(over.map(|code| crate::pinned::Over::from_code(code).map(|over| over as u32).unwrap_or(9)), over);
+        use crate::pinned::{Shortage, Told};
+        let notices = [GPUBUF_PINNED_NOTICE_REFUSED, GPUBUF_PINNED_NOTICE_WAITS, GPUBUF_PINNED_NOTICE_PAGEABLE];
+        assert_eq!([Told::Refused as u32, Told::Waits as u32, Told::Pageable as u32], notices);
+        assert_eq!(
+            [Shortage::Budget as u32, Shortage::Memory as u32],
+            [GPUBUF_SHORTAGE_BUDGET, GPUBUF_SHORTAGE_MEMORY]
+        );
         assert_eq!([GPUBUF_TWIN_NEVER, GPUBUF_TWIN_AT_ONCE, GPUBUF_TWIN_ON_NEED], [0, 1, 2]);
         assert_eq!(GPUBUF_BACKEND_CUDA, BackendKind::Cuda as u32);
         assert_eq!(GPUBUF_BACKEND_HOST, BackendKind::Host as u32);

@@ -101,6 +101,8 @@ struct kit {
   gpubuf_slots *slots;
   gpubuf_step *step;
   gpubuf_graph_hold *graph_hold;
+  gpubuf_pinned *pinned;
+  gpubuf_reservation *reservation;
   gpubuf_tensor *tensor;
   gpubuf_workspace *workspace;
 };
@@ -117,6 +119,13 @@ static inline struct kit kit_make(gpubuf_device *device) {
   kit.slots = kit_slots(device);
   OK(gpubuf_slots_begin(kit.slots, GPUBUF_TIMEOUT_TRY, &kit.step));
   OK(gpubuf_graph_hold_create(device, &kit.graph_hold));
+  gpubuf_pinned_options options;
+  gpubuf_pinned_options_init(&options, sizeof options);
+  OK(gpubuf_pinned_create(device, &options, &kit.pinned));
+  gpubuf_pinned_request request;
+  gpubuf_pinned_request_init(&request, sizeof request);
+  request.bytes = 64;
+  OK(gpubuf_pinned_reserve(kit.pinned, &request, &kit.reservation));
   kit.tensor = kit_tensor(kit.pool);
   OK(gpubuf_workspace_create(device, NULL, &kit.workspace));
   return kit;
@@ -124,6 +133,8 @@ static inline struct kit kit_make(gpubuf_device *device) {
 
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
+  (void)gpubuf_reservation_destroy(kit->reservation);
+  (void)gpubuf_pinned_destroy(kit->pinned);
   (void)gpubuf_workspace_destroy(kit->workspace);
   (void)gpubuf_tensor_destroy(kit->tensor);
   (void)gpubuf_graph_hold_destroy(kit->graph_hold);

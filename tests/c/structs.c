@@ -25,6 +25,10 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_pool_block, 16, 16);
   CHECK_LAYOUT(gpubuf_block_info, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_block_options, 8, 8, 8, 8);
+  CHECK_LAYOUT(gpubuf_pinned_options, 8, 4 * 8, 8, 4 * 8, 8);
+  CHECK_LAYOUT(gpubuf_pinned_request, 8, 16, 64, 8, 16, 8);
+  CHECK_LAYOUT(gpubuf_pinned_stats, 8, 30 * 8);
+  CHECK_LAYOUT(gpubuf_pinned_share, 32, 16);
   CHECK_LAYOUT(gpubuf_slots_options, 16, 16, 8);
   CHECK_LAYOUT(gpubuf_slot_options, 24, 64, 16);
   CHECK_LAYOUT(gpubuf_slot_info, 16, 40);

@@ -32,8 +32,21 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 11] =
-    ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold", "tensor", "workspace"];
+const KINDS: [&str; 13] = [
+    "device",
+    "stream",
+    "event",
+    "buffer",
+    "pool",
+    "block",
+    "slots",
+    "step",
+    "graph_hold",
+    "pinned",
+    "reservation",
+    "tensor",
+    "workspace",
+];
 
 /// What a parameter is, by its type and name.
 #[derive(Clone, Copy, PartialEq)]
@@ -87,6 +100,8 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
+                | ("gpubuf_pinned_trim", "out_freed_bytes")
+                | ("gpubuf_pinned_shares_get", "shares")
                 | ("gpubuf_workspace_allocate" | "gpubuf_tensor_to_host", "stream")
                 | ("gpubuf_workspace_evict", "out_evicted")
                 | ("gpubuf_workspace_sync_all", "out_synced")
@@ -110,7 +125,7 @@ fn good(kind: &str, name: &str) -> String {
         Role::View => "view".into(),
         Role::Callback => "NULL".into(),
         Role::UserData => "NULL".into(),
-        Role::Data if kind.contains("_options") => {
+        Role::Data if kind.contains("_options") || kind.contains("_request") => {
             format!("&{}", kind.trim_start_matches("const ").trim_end_matches(" *").replace("gpubuf_", ""))
         }
         Role::Data if kind == "const gpubuf_spec *" => "&spec".into(),
@@ -243,6 +258,8 @@ static gpubuf_device_options device_options;
 static gpubuf_buffer_options buffer_options;
 static gpubuf_pool_options pool_options;
 static gpubuf_block_options block_options;
+static gpubuf_pinned_options pinned_options;
+static gpubuf_pinned_request pinned_request;
 static gpubuf_slots_options slots_options;
 static gpubuf_slot_options slot_options;
 static gpubuf_decode_options decode_options;
@@ -268,6 +285,9 @@ static void prepare(void) {
   block_options.bytes = 64;
   pool_options.block_bytes = 64;
   pool_options.block_count = 1;
+  gpubuf_pinned_options_init(&pinned_options, sizeof pinned_options);
+  gpubuf_pinned_request_init(&pinned_request, sizeof pinned_request);
+  pinned_request.bytes = 64;
   gpubuf_slots_options_init(&slots_options, sizeof slots_options);
   gpubuf_slot_options_init(&slot_options, sizeof slot_options);
   slot_options.dtype = GPUBUF_DTYPE_I32;
