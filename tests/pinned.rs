@@ -150,6 +150,7 @@ fn a_block_goes_where_it_came_from_and_once() {
         placement: Placement::Pinned,
         bytes: 100,
         twin: Twin::Never,
+        timed: false,
         label: String::new(),
     };
     let alone = Lease::create(&device, alone).unwrap();
@@ -185,7 +186,7 @@ fn copies_of_a_block_are_waited_for_before_its_memory_is_another_s() {
     let block = pinned.allocate(&request).unwrap();
     write(&block, 7);
     hold(&stream);
-    block.copy(true, 0, 4096, &stream).unwrap();
+    block.copy(true, 0, 4096, &stream, None).unwrap();
     let address = block.host_ptr().unwrap();
     pinned.free(&block).unwrap();
     let other = give(&pinned, 4096);

@@ -525,7 +525,7 @@ typedef struct gpubuf_device_options {
    */
   uint64_t upkeep_interval_ns;
   /**
-   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (of GPUBUF_BACKEND_AUTO, the most free memory),
    * "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
    * a place on the bus ("0000:3b:00.0"). NULL: by those fields.
    */
@@ -644,6 +644,11 @@ typedef struct gpubuf_device_stats {
   uint64_t fallbacks_registration;
   /** Of `fallbacks`: page-locked memory that the system would not place near the device. The message comes once. */
   uint64_t fallbacks_node;
+  /**
+   * Of `fallbacks`: buffers and blocks of uva memory that are a pinned and a device side, since the device does not see later host
+   * writes.
+   */
+  uint64_t fallbacks_uva;
 } gpubuf_device_stats;
 
 /** What is known of a device that need not be open. */
@@ -808,6 +813,10 @@ typedef struct gpubuf_buffer_info {
   uint32_t is_view;
   /** 1: no gaps between its rows. */
   uint32_t contiguous;
+  /** 1: the device does not see later host writes to uva memory, so there is a pinned and a device side: gpubuf_buffer_publish copies. */
+  uint32_t stands_in;
+  /** 0 */
+  uint32_t reserved;
 } gpubuf_buffer_info;
 
 /**
@@ -914,6 +923,10 @@ typedef struct gpubuf_pool_options {
   gpubuf_give_back_fn give_back;
   /** Handed to give_back. */
   void *give_back_user_data;
+  /** 1: copies between the sides of the blocks are timed. That takes events of the driver's, made with the blocks. */
+  uint32_t timed;
+  /** 0 */
+  uint32_t reserved;
 } gpubuf_pool_options;
 
 /** A pool's figures: what is the case at this moment, then what only grows. */
@@ -994,8 +1007,8 @@ typedef struct gpubuf_block_options {
   uint64_t bytes;
   /** GPUBUF_TWIN_ */
   uint32_t device_side;
-  /** 0 */
-  uint32_t reserved;
+  /** 1: copies between its sides are timed. */
+  uint32_t timed;
   /** For messages; NULL: none. Copied. */
   const char *label;
 } gpubuf_block_options;
@@ -1014,9 +1027,43 @@ typedef struct gpubuf_block_info {
   uint32_t device_side;
   /** 1 if that is a promotion's. */
   uint32_t promoted;
+  /** 1: the device does not see later host writes to uva memory, so the block is a pinned one with a twin: gpubuf_block_publish copies. */
+  uint32_t stands_in;
+} gpubuf_block_info;
+
+/** What moved between a block's sides, in all the times that it was acquired. */
+typedef struct gpubuf_block_stats {
+  /** sizeof(gpubuf_block_stats), set by the caller. */
+  uint32_t struct_size;
   /** 0 */
   uint32_t reserved;
-} gpubuf_block_info;
+  /** Copies to the device that were queued. */
+  uint64_t to_device_copies;
+  /** Their bytes. */
+  uint64_t to_device_bytes;
+  /** Those of them whose time is known. */
+  uint64_t to_device_timed;
+  /** The time they took on the device; GPUBUF_ABSENT where times are not taken. */
+  uint64_t to_device_ns;
+  /** Copies to the host that were queued. */
+  uint64_t to_host_copies;
+  /** Their bytes. */
+  uint64_t to_host_bytes;
+  /** Those of them whose time is known. */
+  uint64_t to_host_timed;
+  /** The time they took; GPUBUF_ABSENT where times are not taken. */
+  uint64_t to_host_ns;
+  /** Calls that synced something. */
+  uint64_t syncs;
+  /** Those refused because both sides were newer. */
+  uint64_t conflicts;
+  /** Copies that failed. */
+  uint64_t failures;
+  /** Bytes that are newer on the host side. */
+  uint64_t host_newer_bytes;
+  /** Bytes that are newer on the device side. */
+  uint64_t device_newer_bytes;
+} gpubuf_block_stats;
 
 /**
  * Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
@@ -1937,6 +1984,23 @@ gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
                                            uint64_t *out_address);
 
 /**
+ * Has work that is queued on the stream from now on see what the host wrote, and gives the address for it. The library fences the
+ * stream when other work needs it, as if it were named with gpubuf_buffer_device_address.
+ *
+ * Where kernels use the host side in place, nothing is copied; where there is a device side, what is newer on the host side is.
+ * So the same program is right in both cases, also on a device that does not see later host writes to uva memory
+ * (gpubuf_device_probe): there a uva buffer is a pinned and a device side (gpubuf_buffer_info, stands_in), its device address is
+ * refused with GPUBUF_CONFLICT while the device side lacks something, and so is reading it before gpubuf_buffer_sync has brought
+ * back what kernels wrote, as gpubuf_buffer_used_on says.
+ * Stream order: as gpubuf_buffer_to_device.
+ * Errors: as gpubuf_buffer_to_device and gpubuf_buffer_device_address.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_publish(gpubuf_buffer *buffer,
+                                    gpubuf_stream *stream,
+                                    uint64_t *out_address);
+
+/**
  * Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE. What was written is
  * newer on the device side from now on. Of a view: the work used the view's elements alone; an address that was given out for
  * more than those stays undeclared.
@@ -2490,6 +2554,89 @@ gpubuf_status gpubuf_block_to_host(gpubuf_block *block,
                                    uint64_t offset,
                                    uint64_t bytes,
                                    gpubuf_stream *stream);
+
+/**
+ * As gpubuf_block_to_device, and returns when the bytes have landed.
+ *
+ * Errors: as gpubuf_buffer_to_device_blocking; also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_to_device_blocking(gpubuf_block *block,
+                                              uint64_t offset,
+                                              uint64_t bytes,
+                                              gpubuf_stream *stream,
+                                              uint64_t timeout_ns);
+
+/**
+ * As gpubuf_block_to_host, and returns when the bytes have landed.
+ *
+ * Errors: as gpubuf_buffer_to_host_blocking; also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_to_host_blocking(gpubuf_block *block,
+                                            uint64_t offset,
+                                            uint64_t bytes,
+                                            gpubuf_stream *stream,
+                                            uint64_t timeout_ns);
+
+/**
+ * Makes both sides the same: as gpubuf_buffer_sync, of the whole block, whose own policy is GPUBUF_SYNC_REFUSE. Nothing is done
+ * where there is one side only.
+ *
+ * Errors: also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_sync(gpubuf_block *block,
+                                uint32_t policy,
+                                gpubuf_stream *stream);
+
+/**
+ * As gpubuf_block_sync, and returns when the bytes have landed.
+ *
+ * Errors: as gpubuf_buffer_sync_blocking; also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_sync_blocking(gpubuf_block *block,
+                                         uint32_t policy,
+                                         gpubuf_stream *stream,
+                                         uint64_t timeout_ns);
+
+/**
+ * Has work that is queued on the stream from now on see what the host wrote, and gives the address for it. Seals the block, as
+ * gpubuf_block_device_address does.
+ *
+ * Where kernels use the block in place, nothing is copied; where it has a twin, what is newer on the host side is. So the same
+ * program is right in both cases, also on a device that does not see later host writes to uva memory (gpubuf_block_info,
+ * stands_in): there gpubuf_block_device_address is refused while the twin lacks something, and reading until
+ * gpubuf_block_sync has brought back what kernels wrote.
+ * Stream order: as gpubuf_block_to_device.
+ * Errors: as gpubuf_block_to_device and gpubuf_block_device_address.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_publish(gpubuf_block *block,
+                                   gpubuf_stream *stream,
+                                   uint64_t *out_address);
+
+/**
+ * Zeroes both sides, has nothing newer on either, and begins the figures anew: the host side as a write access, the device side in
+ * the stream's order. `stream` may be NULL where there is no twin.
+ *
+ * Errors: as gpubuf_buffer_fill; also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_reset(gpubuf_block *block,
+                                 gpubuf_stream *stream,
+                                 uint64_t timeout_ns);
+
+/**
+ * What moved between the block's sides. Set struct_size first; no more than that is written, and struct_size then says how much.
+ *
+ * Means: to_device_ns / to_device_timed is the time of a copy. Asks for the times of copies that have ended; waits for none.
+ * Errors: GPUBUF_NOT_HELD, GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_stats_get(const gpubuf_block *block,
+                                     gpubuf_block_stats *inout_stats);
 
 /**
  * Moves a block that kernels use in place to device memory, for this lease: a copy of its bytes is queued on the stream, and its

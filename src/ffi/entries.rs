@@ -94,6 +94,7 @@ entries! {
     Normally gpubuf_buffer_host_ptr;
     Normally gpubuf_buffer_host_ptr_unfenced;
     Normally gpubuf_buffer_device_address;
+    Normally gpubuf_buffer_publish;
     Normally gpubuf_buffer_used_on;
     Normally gpubuf_buffer_begin_write;
     Normally gpubuf_buffer_end_write;
@@ -143,6 +144,13 @@ entries! {
     Normally gpubuf_block_copy_out;
     Normally gpubuf_block_to_device;
     Normally gpubuf_block_to_host;
+    Normally gpubuf_block_to_device_blocking;
+    Normally gpubuf_block_to_host_blocking;
+    Normally gpubuf_block_sync;
+    Normally gpubuf_block_sync_blocking;
+    Normally gpubuf_block_publish;
+    Normally gpubuf_block_reset;
+    Normally gpubuf_block_stats_get;
     Normally gpubuf_block_promote;
     Normally gpubuf_block_demote;
     Normally gpubuf_block_release;

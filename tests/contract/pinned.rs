@@ -12,7 +12,7 @@ pub const CASES: &[Case] = &[case!(PartWaits, "memory that a queued copy reads i
     let pinned = Pinned::create(&device, PinnedOptions::new(Placement::Pinned, BYTES)).works()?;
     let mut held = Held::new(&device);
     let block = pinned.allocate(&Request { twin: Twin::Eager, ..Request::new(BYTES) }).works()?;
-    block.copy(true, 0, ALL, &held.timeline).works()?;
+    block.copy(true, 0, ALL, &held.timeline, None).works()?;
     pinned.free(&block).works()?;
     ensure!(status(pinned.allocate(&Request::new(BYTES))) == Status::Budget, it);
     held.open();

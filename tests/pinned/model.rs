@@ -149,7 +149,7 @@ impl World {
             hold(&self.streams[stream]);
             self.shut[stream] = true;
         }
-        out.lease.copy(true, 0, ALL, &self.streams[stream]).unwrap();
+        out.lease.copy(true, 0, ALL, &self.streams[stream], None).unwrap();
         out.used[stream] = true;
     }
 
