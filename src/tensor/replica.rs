@@ -87,7 +87,7 @@ impl Replica {
 
     fn send(&mut self, stream: &Arc<Timeline>) -> Result<()> {
         for range in self.changed.iter() {
-            self.lease.copy(true, range.start as u64, (range.end - range.start) as u64, stream)?;
+            self.lease.copy(true, range.start as u64, (range.end - range.start) as u64, stream, None)?;
         }
         let block = self.lease.enter()?;
         let here = block.device.iter().flat_map(Side::fences).filter(|fence| Arc::ptr_eq(fence.timeline(), stream));
@@ -127,7 +127,7 @@ impl Replica {
             let Some(stream) = stream else {
                 return fail!(InvalidArgument, "reading back from device memory needs a stream to copy on");
             };
-            let copied = self.lease.copy(false, range.start as u64, (range.end - range.start) as u64, stream);
+            let copied = self.lease.copy(false, range.start as u64, (range.end - range.start) as u64, stream, None);
             self.settled(copied)?;
         }
         let read = self.lease.enter().and_then(|mut block| {
