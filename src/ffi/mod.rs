@@ -39,6 +39,12 @@ pub mod step;
 
 pub mod graph_hold;
 
+pub mod spec;
+
+pub mod workspace;
+
+pub mod tensor;
+
 pub mod report;
 
 pub mod ops;

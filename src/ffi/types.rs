@@ -47,7 +47,7 @@ pub const GPUBUF_TIMEOUT: i32 = 301;
 pub const GPUBUF_WOULD_DEADLOCK: i32 = 302;
 /// Both sides of a range are newer than the other.
 pub const GPUBUF_CONFLICT: i32 = 303;
-/// Over the byte budget.
+/// Over a limit of bytes or entries.
 pub const GPUBUF_BUDGET: i32 = 400;
 /// No host memory.
 pub const GPUBUF_OUT_OF_HOST_MEMORY: i32 = 401;
@@ -254,6 +254,15 @@ pub const GPUBUF_BLOCK_HELD: u32 = 3;
 /// A figure that was not measured.
 pub const GPUBUF_ABSENT: u64 = 18446744073709551615;
 
+/// Nobody holds it. Work may still use it.
+pub const GPUBUF_ENTRY_FREE: u32 = 0;
+/// Held, and nothing that the library knows of uses it.
+pub const GPUBUF_ENTRY_ALLOCATED: u32 = 1;
+/// Held, its host side is newer than its device side, and nothing that the library knows of uses it.
+pub const GPUBUF_ENTRY_STAGED: u32 = 2;
+/// Held, and queued or undeclared work, a guard or a graph uses it; or it is being made.
+pub const GPUBUF_ENTRY_IN_USE: u32 = 3;
+
 /// The most dimensions of a shape.
 pub const GPUBUF_MAX_RANK: u32 = 8;
 
@@ -310,6 +319,14 @@ pub struct gpubuf_step {
 }
 /// Every block whose addresses one executable graph has baked in.
 pub struct gpubuf_graph_hold {
+    _private: [u8; 0],
+}
+/// Host memory that is always writable, and copies of it for the device.
+pub struct gpubuf_tensor {
+    _private: [u8; 0],
+}
+/// Buffers by name, and by spec.
+pub struct gpubuf_workspace {
     _private: [u8; 0],
 }
 

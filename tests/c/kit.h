@@ -58,6 +58,17 @@ static inline gpubuf_pool *kit_pool(gpubuf_device *device, uint32_t blocks) {
   return pool;
 }
 
+static inline gpubuf_tensor *kit_tensor(gpubuf_pool *pool) {
+  gpubuf_tensor *tensor = NULL;
+  gpubuf_tensor_options options;
+  gpubuf_tensor_options_init(&options, sizeof options);
+  options.dtype = GPUBUF_DTYPE_I32;
+  options.rank = 1;
+  options.shape[0] = 16;
+  OK(gpubuf_tensor_create(pool, &options, &tensor));
+  return tensor;
+}
+
 /* Two slots of eight rows, frozen. */
 static inline gpubuf_slots *kit_slots(gpubuf_device *device) {
   gpubuf_slots *slots = NULL;
@@ -92,6 +103,8 @@ struct kit {
   gpubuf_graph_hold *graph_hold;
   gpubuf_pinned *pinned;
   gpubuf_reservation *reservation;
+  gpubuf_tensor *tensor;
+  gpubuf_workspace *workspace;
 };
 
 static inline struct kit kit_make(gpubuf_device *device) {
@@ -113,6 +126,8 @@ static inline struct kit kit_make(gpubuf_device *device) {
   gpubuf_pinned_request_init(&request, sizeof request);
   request.bytes = 64;
   OK(gpubuf_pinned_reserve(kit.pinned, &request, &kit.reservation));
+  kit.tensor = kit_tensor(kit.pool);
+  OK(gpubuf_workspace_create(device, NULL, &kit.workspace));
   return kit;
 }
 
@@ -120,6 +135,8 @@ static inline struct kit kit_make(gpubuf_device *device) {
 static inline void kit_end(struct kit *kit) {
   (void)gpubuf_reservation_destroy(kit->reservation);
   (void)gpubuf_pinned_destroy(kit->pinned);
+  (void)gpubuf_workspace_destroy(kit->workspace);
+  (void)gpubuf_tensor_destroy(kit->tensor);
   (void)gpubuf_graph_hold_destroy(kit->graph_hold);
   (void)gpubuf_step_destroy(kit->step);
   (void)gpubuf_slots_destroy(kit->slots);

@@ -35,6 +35,13 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_slot_info, 16, 40);
   CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8);
   CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8);
+  CHECK_LAYOUT(gpubuf_spec, 24, 64);
+  CHECK_LAYOUT(gpubuf_tensor_options, 16, 64, 8);
+  CHECK_LAYOUT(gpubuf_tensor_info, 16, 64, 16);
+  CHECK_LAYOUT(gpubuf_tensor_stats, 8, 8 * 8);
+  CHECK_LAYOUT(gpubuf_workspace_options, 8, 8, 8);
+  CHECK_LAYOUT(gpubuf_workspace_stats, 8, 17 * 8);
+  CHECK_LAYOUT(gpubuf_workspace_entry, 8, 6 * 8);
 
   struct { gpubuf_device_options options; uint64_t later; } newer;
   gpubuf_device *device = NULL, *untouched = NULL;
