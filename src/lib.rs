@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `lease`, `buffer`, `pool`, `graph` < `slots` < `ffi`.
+//! `fence` < `lease`, `buffer`, `pool`, `graph` < `slots`, `predictor` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -15,6 +15,7 @@ pub mod graph;
 pub mod lease;
 pub mod ops;
 pub mod pool;
+pub mod predictor;
 pub mod slots;
 pub mod stats;
 pub mod sync;

@@ -113,6 +113,34 @@ impl Pool {
         adapted
     }
 
+    /// Sees to it that whoever comes next finds `wanted` free blocks, as far as the pool may grow: blocks that lack are made,
+    /// and are free. Returns how many were made, and how many lack still. Waits for nobody.
+    pub fn warm(&self, wanted: u32) -> Result<(u32, u32)> {
+        self.device.expect_usable()?;
+        let (numbers, lacking) = {
+            let mut lists = self.lists.lock();
+            if lists.shut_down {
+                return fail!(ShutDown, "{} was destroyed", self.name);
+            }
+            // Those that wait, and the reserve, are served first.
+            let levels = lists.levels();
+            let wanted = wanted as u64 + if wanted > 0 { (levels.waiters + self.reserved_blocks) as u64 } else { 0 };
+            let lacking = wanted.saturating_sub((levels.free + lists.coming) as u64).min(u32::MAX.into()) as u32;
+            let blocks = lists.blocks() + lists.coming;
+            let count = lacking.min(self.growth.max_blocks.saturating_sub(blocks));
+            if count > 0 {
+                // Not to be taken for idle at the next look.
+                lists.look.changed = Some(Instant::now());
+                lists.cleared = lists.cleared.min(self.first_count.saturating_sub(blocks + count));
+            }
+            let numbers: Vec<u32> = (0..count).map(|_| lists.take_number()).collect();
+            (numbers, lacking)
+        };
+        let made = self.make_many(&numbers);
+        self.counters.growths.add((made > 0) as u64);
+        Ok((made, lacking - made))
+    }
+
     /// Makes blocks of these numbers and offers them; returns how many could be had.
     fn make_many(&self, numbers: &[u32]) -> u32 {
         for (made, number) in numbers.iter().enumerate() {
