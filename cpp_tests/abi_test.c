@@ -83,6 +83,9 @@ NUMBER(GPUBUF_ACCESS_WRITE, 2);
 NUMBER(GPUBUF_SLOT_REQUIRED, 0);
 NUMBER(GPUBUF_SLOT_KEPT, 1);
 NUMBER(GPUBUF_MAX_RANK, 8);
+NUMBER(GPUBUF_METHOD_MOST_COMMON, 0);
+NUMBER(GPUBUF_METHOD_BLEND, 3);
+NUMBER(GPUBUF_MAX_PREDICTED, 8);
 NUMBER(GPUBUF_HOST_ANY, 0);
 NUMBER(GPUBUF_HOST_AT_SUBMISSION, 0);
 NUMBER(GPUBUF_HOST_AT_EXECUTION, 1);
@@ -174,6 +177,15 @@ SIZE(gpubuf_decode_options, 72);
 AT(gpubuf_decode_options, max_batch, 16);
 AT(gpubuf_decode_options, block_size, 40);
 AT(gpubuf_decode_options, label, 64);
+SIZE(gpubuf_predictor_options, 32);
+AT(gpubuf_predictor_options, method, 4);
+AT(gpubuf_predictor_options, steps_in_flight, 20);
+AT(gpubuf_predictor_options, label, 24);
+SIZE(gpubuf_predictor_stats, 88);
+AT(gpubuf_predictor_stats, believed, 4);
+AT(gpubuf_predictor_stats, hits, 24);
+AT(gpubuf_predictor_stats, waste_bytes, 48);
+AT(gpubuf_predictor_stats, evictions, 80);
 
 static int failed;
 
@@ -205,6 +217,7 @@ int main(void) {
   INIT(gpubuf_slots_options, gpubuf_slots_options_init);
   INIT(gpubuf_slot_options, gpubuf_slot_options_init);
   INIT(gpubuf_decode_options, gpubuf_decode_options_init);
+  INIT(gpubuf_predictor_options, gpubuf_predictor_options_init);
   expect(gpubuf_device_open(NULL, &device) == GPUBUF_OK, "gpubuf_device_open");
   expect(gpubuf_device_destroy(device) == GPUBUF_OK, "gpubuf_device_destroy");
   return failed;

@@ -173,6 +173,16 @@ entries! {
     Normally gpubuf_graph_hold_launch;
     Normally gpubuf_graph_hold_replayed;
 
+    AnyTime gpubuf_predictor_options_init;
+    Normally gpubuf_predictor_create;
+    Ends gpubuf_predictor_destroy;
+    Normally gpubuf_predictor_record;
+    Normally gpubuf_predictor_predict;
+    Normally gpubuf_predictor_stats_get;
+    Normally gpubuf_predictor_prewarm;
+    Normally gpubuf_predictor_prewarm_pool;
+    Normally gpubuf_predictor_suggest;
+
     AnyTime gpubuf_ops_gather;
     AnyTime gpubuf_ops_scatter;
     AnyTime gpubuf_ops_pad;

@@ -29,6 +29,8 @@ pub mod step;
 
 pub mod graph_hold;
 
+pub mod predictor;
+
 pub mod ops;
 
 pub mod host;

@@ -8,6 +8,7 @@ use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
 use crate::lease::{Lease, Twin};
 use crate::pool::Pool;
+use crate::predictor::Predictor;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
 
@@ -80,6 +81,7 @@ objects! {
     Slots(Arc<Slots>), gpubuf_slots = 7, "slots";
     Step(Step), gpubuf_step = 8, "step";
     GraphHold(Arc<GraphHold>), gpubuf_graph_hold = 9, "graph hold";
+    Predictor(Arc<Predictor>), gpubuf_predictor = 14, "predictor";
 }
 
 impl Object {
@@ -95,6 +97,7 @@ impl Object {
             Object::Slots(slots) => slots.name(),
             Object::Step(step) => step.slots().name(),
             Object::GraphHold(hold) => hold.name(),
+            Object::Predictor(predictor) => predictor.name(),
         }
     }
 
@@ -121,6 +124,7 @@ impl Object {
             Object::Slots(slots) => slots.describe(),
             Object::Step(step) => step.to_string(),
             Object::GraphHold(hold) => hold.describe(),
+            Object::Predictor(predictor) => predictor.describe(),
         }
     }
 

@@ -31,14 +31,14 @@ use model::Model;
 #[repr(u32)]
 pub enum Method {
     /// The sizes that were the most frequent of the last `window` ones.
-    MostCommon = 1,
+    MostCommon = 0,
     /// Those that came most often after the last size, then the most common ones.
-    Markov = 2,
+    Markov = 1,
     /// Those that came most often after the last two sizes, then as [`Method::Markov`].
-    Markov2 = 3,
+    Markov2 = 2,
     /// Whichever of them does best: the most common ones, until another has hit more often than chance explains.
     #[default]
-    Blend = 4,
+    Blend = 3,
 }
 
 impl Method {

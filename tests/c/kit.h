@@ -90,6 +90,7 @@ struct kit {
   gpubuf_slots *slots;
   gpubuf_step *step;
   gpubuf_graph_hold *graph_hold;
+  gpubuf_predictor *predictor;
 };
 
 static inline struct kit kit_make(gpubuf_device *device) {
@@ -104,11 +105,13 @@ static inline struct kit kit_make(gpubuf_device *device) {
   kit.slots = kit_slots(device);
   OK(gpubuf_slots_begin(kit.slots, GPUBUF_TIMEOUT_TRY, &kit.step));
   OK(gpubuf_graph_hold_create(device, &kit.graph_hold));
+  OK(gpubuf_predictor_create(device, NULL, &kit.predictor));
   return kit;
 }
 
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
+  (void)gpubuf_predictor_destroy(kit->predictor);
   (void)gpubuf_graph_hold_destroy(kit->graph_hold);
   (void)gpubuf_step_destroy(kit->step);
   (void)gpubuf_slots_destroy(kit->slots);

@@ -26,6 +26,8 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_slot_info, 16, 40);
   CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8);
   CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8);
+  CHECK_LAYOUT(gpubuf_predictor_options, 24, 8);
+  CHECK_LAYOUT(gpubuf_predictor_stats, 8, 10 * 8);
 
   struct { gpubuf_device_options options; uint64_t later; } newer;
   gpubuf_device *device = NULL, *untouched = NULL;

@@ -32,7 +32,8 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 9] = ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold"];
+const KINDS: [&str; 10] =
+    ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold", "predictor"];
 
 /// What a parameter is, by its type and name.
 #[derive(Clone, Copy, PartialEq)]
@@ -86,6 +87,10 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
+                | ("gpubuf_predictor_create", "device" | "options")
+                | ("gpubuf_predictor_record", "out_hit")
+                | ("gpubuf_predictor_prewarm", "out_warmed_bytes")
+                | ("gpubuf_predictor_prewarm_pool", "out_made" | "out_missing")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
                 | ("gpubuf_stream_wrap_native", "native_stream")
@@ -237,6 +242,7 @@ static gpubuf_block_options block_options;
 static gpubuf_slots_options slots_options;
 static gpubuf_slot_options slot_options;
 static gpubuf_decode_options decode_options;
+static gpubuf_predictor_options predictor_options;
 static int cases, failures;
 
 static gpubuf_device *open_device(void) {
@@ -263,6 +269,7 @@ static void prepare(void) {
   slot_options.shape[0] = 4;
   slot_options.name = "ids";
   gpubuf_decode_options_init(&decode_options, sizeof decode_options);
+  gpubuf_predictor_options_init(&predictor_options, sizeof predictor_options);
   gpubuf_device *device = open_device();
   ended = kit_make(device);
   kit_end(&ended);
