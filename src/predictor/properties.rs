@@ -180,6 +180,22 @@ fn memory_is_bounded_and_the_same_records_give_the_same_predictions() {
 }
 
 #[test]
+fn what_is_forgotten_leaves_nothing_to_who_takes_its_place() {
+    for method in [Method::Markov, Method::Markov2] {
+        let options =
+            PredictorOptions { method, count: 1, window: 1, most_sizes: 1, steps_in_flight: 1, ..Default::default() };
+        let predictor = after(&[10, 20, 30].repeat(3), options);
+        assert_eq!(*predictor.predict(), [if method == Method::Markov { 30 } else { 10 }]);
+        for size in 101..110 {
+            predictor.record(size).expect("a size");
+            assert_eq!(*predictor.predict(), [size], "nothing is known of it, and it is the window");
+        }
+        let suggestion = predictor.suggested_pools().expect("memory");
+        assert_eq!((suggestion.uses, suggestion.bytes), (1, 109));
+    }
+}
+
+#[test]
 fn sums_stop_at_the_largest_number() {
     let predictor =
         after(&[isize::MAX as u64, 5, 6, 7, isize::MAX as u64 - 1, 9].repeat(9), PredictorOptions::default());
