@@ -119,10 +119,78 @@ fn what_cannot_be_made_is_told_and_leaves_the_pool_whole() {
     common::kit_of(&device).limit_memory(Placement::Uva, 0).expect("a limit");
     assert_eq!(predictor.prewarm_pool(&pool, 0, 1).expect("a look"), Warmed { made: 0, missing: 2 });
     assert_eq!(pool.counters().growth_failures.get(), 2);
+    assert_eq!(pool.trim(0), 1);
+    assert_eq!(predictor.prewarm_pool(&pool, 0, 1).expect("a look"), Warmed { made: 0, missing: 3 });
     common::kit_of(&device).limit_memory(Placement::Uva, u64::MAX).expect("no limit");
+    acquire(&pool).release().expect("a release"); // made again, as after any trim
     assert_eq!(predictor.prewarm_pool(&pool, 0, 1).expect("memory"), Warmed { made: 2, missing: 0 });
     pool.destroy();
     assert_eq!(status(predictor.prewarm_pool(&pool, 0, 1)), Status::ShutDown);
+}
+
+#[test]
+fn whatever_happens_a_warmed_pool_keeps_its_sums_and_its_limit() {
+    const MOST: u32 = 12;
+    for seed in 1..=20u64 {
+        let device = device();
+        let pool = pool(&device, 3, MOST);
+        let mut held: Vec<Lease> = Vec::new();
+        let mut random = seed;
+        for step in 0..300 {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let number = (random >> 33) as u32;
+            match number % 6 {
+                0 | 1 => held.extend(pool.acquire(0, Timeout::Try)),
+                2 if !held.is_empty() => held.swap_remove(number as usize % held.len()).release().expect("a release"),
+                3 => drop(pool.trim(number / 6 % MOST)),
+                4 => drop(pool.adapt()),
+                _ => {
+                    let (wanted, fails) = (number / 6 % (MOST + 3), number.is_multiple_of(5));
+                    let limit = if fails { 0 } else { u64::MAX };
+                    common::kit_of(&device).limit_memory(Placement::Uva, limit).expect("a limit");
+                    let before = pool.levels();
+                    let (made, missing) = pool.warm(wanted).expect("a look");
+                    common::kit_of(&device).limit_memory(Placement::Uva, u64::MAX).expect("no limit");
+                    let after = pool.levels();
+                    assert_eq!(after.free, before.free + made, "seed {seed}, step {step}: what was made is free");
+                    assert_eq!(missing, wanted.saturating_sub(after.free), "seed {seed}, step {step}");
+                    assert!(made == 0 || after.free <= wanted, "seed {seed}, step {step}: not more than is wanted");
+                    assert!(
+                        missing == 0 || fails || after.blocks == MOST,
+                        "seed {seed}, step {step}: as far as it may grow"
+                    );
+                }
+            }
+            let levels = pool.levels();
+            assert_eq!(levels.free + levels.held, levels.blocks, "seed {seed}, step {step}");
+            assert_eq!(levels.held as usize, held.len(), "seed {seed}, step {step}");
+            assert!(levels.blocks <= MOST, "seed {seed}, step {step}");
+        }
+    }
+}
+
+#[test]
+fn threads_that_record_warm_and_acquire_leave_the_sums_right() {
+    const STEPS: u64 = 300;
+    let device = device();
+    let (pool, predictor) = (pool(&device, 1, 6), predictor(Some(&device)));
+    std::thread::scope(|scope| {
+        for thread in 0..3u64 {
+            let (pool, predictor) = (&pool, &predictor);
+            scope.spawn(move || {
+                for step in 0..STEPS {
+                    predictor.record(1 + (step * (thread + 1)) % 7).expect("a size");
+                    assert!(predictor.prewarm_pool(pool, 0, 1).expect("a look").made <= 6);
+                    pool.acquire(0, Timeout::Infinite).expect("a block").release().expect("a release");
+                }
+            });
+        }
+    });
+    let (levels, stats) = (pool.levels(), predictor.stats());
+    assert_eq!((levels.held, levels.free), (0, levels.blocks));
+    assert!(levels.blocks <= 6);
+    assert_eq!((stats.records, stats.predictions), (3 * STEPS, 3 * STEPS - 1));
+    assert_eq!(pool.counters().acquires.get(), 3 * STEPS);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How many blocks a pool has: it grows where acquires find none, shrinks where most of them lie idle, and never does either
 //! on the path of whoever acquires or releases.
 
+use super::lists::Lists;
 use super::{MAX_BLOCKS, Pool};
 use crate::config::log::{self, Level};
 use crate::error::Result;
@@ -159,6 +160,7 @@ impl Pool {
                     let left = &numbers[made..];
                     let mut lists = self.lists.lock();
                     left.iter().for_each(|number| lists.give_number_back(*number));
+                    self.leave_to_acquires(&mut lists);
                     drop(lists);
                     self.counters.growth_failures.add(left.len() as u64);
                     log::write(
@@ -172,6 +174,12 @@ impl Pool {
         numbers.len() as u32
     }
 
+    /// What lacks to the first size, but for quarantine's, is made by the acquires that want it.
+    fn leave_to_acquires(&self, lists: &mut Lists) {
+        let left = lists.blocks() + lists.coming + lists.quarantined;
+        lists.cleared = lists.cleared.max(self.first_count.saturating_sub(left));
+    }
+
     /// Lets free blocks go until there are `keep` blocks in all, or none is free. Returns how many went. What is below the
     /// first size is made again by the acquires that want it.
     pub fn trim(&self, keep: u32) -> u32 {
@@ -179,8 +187,7 @@ impl Pool {
             let mut lists = self.lists.lock();
             let blocks = lists.blocks();
             let gone: Vec<_> = (keep..blocks).map_while(|_| lists.drop_free()).collect();
-            let left = lists.blocks() + lists.coming + lists.quarantined;
-            lists.cleared = lists.cleared.max(self.first_count.saturating_sub(left));
+            self.leave_to_acquires(&mut lists);
             gone
         };
         gone.iter().for_each(|cell| cell.own().retire_storage());
