@@ -1,6 +1,9 @@
 // A device: opening one, what it counts, how it is waited for, and how memory leaves it.
 #include "support.hpp"
 
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
 #include <thread>
 
 using gpubuf::no_throw;
@@ -56,6 +59,38 @@ TEST_F(DeviceTest, CountsTheMemoryOfItsObjects) {
   EXPECT_EQ(before.device_bytes, stats.device_bytes);
   EXPECT_EQ(before.host_bytes, stats.host_bytes);
   EXPECT_EQ(0u, stats.deferred_objects);
+}
+
+TEST_F(DeviceTest, CountsThePeakAndAllThatEverWas) {
+  const auto before = device.stats();
+  for (int i = 0; i < 3; ++i) {
+    auto buffer = gpubuf::buffer::create<float>(device, {1024});
+    buffer.reset();
+    device.drain();
+  }
+  const auto stats = device.stats();
+  EXPECT_EQ(before.pinned_bytes, stats.pinned_bytes);
+  EXPECT_EQ(before.pinned_bytes + 4096, stats.pinned_peak_bytes) << "one at a time";
+  EXPECT_EQ(before.pinned_total_bytes + 3 * 4096, stats.pinned_total_bytes);
+  EXPECT_EQ(before.device_total_bytes + 3 * 4096, stats.device_total_bytes);
+  EXPECT_EQ(before.host_total_bytes, stats.host_total_bytes);
+}
+
+TEST_F(DeviceTest, CountsWhatTheDriversAllocatorDid) {
+  const auto before = device.stats();
+  auto buffer = gpubuf::buffer::create<float>(device, {1024});
+  const auto pageable = gpubuf::buffer::create<float>(device, {256}, gpubuf::placement::pageable, gpubuf::placement::none);
+  auto stats = device.stats();
+  EXPECT_EQ(before.allocations + 2, stats.allocations) << "a pinned side and a device side; the driver has no part in pageable memory";
+  EXPECT_GT(stats.allocation_ns, before.allocation_ns);
+  buffer.reset();
+  device.drain();
+  stats = device.stats();
+  EXPECT_EQ(before.frees + 2, stats.frees);
+  EXPECT_GT(stats.free_ns, before.free_ns);
+  EXPECT_EQ(before.allocation_failures, stats.allocation_failures);
+  EXPECT_STATUS(status::out_of_device_memory, gpubuf::buffer::create<float, no_throw>(device, {std::uint64_t{1} << 38}, gpubuf::placement::none));
+  EXPECT_GT(device.stats().allocation_failures, before.allocation_failures);
 }
 
 TEST_F(DeviceTest, CountsCopies) {
@@ -153,4 +188,185 @@ TEST(Device, ManyMayBeOpen) {
   } else {
     EXPECT_STATUS(status::timeout, second.synchronize<no_throw>(std::chrono::milliseconds(1))) << "both are one context of the driver's";
   }
+}
+
+// ---- Which device -------------------------------------------------------------------------------------------------
+
+/// The backend under test, as names begin with it.
+std::string prefix() { return test::backend() == gpubuf::backend::cuda ? "cuda" : "host"; }
+
+TEST(Device, IsOpenedByName) {
+  for (const std::string& name : {prefix(), prefix() + ":0", prefix() + ":auto"}) {
+    const auto device = gpubuf::device::open(name.c_str());
+    EXPECT_EQ(test::backend(), device.backend()) << name;
+  }
+  EXPECT_OK(gpubuf::device::open<no_throw>("auto"));
+}
+
+TEST(Device, ANameThatIsNoneSaysWhatIs) {
+  for (const char* name : {"", "gpu", "tpu:0", "cuda:one", "GPU-"}) {
+    EXPECT_STATUS(status::invalid_argument, gpubuf::device::open<no_throw>(name));
+    EXPECT_NE(std::string::npos, gpubuf::last_error_message().find("cuda:1")) << gpubuf::last_error_message();
+  }
+  EXPECT_STATUS(status::not_found, gpubuf::device::open<no_throw>((prefix() + ":99").c_str()));
+  gpubuf::device_options both;
+  both.name = "host:0";
+  both.ordinal = 1;
+  EXPECT_STATUS(status::invalid_argument, gpubuf::device::open<no_throw>(both));
+}
+
+TEST(Device, AreListedWithoutBeingOpened) {
+  const std::uint32_t count = gpubuf::device::count(test::backend());
+  ASSERT_GE(count, 1u);
+  for (std::uint32_t ordinal = 0; ordinal < count; ++ordinal) {
+    const auto summary = gpubuf::device::summary(test::backend(), ordinal);
+    EXPECT_EQ(static_cast<std::uint32_t>(test::backend()), summary.backend);
+    EXPECT_EQ(ordinal, summary.ordinal);
+    EXPECT_GT(std::strlen(summary.name), 0u);
+    EXPECT_GT(summary.memory_bytes, 0u);
+    EXPECT_LT(summary.memory_bytes, std::uint64_t{GPUBUF_UNKNOWN});
+    EXPECT_EQ(gpubuf::device::open(test::backend(), ordinal).name(), summary.name);
+  }
+  EXPECT_STATUS(status::not_found, gpubuf::device::summary<no_throw>(test::backend(), count));
+}
+
+TEST(Device, IsFoundByItsUuidAndItsPlaceOnTheBus) {
+  if (test::backend() == gpubuf::backend::host) GTEST_SKIP() << "emulated devices have neither";
+  const std::uint32_t count = gpubuf::device::count(test::backend());
+  const auto summary = gpubuf::device::summary(test::backend(), count - 1);
+  ASSERT_EQ(1u, summary.has_uuid);
+  std::string uuid = "GPU-";
+  for (int i = 0; i < 16; ++i) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", static_cast<unsigned>(summary.uuid[i]));
+    if (i == 4 || i == 6 || i == 8 || i == 10) uuid += '-';
+    uuid += digits;
+  }
+  EXPECT_EQ(summary.name, gpubuf::device::open(uuid.c_str()).name());
+  EXPECT_EQ(summary.name, gpubuf::device::open(summary.bus_id).name());
+  EXPECT_STATUS(status::not_found, gpubuf::device::open<no_throw>("GPU-00000000"));
+  if (count > 1) {
+    EXPECT_STATUS(status::invalid_argument, gpubuf::device::open<no_throw>(uuid.substr(0, 6).c_str())) << "more than one";
+  }
+}
+
+TEST(Device, MayBeTheOneWithTheMostFreeMemory) {
+  const auto device = gpubuf::device::open(test::backend(), gpubuf::most_free_memory);
+  EXPECT_GT(device.why_backend().size(), 10u);
+  if (gpubuf::device::count(test::backend()) < 2) return;
+  // The simulation lets us take memory away from the first.
+  const auto first = gpubuf::device::open(test::backend(), 0);
+  if (first.info().simulation == 0) GTEST_SKIP() << "not with a GPU that others may use";
+  gpubuf::host::limit_memory(first, gpubuf::placement::device, 1 << 20);
+  const auto other = gpubuf::device::open(test::backend(), gpubuf::most_free_memory);
+  EXPECT_EQ(gpubuf::device::summary(test::backend(), 1).name, other.name()) << other.why_backend();
+  EXPECT_NE(std::string::npos, other.why_backend().find("most free memory")) << other.why_backend();
+}
+
+// ---- What it can do -----------------------------------------------------------------------------------------------
+
+TEST_F(DeviceTest, TellsWhatItCanDoByTryingIt) {
+  EXPECT_ERROR(status::not_begun, device.why(gpubuf::capability::pinned_memory));
+  const auto shut = gpubuf::host::hold(stream);  // A probe has a stream of its own.
+  const auto found = device.probe();
+  EXPECT_EQ(gpubuf::answer::yes, found[gpubuf::capability::pinned_memory]) << device.why(gpubuf::capability::pinned_memory);
+  EXPECT_EQ(gpubuf::answer::yes, found[gpubuf::capability::registered_memory]);
+  EXPECT_EQ(gpubuf::answer::yes, found[gpubuf::capability::sees_host_writes]);
+  const auto info = device.info();
+  EXPECT_EQ(info.can_manage != 0, found[gpubuf::capability::managed_memory] == gpubuf::answer::yes);
+  EXPECT_EQ(info.has_memory_pools != 0, found[gpubuf::capability::memory_pools] == gpubuf::answer::yes);
+  EXPECT_EQ(info.numa_node, found.device_numa_node);
+  EXPECT_GE(found.page_bytes, 4096u);
+  EXPECT_GT(found.host_total_bytes, 0u);
+  EXPECT_LE(found.host_available_bytes, found.host_total_bytes);
+  EXPECT_LE(found.device_free_bytes, found.device_total_bytes);
+  EXPECT_LE(found.cgroup_room_bytes, found.cgroup_limit_bytes);
+  for (std::uint32_t number = 1; number <= 8; ++number) {
+    EXPECT_FALSE(device.why(static_cast<gpubuf::capability>(number)).empty()) << number;
+  }
+  EXPECT_ERROR(status::invalid_argument, device.why(static_cast<gpubuf::capability>(9)));
+}
+
+TEST_F(DeviceTest, AProbeGivesBackWhatItTookAndCountsAsNoUse) {
+  const auto before = device.stats();
+  const std::uint64_t free_before = device.probe().device_free_bytes;
+  const auto after = device.stats();
+  EXPECT_EQ(before.pinned_bytes, after.pinned_bytes);
+  EXPECT_EQ(before.device_bytes, after.device_bytes);
+  EXPECT_EQ(before.copies, after.copies);
+  device.drain();
+  EXPECT_EQ(free_before, device.probe().device_free_bytes);
+}
+
+TEST_F(DeviceTest, SaysWhyThereIsNoPinnedMemory) {
+  if (device.info().simulation == 0) GTEST_SKIP() << "a GPU's memory has no limit to set";
+  gpubuf::host::limit_memory(device, gpubuf::placement::pinned, 0);
+  const auto found = device.probe();
+  EXPECT_EQ(gpubuf::answer::no, found[gpubuf::capability::pinned_memory]);
+  const std::string why = device.why(gpubuf::capability::pinned_memory);
+  EXPECT_NE(std::string::npos, why.find("RLIMIT_MEMLOCK")) << why;
+  EXPECT_EQ(gpubuf::answer::not_tested, found[gpubuf::capability::sees_host_writes]) << "there was nothing to test it with";
+  gpubuf::host::limit_memory(device, gpubuf::placement::pinned, std::uint64_t{1} << 30);
+  EXPECT_EQ(gpubuf::answer::yes, device.probe()[gpubuf::capability::pinned_memory]);
+}
+
+TEST_F(DeviceTest, WhereUvaMemoryIsStaleItIsRefused) {
+  if (device.info().simulation == 0) GTEST_SKIP() << "a GPU cannot be made to";
+  gpubuf::host::set_uva_stale(device, true);
+  const auto in_place = [&] {
+    return gpubuf::buffer::create<std::int32_t, no_throw>(device, {16}, gpubuf::placement::uva, gpubuf::placement::none).status();
+  };
+  EXPECT_STATUS(status::ok, in_place()) << "nobody has looked yet";
+  EXPECT_EQ(gpubuf::answer::no, device.probe()[gpubuf::capability::sees_host_writes]);
+  EXPECT_STATUS(status::unsupported, in_place());
+  EXPECT_NE(std::string::npos, gpubuf::last_error_message().find("pinned memory with a device side")) << gpubuf::last_error_message();
+  // Which works.
+  auto buffer = gpubuf::buffer::create<std::int32_t>(device, {4});
+  const auto values = test::ramp<std::int32_t>(4, 10);
+  buffer.copy_in(values);
+  buffer.to_device(stream);
+  EXPECT_OK(stream.synchronize<no_throw>());
+  gpubuf::host::set_uva_stale(device, false);
+  EXPECT_EQ(gpubuf::answer::yes, device.probe()[gpubuf::capability::sees_host_writes]);
+  EXPECT_STATUS(status::ok, in_place());
+}
+
+TEST(Device, MayBeProbedAsItIsOpened) {
+  gpubuf::device_options options;
+  options.backend = static_cast<std::uint32_t>(test::backend());
+  options.probe = 1;
+  const auto device = gpubuf::device::open(options);
+  EXPECT_FALSE(device.why(gpubuf::capability::pinned_memory).empty());
+}
+
+TEST_F(DeviceTest, AProbeNeedsTime) { EXPECT_STATUS(status::invalid_argument, device.probe<no_throw>(no_wait)); }
+
+// ---- Upkeep -------------------------------------------------------------------------------------------------------
+
+TEST(Device, AThreadOfTheLibrarysKeepsItUp) {
+  gpubuf::device_options options;
+  options.backend = static_cast<std::uint32_t>(test::backend());
+  options.upkeep_interval_ns = 1000000;
+  const auto device = gpubuf::device::open(options);
+  const auto stream = gpubuf::stream::create(device);
+  std::vector<float> own(1024);
+  std::atomic<bool> released{false};
+  auto shut = gpubuf::host::hold(stream);
+  {
+    auto buffer = gpubuf::borrowed_buffer::over<float>(device, own, [&] { released = true; }, gpubuf::placement::pinned);
+    buffer.to_device(stream);
+  }  // The copy still reads it, and nobody calls the library again.
+  EXPECT_FALSE(released);
+  shut.release();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!released && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  EXPECT_TRUE(released) << "the thread gives borrowed memory back";
+}
+
+TEST(Device, UpkeepHasAShortestInterval) {
+  gpubuf::device_options options;
+  options.backend = static_cast<std::uint32_t>(test::backend());
+  options.upkeep_interval_ns = 999999;
+  EXPECT_STATUS(status::invalid_argument, gpubuf::device::open<no_throw>(options));
+  EXPECT_NE(std::string::npos, gpubuf::last_error_message().find("upkeep_interval_ns"));
 }

@@ -216,6 +216,7 @@ TEST(Null, EveryFunctionRefusesANullObject) {
   REFUSES_NULL(gpubuf_host_set_delay(nullptr, 0, 0, 0));
   REFUSES_NULL(gpubuf_host_set_link(nullptr, 0, 0));
   REFUSES_NULL(gpubuf_host_set_pageable_late(nullptr, 0));
+  REFUSES_NULL(gpubuf_host_set_uva_stale(nullptr, 0));
   REFUSES_NULL(gpubuf_host_fail_operation(nullptr, GPUBUF_HOST_ANY, 1, GPUBUF_HOST_AT_SUBMISSION));
   REFUSES_NULL(gpubuf_host_limit_memory(nullptr, GPUBUF_PLACEMENT_PINNED, 1));
   REFUSES_NULL(gpubuf_host_lose_device(nullptr));

@@ -113,7 +113,7 @@ impl GraphHold {
     ) -> Result<()> {
         let mut held = self.enter()?;
         let mut block = object.enter()?;
-        let range = object.part(&block, first, count)?;
+        let area = object.part(&block, first, count)?;
         timeline.expect_device(&self.device)?;
         let place = held.objects.iter().position(|known| known.0.key() == object.key());
         if place.is_none() && on(Check::CaptureHeld) {
@@ -125,7 +125,7 @@ impl GraphHold {
                 self.name
             );
         }
-        block.capture(up, range, timeline, place.map(|place| &mut held.marks[place]))
+        block.capture(up, area, timeline, place.map(|place| &mut held.marks[place]))
     }
 
     /// The graph is this executable one, launched through the hold only: nothing unseen uses the blocks any more.

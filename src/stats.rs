@@ -5,7 +5,7 @@ mod record;
 pub use record::{Record, Value};
 
 use crate::sync::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Nanoseconds of a clock that never goes back, some milliseconds behind at most, at a fraction of the cost of asking for the
 /// exact time.
@@ -62,6 +62,74 @@ impl Counter {
     }
 }
 
+/// Bytes that come and go: what there is, the most there was, and all there ever was.
+#[derive(Debug, Default)]
+pub struct ByteLevel {
+    now: Counter,
+    peak: Counter,
+    total: Counter,
+}
+
+impl ByteLevel {
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.total.add(n);
+        self.peak.raise(self.now.0.fetch_add(n, Ordering::Relaxed) + n);
+    }
+
+    /// `n` less.
+    pub fn sub(&self, n: u64) {
+        self.now.sub(n);
+    }
+
+    /// What there is.
+    pub fn get(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// The most there was.
+    pub fn peak(&self) -> u64 {
+        self.peak.get()
+    }
+
+    /// All that was ever added.
+    pub fn total(&self) -> u64 {
+        self.total.get()
+    }
+}
+
+/// What a backend did with its driver's allocator: allocations and registrations, and their ends. Memory of the language's own
+/// is not counted.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct AllocatorCounters {
+    pub allocations: Counter,
+    pub allocation_failures: Counter,
+    pub allocation_ns: Counter,
+    pub frees: Counter,
+    pub free_ns: Counter,
+}
+
+impl AllocatorCounters {
+    /// Counts what gets memory, and its time.
+    pub fn allocate<T, E>(&self, allocate: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let start = Instant::now();
+        let got = allocate();
+        self.allocation_ns.add(start.elapsed().as_nanos() as u64);
+        if got.is_ok() { &self.allocations } else { &self.allocation_failures }.add(1);
+        got
+    }
+
+    /// Counts what gives memory back, and its time.
+    pub fn free<T>(&self, free: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = free();
+        self.free_ns.add(start.elapsed().as_nanos() as u64);
+        self.frees.add(1);
+        done
+    }
+}
+
 /// Host waits of one object, or of one device.
 #[derive(Debug, Default)]
 pub struct WaitCounters {
@@ -85,10 +153,10 @@ impl WaitCounters {
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
 pub struct DeviceCounters {
-    pub host_bytes: Counter,
-    pub pinned_bytes: Counter,
-    pub device_bytes: Counter,
-    pub managed_bytes: Counter,
+    pub host_bytes: ByteLevel,
+    pub pinned_bytes: ByteLevel,
+    pub device_bytes: ByteLevel,
+    pub managed_bytes: ByteLevel,
     pub deferred_bytes: Counter,
     pub deferred_objects: Counter,
     pub quarantined_bytes: Counter,
@@ -105,4 +173,30 @@ pub struct DeviceCounters {
     pub sealed_at_destroy: Counter,
     pub unfenced_pointers: Counter,
     pub declared_unread: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_knows_its_peak_and_its_total() {
+        let level = ByteLevel::default();
+        level.add(5);
+        level.sub(3);
+        level.add(2);
+        assert_eq!((level.get(), level.peak(), level.total()), (4, 5, 7));
+        level.add(9);
+        assert_eq!((level.get(), level.peak(), level.total()), (13, 13, 16));
+    }
+
+    #[test]
+    fn allocations_that_fail_are_no_allocations() {
+        let counters = AllocatorCounters::default();
+        assert_eq!(counters.allocate(|| Ok::<_, ()>(1)), Ok(1));
+        assert_eq!(counters.allocate(|| Err::<(), _>(2)), Err(2));
+        assert_eq!(counters.free(|| 3), 3);
+        let seen = [&counters.allocations, &counters.allocation_failures, &counters.frees].map(Counter::get);
+        assert_eq!(seen, [1, 1, 1]);
+    }
 }

@@ -5,7 +5,7 @@ mod header;
 #[path = "c_api/program.rs"]
 mod program;
 
-use program::{run, run_generated};
+use program::{run, run_generated, run_with};
 
 #[test]
 fn a_tour_of_every_noun() {
@@ -42,6 +42,16 @@ fn a_child_after_fork() {
 #[test]
 fn the_end_of_the_library_and_of_the_process() {
     run("shutdown");
+}
+
+#[test]
+fn upkeep_goes_on_through_a_fork_and_into_the_exit() {
+    run_with("upkeep", &[("GPUBUF_BACKEND", "host".into())]);
+}
+
+#[test]
+fn what_nobody_destroyed_is_named_at_the_end() {
+    run_with("leaks", &[("GPUBUF_TRACK", "1".into())]);
 }
 
 #[test]

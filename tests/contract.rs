@@ -10,10 +10,14 @@ mod common;
 mod graph;
 #[path = "contract/kit.rs"]
 mod kit;
+#[path = "contract/pinned.rs"]
+mod pinned;
 #[path = "contract/pool.rs"]
 mod pool;
 #[path = "contract/slots.rs"]
 mod slots;
+#[path = "contract/sync.rs"]
+mod sync;
 
 use gpubuf::config::checks::Check;
 use kit::Case;
@@ -22,7 +26,7 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES].concat()
+    [buffer::CASES, graph::CASES, pinned::CASES, pool::CASES, slots::CASES, sync::CASES].concat()
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use common::standin::{Cuda, alone, library, moved, run_alone};
 use common::{buffer, kit_of, pair_of, ran, read_device, status, stream};
-use gpubuf::backend::{self, BackendKind, DeviceOptions, DeviceSettings};
+use gpubuf::backend::{self, BackendKind, Capability, DeviceOptions, DeviceSettings, Finding};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::{Error, Status};
 use gpubuf::fence::{Access, Device};
@@ -217,4 +217,62 @@ fn fills_of_every_width_arrive() {
         let bytes = read_device(&device, address, 8 * 100_000);
         assert!(bytes.chunks(8).all(|word| word == element.to_ne_bytes()));
     }
+}
+
+/// What a probe says of pools of host memory.
+fn host_pools() -> (Finding, String) {
+    let device = open(&cuda());
+    let answer = device.probe(Timeout::Infinite).expect("a probe").answer(Capability::HostPools).clone();
+    (answer.finding, answer.reason)
+}
+
+#[test]
+fn pools_of_host_memory_are_tried_where_the_driver_has_them() {
+    let environment = [("GPUBUF_STANDIN_DRIVER_VERSION", "12060")];
+    if moved("pools_of_host_memory_are_tried_where_the_driver_has_them", &environment) {
+        return;
+    }
+    let cuda = Cuda::open();
+    assert_eq!(host_pools().0, Finding::Yes);
+    assert_eq!((cuda.calls("cuMemPoolCreate"), cuda.calls("cuMemPoolDestroy")), (1, 1));
+    // One refusal each: the device's node is the other place.
+    for function in ["cuMemPoolCreate", "cuMemPoolSetAccess", "cuMemAllocFromPoolAsync"] {
+        cuda.fail_next(function, 801);
+        let (finding, reason) = host_pools();
+        assert_eq!(finding, Finding::Yes, "{function}: {reason}");
+    }
+    assert_eq!((cuda.calls("cuMemPoolCreate"), cuda.calls("cuMemPoolDestroy")), (7, 6), "the one refused is none");
+}
+
+#[test]
+fn drivers_had_pools_of_host_memory_at_a_node_first() {
+    if moved("drivers_had_pools_of_host_memory_at_a_node_first", &[("GPUBUF_STANDIN_DRIVER_VERSION", "12040")]) {
+        return;
+    }
+    assert_eq!(host_pools().0, Finding::Yes);
+    assert_eq!(Cuda::open().calls("cuMemPoolCreate"), 2);
+}
+
+#[test]
+fn an_older_driver_has_no_pools_of_host_memory() {
+    let environment = [("GPUBUF_STANDIN_DRIVER_VERSION", "12010")];
+    if moved("an_older_driver_has_no_pools_of_host_memory", &environment) {
+        return;
+    }
+    let (finding, reason) = host_pools();
+    assert_eq!(finding, Finding::No);
+    assert!(reason.contains("making a pool of host memory"), "{reason}");
+}
+
+#[test]
+fn a_driver_without_what_only_probes_need_works() {
+    if !alone() {
+        let file = without("cuMemPoolCreate");
+        with_driver("a_driver_without_what_only_probes_need_works", &file, &[]);
+        std::fs::remove_file(file).expect("the copy is removed");
+        return;
+    }
+    let (finding, reason) = host_pools();
+    assert_eq!(finding, Finding::No);
+    assert!(reason.contains("cuMemPoolCreate"), "{reason}");
 }

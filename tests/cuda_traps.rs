@@ -14,7 +14,7 @@ use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Event, Timeline};
 use gpubuf::lease::Twin;
 use gpubuf::pool::{Pool, PoolOptions};
-use gpubuf::sync::{Arc, AtomicU32, Ordering};
+use gpubuf::sync::{Arc, AtomicU32, Mutex, Ordering};
 use std::ffi::c_int;
 use std::time::Duration;
 
@@ -45,6 +45,12 @@ fn is(device: &Arc<Device>, buffer: &Buffer, stream: &Arc<Timeline>, value: u8) 
 fn trap_1_calls_at_process_exit() {
     let environment = [("GPUBUF_CUDA_DRIVER", library())];
     c_program::run_with("cuda_exit", &environment);
+}
+
+#[test]
+fn upkeep_makes_no_calls_at_process_exit() {
+    let environment = [("GPUBUF_BACKEND", "cuda".into()), ("GPUBUF_CUDA_DRIVER", library())];
+    c_program::run_with("upkeep", &environment);
 }
 
 #[test]
@@ -316,7 +322,35 @@ fn large_pinned_memory_is_registered_in_pieces_and_copied_across_them() {
     cuda.fail_next("cuMemHostRegister_v2", 801);
     let large = BufferOptions { device: Placement::None, ..pair_of(64 << 20) };
     common::buffer(&device, large);
-    assert_eq!(device.backend().fallbacks(), 1);
+    assert_eq!(device.backend().fallbacks().registration, 1);
+}
+
+#[test]
+fn page_locked_memory_that_cannot_be_had_in_any_way_is_told_once() {
+    if moved("page_locked_memory_that_cannot_be_had_in_any_way_is_told_once", &[]) {
+        return;
+    }
+    use gpubuf::config::log;
+    const REGISTER_SUPPORTED: i32 = 99;
+    let device = open(DeviceOptions::default());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let sink = heard.clone();
+    log::set_sink(Some(Arc::new(move |level, text| {
+        if level >= log::Level::Warn {
+            sink.lock().push(text.to_string_lossy().into_owned());
+        }
+    })));
+    // The device was opened as one that can register; now neither way works, nor does the second try after waiting for frees.
+    assert_eq!(Cuda::open().gpubuf_standin_set_attribute(0, REGISTER_SUPPORTED, 0), 0);
+    kit_of(&device).limit_memory(Placement::Pinned, 0).expect("a limit");
+    let Err(error) = Buffer::create(&device, BufferOptions { device: Placement::None, ..pair_of(64 << 20) }) else {
+        panic!("there is no such memory")
+    };
+    log::deliver();
+    assert_eq!(error.status(), Status::OutOfHostMemory);
+    assert!(error.message().contains("registering") && error.message().contains("allocating"), "{}", error.message());
+    assert_eq!(*heard.lock(), Vec::<String>::new(), "nothing was done instead, so nothing is said but the error");
+    assert_eq!(device.backend().fallbacks().all(), 0);
 }
 
 #[test]

@@ -428,6 +428,7 @@ fn a_twin_comes_with_the_first_need() {
     kit_of(&device).limit_memory(Placement::Device, 0).expect("a limit");
     let other = acquire(&pool);
     assert_eq!(status(other.device_address()), Status::OutOfDeviceMemory);
+    kit_of(&device).limit_memory(Placement::Device, u64::MAX).expect("no limit");
     other.release().expect("a refusal seals nothing");
 }
 
@@ -464,10 +465,12 @@ fn a_block_moves_to_the_device_and_back() {
 
     lease.promote(&timeline).unwrap();
     lease.release().unwrap();
+    ran(&timeline);
     let next = acquire(&pool);
     assert!(!next.is_promoted_now().unwrap(), "a promotion ends with its lease");
     kit_of(&device).limit_memory(Placement::Device, 0).expect("a limit");
     assert_eq!(status(next.promote(&timeline)), Status::OutOfDeviceMemory);
+    kit_of(&device).limit_memory(Placement::Device, u64::MAX).expect("no limit");
     assert_eq!(next.device_address().unwrap(), in_place, "refused, and as before");
     next.declare_unread().unwrap();
 }

@@ -4,12 +4,17 @@ mod common;
 
 use gpubuf::config::{Placement, Timeout};
 use gpubuf::error::Status;
-use gpubuf::fence::shut_down_all;
+use gpubuf::fence::{Access, shut_down_all};
 use gpubuf::pool::{Pool, PoolOptions};
+use gpubuf::sync::Mutex;
 use std::time::Duration;
+
+/// A shutdown is one of every device.
+static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn a_thread_that_waits_for_a_block_is_sent_away() {
+    let _alone = ALONE.lock();
     let device = common::device();
     let options = PoolOptions::new(Placement::Uva, 64, 1);
     let pool = Pool::create(&device, options).expect("a pool");
@@ -26,4 +31,27 @@ fn a_thread_that_waits_for_a_block_is_sent_away() {
     assert_eq!(pool.acquire(0, Timeout::Try).map(drop).map_err(|error| error.status()), Err(Status::ShutDown));
     shut_down_all(Timeout::Try).expect("a second shutdown changes nothing");
     held.release().expect("what is held may still be given back");
+}
+
+#[test]
+fn who_waits_for_work_that_a_shutdown_left_is_told_of_the_shutdown() {
+    let _alone = ALONE.lock();
+    let device = common::device();
+    let stream = common::stream(&device);
+    let buffer = common::buffer(&device, common::pair_of(64));
+    common::hold(&stream);
+    buffer.copy(true, 0, 64, &stream, None).expect("a copy");
+    let waiting = std::thread::spawn({
+        let buffer = buffer.clone();
+        move || buffer.begin(Access::Write, 0, 64, Timeout::Infinite).map(drop).map_err(|error| error.status())
+    });
+    // It waits once it has looked long enough; if it has not by then, it finds the same.
+    std::thread::yield_now();
+    let late = shut_down_all(Timeout::Within(Duration::from_millis(1))).map_err(|error| error.status());
+    assert_eq!(late, Err(Status::Timeout), "the stream is held");
+    assert!(device.is_closed() && !waiting.is_finished());
+    // The end of the process takes the work away.
+    let _ = common::kit_of(&device).lose();
+    let _ = device.backend().synchronize(None);
+    assert_eq!(waiting.join().expect("the waiter"), Err(Status::ShutDown));
 }

@@ -163,6 +163,51 @@
 /** The emulated device: truly asynchronous, on the CPU. */
 #define GPUBUF_BACKEND_HOST 2
 
+/** As `ordinal`: the device of the backend with the most free memory. */
+#define GPUBUF_ORDINAL_AUTO 4294967295
+
+/** Of a size or limit: none, or not known. */
+#define GPUBUF_UNKNOWN 9223372036854775807
+
+/** It could not be tried. */
+#define GPUBUF_ANSWER_NOT_TESTED 0
+
+/** It was tried, and does not work; or the device says so of itself. */
+#define GPUBUF_ANSWER_NO 1
+
+/** It was tried, and works; or the device says so of itself. */
+#define GPUBUF_ANSWER_YES 2
+
+/** The device sees, in UVA memory that it has read, what the host writes there afterwards. */
+#define GPUBUF_CAPABILITY_SEES_HOST_WRITES 1
+
+/** Page-locked memory can be had. */
+#define GPUBUF_CAPABILITY_PINNED_MEMORY 2
+
+/** The caller's memory can be page-locked, for buffers that borrow it. */
+#define GPUBUF_CAPABILITY_REGISTERED_MEMORY 3
+
+/** Device memory in the order of a stream: GPUBUF_DEVICE_MEMORY_STREAM_ORDERED. */
+#define GPUBUF_CAPABILITY_MEMORY_POOLS 4
+
+/** Host memory in the order of a stream, from pools of the driver's. */
+#define GPUBUF_CAPABILITY_HOST_POOLS 5
+
+/** GPUBUF_PLACEMENT_MANAGED. */
+#define GPUBUF_CAPABILITY_MANAGED_MEMORY 6
+
+/** The device shares its memory with the CPU: it says so of itself. */
+#define GPUBUF_CAPABILITY_INTEGRATED 7
+
+/** The system has huge pages for ordinary mappings. */
+#define GPUBUF_CAPABILITY_HUGE_PAGES 8
+
+/** For people; may change at any time. */
+#define GPUBUF_REPORT_TEXT 0
+
+/** For programs: its keys stay (docs/report.md). */
+#define GPUBUF_REPORT_JSON 1
+
 /** Small pieces by the driver's own allocation; large ones (64 MiB on) mapped, touched by several threads and registered. */
 #define GPUBUF_PINNED_AUTO 0
 
@@ -250,6 +295,21 @@
 /** Both sides. */
 #define GPUBUF_SIDE_BOTH 3
 
+/** The buffer's own policy; among its options: to refuse. */
+#define GPUBUF_SYNC_DEFAULT 0
+
+/** Bytes that are newer on both sides are a conflict. */
+#define GPUBUF_SYNC_REFUSE 1
+
+/** There the host side wins. */
+#define GPUBUF_SYNC_HOST_WINS 2
+
+/** There the device side wins. */
+#define GPUBUF_SYNC_DEVICE_WINS 3
+
+/** There the side wins that was marked last. */
+#define GPUBUF_SYNC_NEWEST_WINS 4
+
 /** The work only read. */
 #define GPUBUF_ACCESS_READ 1
 
@@ -267,6 +327,33 @@
  * which kernels use in place.
  */
 #define GPUBUF_TWIN_ON_NEED 2
+
+/** `budget_bytes`: half of the smaller of the host's memory and the control group's limit. */
+#define GPUBUF_BUDGET_AUTO 18446744073709551615ull
+
+/** A request that finds no memory is refused. */
+#define GPUBUF_OVER_BUDGET_FAIL 0
+
+/** It waits until blocks were given back, up to its deadline. */
+#define GPUBUF_OVER_BUDGET_WAIT 1
+
+/** It gets pageable memory, outside the budget: the block's info says so. */
+#define GPUBUF_OVER_BUDGET_PAGEABLE 2
+
+/** A request was refused for want of memory. */
+#define GPUBUF_PINNED_NOTICE_REFUSED 1
+
+/** A request begins to wait. */
+#define GPUBUF_PINNED_NOTICE_WAITS 2
+
+/** Pageable memory was given for a request. */
+#define GPUBUF_PINNED_NOTICE_PAGEABLE 3
+
+/** The budget has no room. */
+#define GPUBUF_SHORTAGE_BUDGET 1
+
+/** The driver locks no more memory. */
+#define GPUBUF_SHORTAGE_MEMORY 2
 
 /** The block that has been free for longest. */
 #define GPUBUF_STRATEGY_LEAST_RECENT 0
@@ -373,11 +460,17 @@ typedef struct gpubuf_graph_hold gpubuf_graph_hold;
 /** What a function that runs on a stream sees of memory. Valid in that function, on its thread, only. */
 typedef struct gpubuf_host_view gpubuf_host_view;
 
+/** A manager of page-locked memory: blocks of any size under one budget. */
+typedef struct gpubuf_pinned gpubuf_pinned;
+
 /** Equal blocks of page-locked memory. */
 typedef struct gpubuf_pool gpubuf_pool;
 
 /** Predicts the size of the next step. */
 typedef struct gpubuf_predictor gpubuf_predictor;
+
+/** Bytes of a manager's budget that are held for blocks to come. */
+typedef struct gpubuf_reservation gpubuf_reservation;
 
 /** A set of input slots: what a step of an inference loop sends to the device. */
 typedef struct gpubuf_slots gpubuf_slots;
@@ -403,7 +496,10 @@ typedef struct gpubuf_device_options {
   uint32_t struct_size;
   /** GPUBUF_BACKEND_ */
   uint32_t backend;
-  /** Which device of the backend, from 0. */
+  /**
+   * Which device of the backend, from 0; or GPUBUF_ORDINAL_AUTO, which opens the one with the most free memory: to ask for
+   * that, each device's primary context is retained for a moment.
+   */
   uint32_t ordinal;
   /** 0 */
   uint32_t reserved;
@@ -422,6 +518,22 @@ typedef struct gpubuf_device_options {
   uint32_t pinned_method;
   /** GPUBUF_DEVICE_MEMORY_: how device memory is made. */
   uint32_t device_memory;
+  /**
+   * How often a thread of the library's does what gpubuf_device_maintain does, and delivers the log, in nanoseconds: 1 ms or
+   * more; release and log callbacks are then called on that thread as well. It ends when the device's handle is destroyed,
+   * after the round that it is in, and is waited for by gpubuf_shutdown. 0: there is no such thread. Default: 0.
+   */
+  uint64_t upkeep_interval_ns;
+  /**
+   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+   * "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
+   * a place on the bus ("0000:3b:00.0"). NULL: by those fields.
+   */
+  const char *name;
+  /** 1: the device is probed as by gpubuf_device_probe before this returns, and what it then cannot do is refused. 0: not. */
+  uint32_t probe;
+  /** 0 */
+  uint32_t reserved2;
 } gpubuf_device_options;
 
 /** What is known of a device. */
@@ -502,7 +614,118 @@ typedef struct gpubuf_device_stats {
   uint64_t fallbacks;
   /** Calls with a handle that had ended, or never was one: of the whole process. */
   uint64_t stale_handles;
+  /** The most pageable host memory there was at a time. */
+  uint64_t host_peak_bytes;
+  /** The most page-locked host memory there was at a time. */
+  uint64_t pinned_peak_bytes;
+  /** The most device memory there was at a time. */
+  uint64_t device_peak_bytes;
+  /** The most managed memory there was at a time. */
+  uint64_t managed_peak_bytes;
+  /** All pageable host memory that was ever allocated. */
+  uint64_t host_total_bytes;
+  /** All page-locked host memory that was ever allocated. */
+  uint64_t pinned_total_bytes;
+  /** All device memory that was ever allocated. */
+  uint64_t device_total_bytes;
+  /** All managed memory that was ever allocated. */
+  uint64_t managed_total_bytes;
+  /** Allocations and registrations by the driver, those of the library for itself included. */
+  uint64_t allocations;
+  /** Those that the driver refused. */
+  uint64_t allocation_failures;
+  /** Time spent inside the driver for them, and for clearing the memory, in nanoseconds. */
+  uint64_t allocation_ns;
+  /** Frees and ends of registrations by the driver. */
+  uint64_t frees;
+  /** Time spent inside the driver for them, in nanoseconds; on a thread of the library's where they would wait. */
+  uint64_t free_ns;
+  /** Of `fallbacks`: large page-locked memory that could not be registered, and came from the driver's own allocation. */
+  uint64_t fallbacks_registration;
+  /** Of `fallbacks`: page-locked memory that the system would not place near the device. The message comes once. */
+  uint64_t fallbacks_node;
 } gpubuf_device_stats;
+
+/** What is known of a device that need not be open. */
+typedef struct gpubuf_device_summary {
+  /** sizeof(gpubuf_device_summary), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST */
+  uint32_t backend;
+  /** Which device of the backend. */
+  uint32_t ordinal;
+  /** The version that the driver is for: 12040 is CUDA 12.4. 0: there is no driver. */
+  uint32_t driver_version;
+  /** 1: no hardware is behind it. */
+  uint32_t simulation;
+  /** 1: it shares its memory with the CPU. */
+  uint32_t integrated;
+  /** The memory node near it; -1: not known. */
+  int32_t numa_node;
+  /** 1: `uuid` is known. */
+  uint32_t has_uuid;
+  /** Bytes of its memory; GPUBUF_UNKNOWN: not known. How much is free only an open device can tell. */
+  uint64_t memory_bytes;
+  /** Its number in the world. */
+  uint8_t uuid[16];
+  /** Where it is plugged in, "0000:3b:00.0"; empty: nowhere. Ends with a NUL. */
+  char bus_id[32];
+  /** Its name, for people, cut to fit. Ends with a NUL. */
+  char name[128];
+} gpubuf_device_summary;
+
+/** What a probe found. Answers are GPUBUF_ANSWER_ numbers; gpubuf_device_capability_reason has a sentence for each. */
+typedef struct gpubuf_capabilities {
+  /** sizeof(gpubuf_capabilities), set by the caller. */
+  uint32_t struct_size;
+  /** 1: no hardware is behind the device: the answers are those of a simulation. */
+  uint32_t simulation;
+  /**
+   * GPUBUF_CAPABILITY_SEES_HOST_WRITES: a copy of the device's by the device address, three times, with the host writing in
+   * between. Where it is GPUBUF_ANSWER_NO, memory of GPUBUF_PLACEMENT_UVA is refused from now on.
+   */
+  uint32_t sees_host_writes;
+  /** GPUBUF_CAPABILITY_PINNED_MEMORY: a page, allocated, written and read. */
+  uint32_t pinned_memory;
+  /** GPUBUF_CAPABILITY_REGISTERED_MEMORY: a page of this process, registered and released. */
+  uint32_t registered_memory;
+  /** GPUBUF_CAPABILITY_MEMORY_POOLS: a page, allocated and freed in the order of a stream. */
+  uint32_t memory_pools;
+  /** GPUBUF_CAPABILITY_HOST_POOLS: a page of a pool, allocated, written and freed. */
+  uint32_t host_pools;
+  /** GPUBUF_CAPABILITY_MANAGED_MEMORY: a page, allocated, written and read. */
+  uint32_t managed_memory;
+  /** GPUBUF_CAPABILITY_INTEGRATED: asked, not tried. */
+  uint32_t integrated;
+  /** GPUBUF_CAPABILITY_HUGE_PAGES: asked of the system, not tried. */
+  uint32_t huge_pages;
+  /** The memory node near the device; -1: not known. */
+  int32_t device_numa_node;
+  /** The node of the memory that the calling thread is given, by a page that it touched; -1: not known. */
+  int32_t thread_numa_node;
+  /** Bytes of a page, and of a huge one. Here and below GPUBUF_UNKNOWN is: no limit, none, or not known. */
+  uint64_t page_bytes;
+  /** As above. */
+  uint64_t huge_page_bytes;
+  /** Free device memory, at the probe. */
+  uint64_t device_free_bytes;
+  /** Device memory. */
+  uint64_t device_total_bytes;
+  /** Host memory of the machine. */
+  uint64_t host_total_bytes;
+  /** Host memory that new work may take without swapping. */
+  uint64_t host_available_bytes;
+  /** The lowest memory limit of the control groups (version 2 or 1) that the process is in, nested ones included. */
+  uint64_t cgroup_limit_bytes;
+  /** What the group with that limit uses, page cache included. */
+  uint64_t cgroup_used_bytes;
+  /** The least that any of the groups leaves before its limit; page cache that nobody touches counts as free. */
+  uint64_t cgroup_room_bytes;
+  /** RLIMIT_MEMLOCK. */
+  uint64_t memlock_limit_bytes;
+  /** What counts against it. */
+  uint64_t memlock_used_bytes;
+} gpubuf_capabilities;
 
 /**
  * Told once when nothing uses borrowed memory any more: called on any thread, under no lock of the library. It may call the
@@ -542,6 +765,15 @@ typedef struct gpubuf_buffer_options {
   gpubuf_release_fn release;
   /** Handed to release. */
   void *release_user_data;
+  /**
+   * Elements that there is memory for, so that gpubuf_buffer_resize leaves the addresses as they are. 0, or less than the shape
+   * has: as many as that. Borrowed memory must have as many.
+   */
+  uint64_t capacity;
+  /** GPUBUF_SYNC_: who wins where gpubuf_buffer_sync finds both sides newer. */
+  uint32_t sync_policy;
+  /** 1: copies between the sides are timed. That takes events of the driver's, made with the buffer. */
+  uint32_t timed;
 } gpubuf_buffer_options;
 
 /** What a buffer is. */
@@ -562,11 +794,80 @@ typedef struct gpubuf_buffer_info {
   uint64_t shape[8];
   /** Elements in all. */
   uint64_t count;
-  /** Bytes of the host side; 0 if there is none. */
+  /** Bytes of its elements on the host side; 0 if there is none. */
   uint64_t host_bytes;
-  /** Bytes of the device side; 0 if there is none. */
+  /** Bytes of its elements on the device side; 0 if there is none. */
   uint64_t device_bytes;
+  /** Elements from one to the next along each dimension, on both sides; 0 from rank on. */
+  uint64_t strides[8];
+  /** Elements that its buffer has memory for, on each side. */
+  uint64_t capacity;
+  /** Elements before the first one, in the buffer that this is a view of. */
+  uint64_t offset;
+  /** 1: a view of another buffer. */
+  uint32_t is_view;
+  /** 1: no gaps between its rows. */
+  uint32_t contiguous;
 } gpubuf_buffer_info;
+
+/**
+ * Elements that are newer on one side: `count` from `first` on, `rows` times, `stride` elements apart. An entry of lists, which
+ * never grows.
+ */
+typedef struct gpubuf_dirty_range {
+  /** The first element. */
+  uint64_t first;
+  /** Elements of a row. */
+  uint64_t count;
+  /** Rows; 1 where it is a range. */
+  uint64_t rows;
+  /** Elements from one row to the next; 0 where there is one. */
+  uint64_t stride;
+} gpubuf_dirty_range;
+
+/** The figures of a buffer and all its views, since it was made or reset. */
+typedef struct gpubuf_buffer_stats {
+  /** sizeof(gpubuf_buffer_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Views that are alive. */
+  uint32_t views;
+  /** Copies of the driver's to the device side. */
+  uint64_t to_device_copies;
+  /** Their bytes. */
+  uint64_t to_device_bytes;
+  /** Calls whose copies to the device side were timed, and have ended; GPUBUF_ABSENT without the option `timed`. */
+  uint64_t to_device_timed;
+  /** Device time of those; GPUBUF_ABSENT without the option `timed`. */
+  uint64_t to_device_ns;
+  /** Copies of the driver's to the host side. */
+  uint64_t to_host_copies;
+  /** Their bytes. */
+  uint64_t to_host_bytes;
+  /** As to_device_timed. */
+  uint64_t to_host_timed;
+  /** As to_device_ns. */
+  uint64_t to_host_ns;
+  /** Fills of the device side. */
+  uint64_t device_fills;
+  /** Calls of sync that moved something. */
+  uint64_t syncs;
+  /** Calls of sync that answered GPUBUF_CONFLICT. */
+  uint64_t conflicts;
+  /** Copies and fills that failed when they ran, as far as they were told. */
+  uint64_t failures;
+  /** Other shapes it got. */
+  uint64_t resizes;
+  /** Bytes that are newer on the host side, as far as that is known without asking the device. */
+  uint64_t host_dirty_bytes;
+  /** The same of the device side. */
+  uint64_t device_dirty_bytes;
+  /** Waits on the host for its uses. */
+  uint64_t host_waits;
+  /** Time spent in them. */
+  uint64_t host_wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+} gpubuf_buffer_stats;
 
 /**
  * Asks the holder of a pool's block to give it back, if it can do without: `waiter_priority` is above `holder_priority`. Called
@@ -707,7 +1008,7 @@ typedef struct gpubuf_block_info {
   uint32_t index;
   /** Its size. */
   uint64_t bytes;
-  /** GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_UVA. */
+  /** GPUBUF_PLACEMENT_: pinned, uva or managed; pageable where a manager had no other. */
   uint32_t placement;
   /** 1 if it has a twin in device memory. */
   uint32_t device_side;
@@ -716,6 +1017,168 @@ typedef struct gpubuf_block_info {
   /** 0 */
   uint32_t reserved;
 } gpubuf_block_info;
+
+/**
+ * Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
+ * Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
+ */
+typedef void (*gpubuf_pinned_notify_fn)(uint32_t notice,
+                                        uint64_t bytes,
+                                        const char *owner,
+                                        void *user_data);
+
+/**
+ * Asked for a cure where `bytes` cannot be had: GPUBUF_SHORTAGE_, and how often it was asked for this request, from 1. It may
+ * give blocks back, trim, raise the budget, and answers 1 to have it tried again, 0 to have the request's policy followed.
+ * Called on the thread that makes the request, under no lock of the library. It must not throw.
+ */
+typedef uint32_t (*gpubuf_out_of_memory_fn)(uint32_t shortage,
+                                            uint64_t bytes,
+                                            uint32_t attempt,
+                                            void *user_data);
+
+/** What a manager is to be. Set up by gpubuf_pinned_options_init. */
+typedef struct gpubuf_pinned_options {
+  /** sizeof(gpubuf_pinned_options) */
+  uint32_t struct_size;
+  /** Where the blocks live: pinned (the default) or uva. */
+  uint32_t placement;
+  /**
+   * Requested bytes that blocks, caches and reservations may have together; 0 is none. The default, GPUBUF_BUDGET_AUTO: half of
+   * the smaller of the host's memory and the control group's limit.
+   */
+  uint64_t budget_bytes;
+  /** What is page-locked at once for small blocks, rounded up to pages; less where the budget leaves less. 0: 4 MiB. */
+  uint64_t slab_bytes;
+  /** A block of so many bytes or more gets a slab for itself. 0: a quarter of slab_bytes. */
+  uint64_t large_bytes;
+  /**
+   * What gpubuf_device_maintain, or the device's upkeep thread, leaves of idle slabs, page-locked bytes. The default,
+   * GPUBUF_ALL: all.
+   */
+  uint64_t keep_bytes;
+  /**
+   * 1: slabs are mapped and advised to be on huge pages before they are registered, on devices that can register;
+   * huge_bytes of the figures says how far the system followed.
+   */
+  uint32_t huge_pages;
+  /** How often out_of_memory may have one request tried again. Default: 4. */
+  uint32_t retries;
+  /** Told of requests that found no memory. NULL: nobody is told. */
+  gpubuf_pinned_notify_fn notify;
+  /** Handed to notify. */
+  void *notify_user_data;
+  /** Asked for a cure before the policy of the request is followed. NULL: nobody is asked. */
+  gpubuf_out_of_memory_fn out_of_memory;
+  /** Handed to out_of_memory. */
+  void *out_of_memory_user_data;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_pinned_options;
+
+/** One request. Set up by gpubuf_pinned_request_init; bytes, or rank, shape and dtype, have no default. */
+typedef struct gpubuf_pinned_request {
+  /** sizeof(gpubuf_pinned_request) */
+  uint32_t struct_size;
+  /** GPUBUF_OVER_BUDGET_: what if there is no memory. Default: fail. */
+  uint32_t over_budget;
+  /** How many bytes; 0 where a shape says it. */
+  uint64_t bytes;
+  /** The host address is a multiple of this: a power of two up to 2 MiB. 0, the default: 256. */
+  uint64_t alignment;
+  /** The dimensions, of which rank count. */
+  uint64_t shape[8];
+  /** 0 where bytes says how much. */
+  uint32_t rank;
+  /** GPUBUF_DTYPE_; 0 where bytes says how much. */
+  uint32_t dtype;
+  /** Whose block it is, up to 31 bytes; NULL: nobody's. Copied. */
+  const char *owner;
+  /** GPUBUF_OVER_BUDGET_WAIT: for how long. Default: the device's. */
+  uint64_t timeout_ns;
+  /** GPUBUF_OVER_BUDGET_WAIT: the higher goes first. */
+  int32_t priority;
+  /** GPUBUF_TWIN_: whether the block has a twin in device memory. */
+  uint32_t device_side;
+} gpubuf_pinned_request;
+
+/** A manager's figures: bytes and counts at this moment, then what only grows. */
+typedef struct gpubuf_pinned_stats {
+  /** sizeof(gpubuf_pinned_stats), set by the caller. */
+  uint32_t struct_size;
+  /** 0 */
+  uint32_t reserved;
+  /** The budget: always the sum of the next five. */
+  uint64_t budget_bytes;
+  /** Requested bytes of blocks that are held, or wait for their last use. */
+  uint64_t requested_bytes;
+  /** Requested bytes of blocks that were given back, which slabs keep to be given out again. */
+  uint64_t cached_bytes;
+  /** Requested bytes of blocks whose completion could not be proven. */
+  uint64_t quarantined_bytes;
+  /** Bytes of reservations, and of requests under way. */
+  uint64_t reserved_bytes;
+  /** What is left. */
+  uint64_t available_bytes;
+  /** Of requested_bytes: given back, and waiting for the last use. */
+  uint64_t pending_bytes;
+  /** What the blocks take up, padding included, pageable ones too. */
+  uint64_t actual_bytes;
+  /** Page-locked: whole slabs. */
+  uint64_t locked_bytes;
+  /** Of these: slabs in which nothing lives. */
+  uint64_t idle_bytes;
+  /** Of these: on huge pages, where that was asked for. */
+  uint64_t huge_bytes;
+  /** The largest block that the slabs have room for. */
+  uint64_t largest_free_bytes;
+  /** Requested bytes of pageable blocks, outside the budget. */
+  uint64_t pageable_bytes;
+  /** The most requested_bytes there were. */
+  uint64_t peak_requested_bytes;
+  /** The most locked_bytes there were. */
+  uint64_t peak_locked_bytes;
+  /** Blocks that are held, or wait for their last use. */
+  uint64_t blocks;
+  /** Of these: waiting for their last use. */
+  uint64_t pending_blocks;
+  /** Of these: pageable. */
+  uint64_t pageable_blocks;
+  /** Slabs there are. */
+  uint64_t slabs;
+  /** Threads that wait for memory. */
+  uint64_t waiters;
+  /** Blocks given out. */
+  uint64_t allocations;
+  /** Blocks given back. */
+  uint64_t frees;
+  /** Requests that got pageable memory instead. */
+  uint64_t fallbacks;
+  /** Requests refused for want of memory. */
+  uint64_t refusals;
+  /** Times that out_of_memory had something tried again. */
+  uint64_t retries;
+  /** Requests that waited for memory. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+  /** Slabs made. */
+  uint64_t slabs_made;
+  /** Slabs given back. */
+  uint64_t slabs_freed;
+} gpubuf_pinned_stats;
+
+/** What an owner has. An entry of lists: it never grows. */
+typedef struct gpubuf_pinned_share {
+  /** Who, ended by a 0; empty: blocks without an owner. */
+  char owner[32];
+  /** Requested bytes of the owner's blocks, those included that wait for their last use, and pageable ones. */
+  uint64_t bytes;
+  /** How many there are. */
+  uint64_t blocks;
+} gpubuf_pinned_share;
 
 /** How a set of slots is made. Set up by gpubuf_slots_options_init. */
 typedef struct gpubuf_slots_options {
@@ -962,7 +1425,9 @@ gpubuf_status gpubuf_log_set_callback(gpubuf_log_fn callback,
  * Ends the library's work in this process: waits for all work on all devices, up to `timeout_ns` each, and closes them.
  *
  * Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
- * repeated. What is still in use at the deadline is left to the process exit. Not needed before the process exits.
+ * repeated, and gpubuf_report. What is still in use at the deadline is left to the process exit. Not needed before the process
+ * exits. Objects that were not destroyed are named in the log (GPUBUF_LOG_WARN), with where they were made if GPUBUF_TRACK=1 is
+ * in the environment.
  *
  * Threads: any. Threads that wait for a pool's block get GPUBUF_SHUT_DOWN; waits for the device end with it or
  * at their own deadline.
@@ -1021,7 +1486,7 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_device_count(uint32_t backend, u
  * Threads: any.
  * Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING (no driver, no device, or a symbol that it lacks: the
  * message says which), GPUBUF_VERSION_MISMATCH (older than CUDA 12.0), GPUBUF_UNSUPPORTED, GPUBUF_DRIVER_ERROR,
- * GPUBUF_INVALID_ARGUMENT.
+ * GPUBUF_INVALID_ARGUMENT (also a name that is none, or that more than one device has).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_open(const gpubuf_device_options *options,
@@ -1101,6 +1566,50 @@ gpubuf_status gpubuf_device_synchronize(gpubuf_device *device,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_device_stats_get(const gpubuf_device *device,
                                       gpubuf_device_stats *inout_stats);
+
+/**
+ * What is known of device `ordinal` of a backend, without opening it. Set struct_size first; no more than that is written, and
+ * struct_size then says how much.
+ *
+ * With GPUBUF_BACKEND_CUDA the driver is loaded and initialised, once in the process, as gpubuf_device_count does: that can take
+ * tenths of a second, and host memory, but no memory of a GPU. Together the two list all devices.
+ * Threads: any.
+ * Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING, GPUBUF_VERSION_MISMATCH, GPUBUF_INVALID_ARGUMENT.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_device_summary_get(uint32_t backend,
+                                        uint32_t ordinal,
+                                        gpubuf_device_summary *inout_summary);
+
+/**
+ * Tries what the device can do, instead of believing it, and what the system allows. Set struct_size first; no more than that is
+ * written, and struct_size then says how much.
+ *
+ * It allocates a few pages and a stream, queues a few copies, waits for those, and gives all of it back; other streams may be
+ * busy or held meanwhile. `timeout_ns` is for all of its waits together. A test that cannot be made is
+ * GPUBUF_ANSWER_NOT_TESTED, and no error. Where the device is found not to see the host's later writes, memory of
+ * GPUBUF_PLACEMENT_UVA is refused on it from then on, with GPUBUF_UNSUPPORTED: take GPUBUF_PLACEMENT_PINNED with a device side.
+ * Threads: any; not in a function that runs on a stream. Not for the path of a step.
+ * Errors: GPUBUF_INVALID_ARGUMENT (also GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_device_probe(gpubuf_device *device,
+                                  uint64_t timeout_ns,
+                                  gpubuf_capabilities *inout_capabilities);
+
+/**
+ * What the latest probe saw about one capability (a GPUBUF_CAPABILITY_ number), in words: why not, and what to use instead.
+ * `buffer`, `capacity` and `out_length` as in gpubuf_describe.
+ *
+ * Threads: any.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_NOT_BEGUN (the device was not probed).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_device_capability_reason(const gpubuf_device *device,
+                                              uint32_t capability,
+                                              char *buffer,
+                                              size_t capacity,
+                                              size_t *out_length);
 
 /**
  * A new stream, in no order with any other.
@@ -1288,7 +1797,7 @@ gpubuf_status gpubuf_buffer_info_get(const gpubuf_buffer *buffer,
                                      gpubuf_buffer_info *inout_info);
 
 /**
- * The host side's address, the same for the buffer's life. It gives no access: read and write between begin and end only.
+ * The host side's address, the same until the buffer is resized beyond its capacity. It gives no access: read and write between begin and end only.
  *
  * Errors: GPUBUF_UNSUPPORTED (no host side), GPUBUF_NOT_HELD (detached), GPUBUF_BUSY (another thread is inside).
  */
@@ -1307,7 +1816,7 @@ gpubuf_status gpubuf_buffer_host_ptr_unfenced(gpubuf_buffer *buffer,
                                               void **out_pointer);
 
 /**
- * The address for kernels, the same for the buffer's life: the device side's, or a uva host side's.
+ * The address for kernels, the same until the buffer is resized beyond its capacity: the device side's, or a uva host side's.
  *
  * Stream order: the streams named, up to 8, may use it at any time from now on; the library fences them when other work
  * needs it. With none named nobody but the caller knows who uses it: the side is sealed, so that copies (and CPU access, where
@@ -1323,7 +1832,9 @@ gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
                                            uint64_t *out_address);
 
 /**
- * Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE.
+ * Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE. What was written is
+ * newer on the device side from now on. Of a view: the work used the view's elements alone; an address that was given out for
+ * more than those stays undeclared.
  *
  * Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on. A side that was sealed
  * by an address with no stream named is open again.
@@ -1338,7 +1849,8 @@ gpubuf_status gpubuf_buffer_used_on(gpubuf_buffer *buffer,
 /**
  * Opens a range of the host side for the CPU to write, once queued work neither reads nor writes it.
  *
- * `out_data` gets the first element's address, valid until gpubuf_buffer_end_write with the token. `count` may be GPUBUF_ALL.
+ * `out_data` gets the first element's address, valid until gpubuf_buffer_end_write with the token. `count` may be GPUBUF_ALL. Of
+ * a view with gaps between its rows: whole rows, as far apart as strides[0] of its info says.
  * Threads: the guard belongs to its token, not to a thread. Work queued meanwhile on the range is refused.
  * Errors: GPUBUF_BUSY (a guard is open on the range, or the try form would have to wait), GPUBUF_TIMEOUT (the copy is still
  * in flight), GPUBUF_UNFENCED (uva: unseen work may use it), GPUBUF_WOULD_DEADLOCK, GPUBUF_COPY_FAILED (an earlier copy,
@@ -1353,7 +1865,7 @@ gpubuf_status gpubuf_buffer_begin_write(gpubuf_buffer *buffer,
                                         uint64_t *out_token);
 
 /**
- * Ends a write access.
+ * Ends a write access. Its range is newer on the host side from now on.
  *
  * Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
  */
@@ -1380,7 +1892,8 @@ gpubuf_status gpubuf_buffer_begin_read(gpubuf_buffer *buffer,
 GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_buffer_end_read(gpubuf_buffer *buffer, uint64_t token);
 
 /**
- * Copies elements from `source` to the host side, as one write access.
+ * Copies elements from `source` to the host side, as one write access. In `source` there are no gaps between rows, whatever the
+ * buffer has.
  *
  * `source` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
  */
@@ -1392,7 +1905,7 @@ gpubuf_status gpubuf_buffer_copy_in(gpubuf_buffer *buffer,
                                     uint64_t timeout_ns);
 
 /**
- * Copies elements of the host side to `destination`, as one read access.
+ * Copies elements of the host side to `destination`, as one read access. There they have no gaps between rows.
  *
  * `destination` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
  */
@@ -1404,7 +1917,8 @@ gpubuf_status gpubuf_buffer_copy_out(gpubuf_buffer *buffer,
                                      uint64_t timeout_ns);
 
 /**
- * Queues a copy of elements from the host side to the device side.
+ * Queues a copy of elements from the host side to the device side: one copy, also of a window. The host side wins: whatever was
+ * newer there on either side counts as the same, until the copy is known to have failed.
  *
  * Stream order: behind everything queued on the stream, and, on the device, behind what other streams do to the two ranges
  * as far as the library knows it. The host does not wait. Writing the range again waits for the copy.
@@ -1431,7 +1945,7 @@ gpubuf_status gpubuf_buffer_to_device_blocking(gpubuf_buffer *buffer,
                                                uint64_t timeout_ns);
 
 /**
- * Queues a copy of elements from the device side to the host side.
+ * Queues a copy of elements from the device side to the host side. The device side wins, as above.
  *
  * Stream order: as gpubuf_buffer_to_device. Reading the range waits for the copy.
  * Errors: as gpubuf_buffer_to_device; GPUBUF_BUSY also where a read guard is open on the range.
@@ -1455,10 +1969,11 @@ gpubuf_status gpubuf_buffer_to_host_blocking(gpubuf_buffer *buffer,
                                              uint64_t timeout_ns);
 
 /**
- * Fills whole sides (GPUBUF_SIDE_) with one element.
+ * Fills whole sides (GPUBUF_SIDE_) with one element; of a view with gaps, row by row. One side that was filled is newer than
+ * the other; both are the same.
  *
  * `stream` is needed for the device side, which is filled in its order, and may be NULL for the host side; `timeout_ns` is
- * for the host side, a write access. The host side goes first: where it is refused, nothing is queued.
+ * for the host side, a write access. What is refused leaves both as they were.
  * Errors: those of gpubuf_buffer_begin_write and gpubuf_buffer_to_device.
  */
 GPUBUF_API GPUBUF_MUST_USE
@@ -1489,6 +2004,152 @@ gpubuf_status gpubuf_buffer_zero(gpubuf_buffer *buffer,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_detach(gpubuf_buffer *buffer,
                                    uint64_t timeout_ns);
+
+/**
+ * Rows `first` to `first + count` of the outermost dimension, as a buffer over the same memory: a view. `count` may be
+ * GPUBUF_ALL.
+ *
+ * A view is used like any buffer, and its fences, guards and dirty ranges are those of its buffer: what touches other elements does
+ * not disturb it. What its buffer can do as a whole it cannot: resize, reset, detach.
+ * Ownership: the caller's, until gpubuf_buffer_destroy; before or after its buffer's. The memory stays as long as either does.
+ * Threads: a buffer and all its views are one object: one thread at a time.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no row, or rows outside), GPUBUF_BUSY (another thread is inside), GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_slice(gpubuf_buffer *buffer,
+                                  uint64_t first,
+                                  uint64_t count,
+                                  gpubuf_buffer **out_view);
+
+/**
+ * A window of the buffer, seen as a matrix in which a row is one of the outermost dimension: a view of two dimensions,
+ * row_count x column_count elements. Counts may be GPUBUF_ALL.
+ *
+ * A copy of a window is one two-dimensional copy. Between its rows are gaps, unless it has all columns, or one row: then
+ * ranges of elements must be whole rows. Windows of one buffer that have no element in common do not wait for each other.
+ * Otherwise as gpubuf_buffer_slice.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_window(gpubuf_buffer *buffer,
+                                   uint64_t first_row,
+                                   uint64_t row_count,
+                                   uint64_t first_column,
+                                   uint64_t column_count,
+                                   gpubuf_buffer **out_view);
+
+/**
+ * Gives the buffer another shape of `rank` dimensions.
+ *
+ * Up to its capacity addresses and contents stay, also while a graph holds it, and the last two parameters are not used. Beyond,
+ * it gets other memory, zeroed, of just that size: addresses have to be asked for again. `keep` (GPUBUF_SIDE_, or 0) names
+ * the sides whose leading bytes are kept: the device's by a copy in the order of `stream`, the host's after work that still
+ * writes them. The old memory is freed when its last use is over. What is refused or fails has changed nothing.
+ * What lies beyond the old elements is not promised to be zero where the memory stays.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_BUSY (a guard is open; views are alive, unless just rows are added
+ * within the capacity; or the try form would have to wait), GPUBUF_TIMEOUT, GPUBUF_UNSUPPORTED (a view); and, beyond the
+ * capacity, GPUBUF_UNSUPPORTED (borrowed memory), GPUBUF_GRAPH_HELD, GPUBUF_UNFENCED (a side is kept whose address is with
+ * undeclared work), GPUBUF_CAPTURING, GPUBUF_WRONG_DEVICE, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * GPUBUF_COPY_FAILED (an earlier copy, told once).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_resize(gpubuf_buffer *buffer,
+                                   uint32_t rank,
+                                   const uint64_t *shape,
+                                   uint32_t keep,
+                                   gpubuf_stream *stream,
+                                   uint64_t timeout_ns);
+
+/**
+ * As if the buffer was new: zeroes on each side that it has, no side newer, and its figures begin anew. Memory, shape,
+ * addresses and views stay.
+ *
+ * `stream` is needed where there is a device side, which is zeroed in its order; the host side is a write access. What is
+ * refused has changed nothing.
+ * Errors: as gpubuf_buffer_fill; GPUBUF_UNSUPPORTED also of a view.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_reset(gpubuf_buffer *buffer,
+                                  gpubuf_stream *stream,
+                                  uint64_t timeout_ns);
+
+/**
+ * Queues what makes both sides the same: what is newer on one side, in ranges, is copied to the other, all of it with one fence.
+ * Where nothing is newer, or there is one side only, nothing is done.
+ *
+ * A side is newer where it was written by something else than a copy from the other side: a write access, copy_in, a fill of one
+ * side, work that used_on declared as a write, a launch or a replay (the whole device side), or gpubuf_buffer_mark_dirty. A
+ * side remembers up to 8 ranges or windows; above, neighbours are taken together with what lies between them, which copies more,
+ * never less. A copy that failed when it ran is sent again.
+ * `policy` (GPUBUF_SYNC_) says who wins where both sides are newer. Bytes that were merely taken together with others are
+ * nobody's to win, and neither are, for GPUBUF_SYNC_NEWEST_WINS, bytes that were written in turns.
+ * Stream order: as gpubuf_buffer_to_device and gpubuf_buffer_to_host. Of a view: its elements alone.
+ * Errors: GPUBUF_CONFLICT (both sides are newer, and the policy does not decide), GPUBUF_BUSY (a write guard is open on its
+ * elements, or a read guard on what would be overwritten), and those of gpubuf_buffer_to_device. Nothing is done then.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_sync(gpubuf_buffer *buffer,
+                                 uint32_t policy,
+                                 gpubuf_stream *stream);
+
+/**
+ * As gpubuf_buffer_sync, and returns when the bytes have landed.
+ *
+ * Errors: also GPUBUF_TIMEOUT and GPUBUF_BUSY (the copies stay queued, with their uses), GPUBUF_WOULD_DEADLOCK,
+ * GPUBUF_COPY_FAILED (of these copies: their sources are newer again).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_sync_blocking(gpubuf_buffer *buffer,
+                                          uint32_t policy,
+                                          gpubuf_stream *stream,
+                                          uint64_t timeout_ns);
+
+/**
+ * Says that elements of a side (GPUBUF_SIDE_HOST or GPUBUF_SIDE_DEVICE) were written in a way that the library does not see.
+ * `count` may be GPUBUF_ALL. Nothing is remembered where there is no other side.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED (no such side), GPUBUF_BUSY (another thread is inside),
+ * GPUBUF_COPY_FAILED (an earlier copy, told once; nothing is marked).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_mark_dirty(gpubuf_buffer *buffer,
+                                       uint32_t side,
+                                       uint64_t first,
+                                       uint64_t count);
+
+/**
+ * Says that elements of a side have nothing that the other side lacks: the caller made them the same, or does not need them.
+ *
+ * Errors: as gpubuf_buffer_mark_dirty.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_mark_clean(gpubuf_buffer *buffer,
+                                       uint32_t side,
+                                       uint64_t first,
+                                       uint64_t count);
+
+/**
+ * The elements that are newer on a side (GPUBUF_SIDE_HOST or GPUBUF_SIDE_DEVICE), in no order. Up to `capacity` are written, and
+ * `out_count` gets how many there are. Asks the device, without waiting, whether copies under way have failed.
+ *
+ * `out_ranges` may be NULL where capacity is 0.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_UNSUPPORTED (no such side), GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_dirty_ranges(const gpubuf_buffer *buffer,
+                                         uint32_t side,
+                                         gpubuf_dirty_range *out_ranges,
+                                         size_t capacity,
+                                         size_t *out_count);
+
+/**
+ * The figures of a buffer and all its views. Set struct_size first; no more than that is written, and struct_size then says how
+ * much. Waits for nothing.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_stats_get(const gpubuf_buffer *buffer,
+                                      gpubuf_buffer_stats *inout_stats);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API
@@ -1781,6 +2442,145 @@ gpubuf_status gpubuf_block_release_after_many(gpubuf_block *const *blocks,
                                               size_t block_count,
                                               gpubuf_stream *const *streams,
                                               size_t stream_count);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_pinned_options_init(gpubuf_pinned_options *options,
+                                uint32_t struct_size);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_pinned_request_init(gpubuf_pinned_request *request,
+                                uint32_t struct_size);
+
+/**
+ * A manager of page-locked memory: it gives out blocks of any size under one budget, and locks nothing before the first.
+ *
+ * Ownership: the caller's, until gpubuf_pinned_destroy. The callbacks and their user data stay valid until the last block and
+ * reservation of the manager are gone, too.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_create(gpubuf_device *device,
+                                   const gpubuf_pinned_options *options,
+                                   gpubuf_pinned **out_pinned);
+
+/**
+ * Ends the handle. Idle slabs are freed, the others with their last block; blocks are used and given back as before. Threads
+ * that wait for memory get GPUBUF_SHUT_DOWN.
+ *
+ * NULL is GPUBUF_OK. Never waits. Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pinned_destroy(gpubuf_pinned *pinned);
+
+/**
+ * A block of this size, used like any other. Its bytes are those of its last use, or zeroes.
+ *
+ * Whether the budget has room is a matter of requested bytes alone: what is cached makes way. A request that comes while others
+ * of its priority or a higher one wait does not overtake them. Small blocks come from slabs without a call of the driver, as
+ * long as these have room; page-locking a new slab takes milliseconds, and nobody else waits for it.
+ * Ownership: the block is the caller's until gpubuf_pinned_free or a gpubuf_block_release succeeds.
+ * Threads: any; GPUBUF_OVER_BUDGET_WAIT not in a function that runs on a stream.
+ * Errors: GPUBUF_BUDGET (the message says who has it), GPUBUF_OUT_OF_HOST_MEMORY or GPUBUF_DRIVER_ERROR (the driver locks no
+ * more), GPUBUF_TIMEOUT, GPUBUF_BUSY (a wait with GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN (the manager was
+ * destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_allocate(gpubuf_pinned *pinned,
+                                     const gpubuf_pinned_request *request,
+                                     gpubuf_block **out_block);
+
+/**
+ * Gives a block of this manager back with the uses that the library knows of; it is given out again when they are over.
+ *
+ * As gpubuf_block_release, for callers that want to be sure where a block goes; work that the library does not see is declared
+ * with gpubuf_block_release_after instead. The block's handle ends with it. Never waits.
+ * Errors: GPUBUF_INVALID_ARGUMENT (another manager's block, or a pool's), GPUBUF_UNFENCED, GPUBUF_GRAPH_HELD, GPUBUF_BUSY (a guard
+ * is open): nothing has changed.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_free(gpubuf_pinned *pinned,
+                                 gpubuf_block *block);
+
+/**
+ * Holds bytes of the budget for blocks to come, by gpubuf_reservation_commit. Nothing is page-locked for it.
+ *
+ * As gpubuf_pinned_allocate otherwise; the owner is that of blocks that name none.
+ * Ownership: the caller's, until gpubuf_reservation_destroy gives back what is left.
+ * Errors: GPUBUF_BUDGET, GPUBUF_TIMEOUT, GPUBUF_BUSY, GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN, GPUBUF_INVALID_ARGUMENT
+ * (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_reserve(gpubuf_pinned *pinned,
+                                    const gpubuf_pinned_request *request,
+                                    gpubuf_reservation **out_reservation);
+
+/** Gives idle slabs back to the driver until at most `keep_bytes` page-locked bytes of them are left. `out_freed_bytes` may be NULL. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_trim(gpubuf_pinned *pinned,
+                                 uint64_t keep_bytes,
+                                 uint64_t *out_freed_bytes);
+
+/**
+ * Gives all memory back to the driver. Refused while there are blocks or reservations: the message says how many.
+ *
+ * Errors: GPUBUF_BUSY, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_clear(gpubuf_pinned *pinned);
+
+/**
+ * Changes the budget, or has it chosen anew (GPUBUF_BUDGET_AUTO). Those who wait are served from what is added; what is cached
+ * makes way for a smaller one.
+ *
+ * Errors: GPUBUF_BUDGET (more is live, quarantined and reserved), GPUBUF_INVALID_ARGUMENT, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_set_budget(gpubuf_pinned *pinned,
+                                       uint64_t budget_bytes);
+
+/** The manager's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_stats_get(const gpubuf_pinned *pinned,
+                                      gpubuf_pinned_stats *inout_stats);
+
+/**
+ * Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `owners` may be NULL where
+ * capacity is 0.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_shares_get(const gpubuf_pinned *pinned,
+                                       gpubuf_pinned_share *shares,
+                                       size_t capacity,
+                                       size_t *out_count);
+
+/**
+ * A block of what is reserved; what is left of the reservation holds budget for others, or until it is destroyed.
+ *
+ * The request's bytes come out of the reservation; timeout_ns and priority do not matter, nor does its owner where it is NULL.
+ * Ownership: the block is the caller's, and outlives the reservation.
+ * Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
+ * memory is given because nothing can be page-locked.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_reservation_commit(gpubuf_reservation *reservation,
+                                        const gpubuf_pinned_request *request,
+                                        gpubuf_block **out_block);
+
+/** Bytes that are reserved still. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_reservation_left(const gpubuf_reservation *reservation,
+                                      uint64_t *out_bytes);
+
+/**
+ * Rolls back: what is left of the reservation goes back to the budget. NULL is GPUBUF_OK. Never waits.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_reservation_destroy(gpubuf_reservation *reservation);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API
@@ -2297,6 +3097,23 @@ gpubuf_status gpubuf_predictor_suggest(const gpubuf_predictor *predictor,
                                        size_t *out_length);
 
 /**
+ * The state of the whole process: the library, what the system lets it have, each device with its reason, its figures, what a
+ * probe found, its streams and its objects, and every object that a handle is still out for.
+ *
+ * `format` is GPUBUF_REPORT_TEXT or GPUBUF_REPORT_JSON. `buffer`, `capacity` and `out_length` as in gpubuf_describe; since the
+ * text may grow between two calls, one that asks for the length first gives itself some more. Objects go on changing meanwhile:
+ * each is consistent in itself. Works after gpubuf_shutdown as well.
+ * Where GPUBUF_TRACK=1 is in the environment, objects know the frames of the caller's that made them.
+ * Threads: any. Not for the path of a step.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_FORKED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_report(uint32_t format,
+                            char *buffer,
+                            size_t capacity,
+                            size_t *out_length);
+
+/**
  * Copies rows by their numbers: row i of the target becomes row `indices[i]` of the source.
  *
  * The target has room for index_count rows. All indices are checked before the first write. Memory is host memory at any
@@ -2537,6 +3354,14 @@ gpubuf_status gpubuf_host_set_link(gpubuf_device *device,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_set_pageable_late(gpubuf_device *device,
                                             uint32_t late);
+
+/**
+ * Whether the device sees, of the page-locked memory that is made from now on, a copy from that moment by its device address,
+ * as on a machine that maps memory for the device once and for all. 1: a copy; 0: the memory itself.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_host_set_uva_stale(gpubuf_device *device,
+                                        uint32_t stale);
 
 /**
  * Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.

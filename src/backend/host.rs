@@ -4,12 +4,13 @@ mod kit;
 
 use super::kit::{DeviceKit, StreamKit};
 use super::{
-    BackendKind, Backing, DeviceBackend, DeviceFacts, EventBackend, EventState, RawMemory, StreamBackend,
-    allocate_pageable, free_pageable,
+    BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceSummary, EventBackend, EventState, RawMemory, RowCopy,
+    StreamBackend, allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
 use crate::fail;
+use crate::stats::AllocatorCounters;
 use crate::sync::Arc;
 use gpubuf_engine as engine;
 use std::any::Any;
@@ -21,9 +22,44 @@ pub fn device_count() -> Result<u32> {
     Ok(from_environment("GPUBUF_HOST_DEVICES")?.unwrap_or(1))
 }
 
+/// A device's name and memory.
+fn config_of(ordinal: u32) -> Result<engine::Config> {
+    let count = device_count()?;
+    if ordinal >= count {
+        return fail!(
+            NotFound,
+            "host device {ordinal} does not exist: there are {count} (0 to {}); GPUBUF_HOST_DEVICES sets how many",
+            count.saturating_sub(1)
+        );
+    }
+    let mut config = engine::Config { name: format!("emulated device {ordinal}"), ..Default::default() };
+    if let Some(bytes) = from_environment("GPUBUF_HOST_DEVICE_MEMORY")? {
+        config.device_memory_bytes = bytes;
+    }
+    Ok(config)
+}
+
+/// What is known of emulated device `ordinal` without opening it.
+pub fn summary(ordinal: u32) -> Result<DeviceSummary> {
+    let config = config_of(ordinal)?;
+    Ok(DeviceSummary {
+        kind: BackendKind::Host,
+        ordinal,
+        name: config.name,
+        driver_version: 0,
+        simulation: true,
+        integrated: false,
+        numa_node: None,
+        memory: Some(config.device_memory_bytes),
+        uuid: None,
+        bus: None,
+    })
+}
+
 /// An emulated device. Each open makes one of its own: nothing is shared with other opens of the same ordinal.
 pub struct HostDevice {
     device: engine::Device,
+    allocator: AllocatorCounters,
     graphs: Arc<kit::Graphs>,
 }
 
@@ -40,18 +76,7 @@ struct HostEvent {
 impl HostDevice {
     /// Opens emulated device `ordinal`, with the settings of the `GPUBUF_HOST_` variables.
     pub fn open(ordinal: u32) -> Result<HostDevice> {
-        let count = device_count()?;
-        if ordinal >= count {
-            return fail!(
-                NotFound,
-                "host device {ordinal} does not exist: there are {count} (0 to {}); GPUBUF_HOST_DEVICES sets how many",
-                count.saturating_sub(1)
-            );
-        }
-        let mut config = engine::Config { name: format!("emulated device {ordinal}"), ..Default::default() };
-        if let Some(bytes) = from_environment("GPUBUF_HOST_DEVICE_MEMORY")? {
-            config.device_memory_bytes = bytes;
-        }
+        let mut config = config_of(ordinal)?;
         if let Some(bytes) = from_environment("GPUBUF_HOST_PINNED_MEMORY")? {
             config.pinned_memory_bytes = bytes;
         }
@@ -73,6 +98,11 @@ impl HostDevice {
             Ok("late") => config.pageable = engine::Pageable::Late,
             Ok(other) => return fail!(InvalidArgument, "GPUBUF_HOST_PAGEABLE={other} is not staged or late"),
         }
+        match std::env::var("GPUBUF_HOST_UVA").as_deref() {
+            Err(_) | Ok("") | Ok("live") => {}
+            Ok("stale") => config.in_place = engine::InPlace::Snapshot,
+            Ok(other) => return fail!(InvalidArgument, "GPUBUF_HOST_UVA={other} is not live or stale"),
+        }
         let device = engine::Device::new(config).map_err(|fault| from_fault(fault, "opening an emulated device"))?;
         if let Ok(text) = std::env::var("GPUBUF_HOST_FAIL_OPERATION")
             && !text.is_empty()
@@ -80,7 +110,15 @@ impl HostDevice {
             let (kind, nth, when) = parse_failure(&text)?;
             device.fail_operation(kind, nth, when);
         }
-        Ok(HostDevice { device, graphs: Arc::default() })
+        Ok(HostDevice { device, allocator: AllocatorCounters::default(), graphs: Arc::default() })
+    }
+}
+
+impl HostDevice {
+    /// Bytes in use of either kind.
+    #[cfg(test)]
+    pub(super) fn used_bytes(&self) -> u64 {
+        [engine::MemoryKind::Device, engine::MemoryKind::Pinned].map(|kind| self.device.memory_used(kind)).iter().sum()
     }
 }
 
@@ -97,6 +135,16 @@ impl DeviceBackend for HostDevice {
         DeviceFacts { simulation: true, ..DeviceFacts::default() }
     }
 
+    fn allocator(&self) -> &AllocatorCounters {
+        &self.allocator
+    }
+
+    fn memory_info(&self) -> Option<(u64, u64)> {
+        let kind = engine::MemoryKind::Device;
+        let limit = self.device.memory_limit(kind);
+        Some((limit.saturating_sub(self.device.memory_used(kind)), limit))
+    }
+
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         let kind = match placement {
             Placement::Pageable => return allocate_pageable(bytes),
@@ -106,7 +154,7 @@ impl DeviceBackend for HostDevice {
                 return fail!(Unsupported, "the host backend has no {} memory", placement.name());
             }
         };
-        let got = self.device.allocate(kind, bytes).map_err(|fault| {
+        let got = self.allocator.allocate(|| self.device.allocate(kind, bytes)).map_err(|fault| {
             from_fault(fault, format_args!("allocating {bytes} bytes of {} memory", placement.name()))
         })?;
         Ok(RawMemory { placement, host: got.host, device: got.device, bytes, backing: Backing::Driver, node: None })
@@ -114,7 +162,7 @@ impl DeviceBackend for HostDevice {
 
     unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
         // SAFETY: the caller's promise, which is longer than the engine needs.
-        match unsafe { self.device.register(host, bytes) } {
+        match self.allocator.allocate(|| unsafe { self.device.register(host, bytes) }) {
             Ok(got) => {
                 Ok(RawMemory { placement, host, device: got.device, bytes, backing: Backing::Registered, node: None })
             }
@@ -130,11 +178,11 @@ impl DeviceBackend for HostDevice {
             // SAFETY: the caller's promise.
             Placement::Pageable => unsafe { free_pageable(memory) },
             _ if memory.backing == Backing::Registered => {
-                let undone = self.device.unregister(memory.host);
+                let undone = self.allocator.free(|| self.device.unregister(memory.host));
                 debug_assert!(undone.is_ok(), "{memory:?} unregistered twice: {undone:?}");
             }
             _ => {
-                let freed = self.device.free(memory.device);
+                let freed = self.allocator.free(|| self.device.free(memory.device));
                 debug_assert!(freed.is_ok(), "{memory:?} freed twice: {freed:?}");
             }
         }
@@ -184,6 +232,16 @@ impl StreamBackend for HostStream {
         // SAFETY: the caller keeps both ranges allocated until the copy has run.
         unsafe { self.stream.submit(engine::Op::Copy { dst, src, bytes }, tag) }
             .map_err(|fault| from_fault(fault, format_args!("queueing a copy of {bytes} bytes")))?;
+        *queued = true;
+        Ok(())
+    }
+
+    unsafe fn copy_rows(&self, copy: &RowCopy, tag: u64, queued: &mut bool) -> Result<()> {
+        let RowCopy { target, source, pitch: [dst_pitch, src_pitch], width, rows } = *copy;
+        let op = engine::Op::CopyRows { dst: target, dst_pitch, src: source, src_pitch, width, rows };
+        // SAFETY: the caller keeps every row allocated until the copy has run.
+        unsafe { self.stream.submit(op, tag) }
+            .map_err(|fault| from_fault(fault, format_args!("queueing a copy of {rows} rows of {width} bytes")))?;
         *queued = true;
         Ok(())
     }

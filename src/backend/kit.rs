@@ -80,6 +80,8 @@ pub trait DeviceKit: Send + Sync {
     fn set_delay(&self, delay: Delay) -> Result<()>;
     /// Whether copies read pageable memory when they run, instead of at the call.
     fn set_pageable_late(&self, late: bool) -> Result<()>;
+    /// Whether the device sees a copy, from the moment it was made, of the page-locked memory made from now on.
+    fn set_uva_stale(&self, stale: bool) -> Result<()>;
     /// Destroys a graph of [`StreamKit::end_capture`].
     ///
     /// # Safety

@@ -1,13 +1,22 @@
 //! What a device must be able to do: memory, streams, events. Nothing here knows who may touch what when.
 
 pub mod cuda;
+pub mod exit;
 pub mod host;
 pub mod kit;
+pub mod probe;
+pub mod select;
+pub mod system;
+
+pub use probe::{Answer, Capabilities, Capability, Finding};
+pub use select::{DeviceSummary, MOST_FREE};
+pub use system::{SystemMemory, page_bytes, system_memory};
 
 use crate::config::Placement;
 use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
+use crate::stats::AllocatorCounters;
 use crate::sync::Arc;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
@@ -105,12 +114,28 @@ pub const REGISTER_BYTES: usize = 1 << 30;
 pub struct DeviceOptions {
     /// Which backend; `None` chooses.
     pub kind: Option<BackendKind>,
-    /// Which device of it.
+    /// Which device of it, or [`MOST_FREE`].
     pub ordinal: u32,
     /// A context of the driver's that the caller made, instead of the ordinal's primary one; 0: none.
     pub native_context: usize,
     /// How it makes memory.
     pub settings: DeviceSettings,
+}
+
+/// Times that memory was made in another way than was asked for, by what was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// The registration of pages of our own: the memory came from the driver's allocation.
+    pub registration: u64,
+    /// The memory node near the device: the memory came from any.
+    pub node: u64,
+}
+
+impl Fallbacks {
+    /// All of them.
+    pub fn all(self) -> u64 {
+        self.registration + self.node
+    }
 }
 
 /// What is known of a device.
@@ -139,6 +164,21 @@ unsafe impl Send for RawMemory {}
 // SAFETY: as above.
 unsafe impl Sync for RawMemory {}
 
+/// A copy of rows: two-dimensional, the same rows on both sides. Addresses as for [`StreamBackend::copy`].
+#[derive(Clone, Copy, Debug)]
+pub struct RowCopy {
+    /// Where the first row goes.
+    pub target: u64,
+    /// Where it is.
+    pub source: u64,
+    /// Bytes from one row to the next, in the target and in the source; at least `width`.
+    pub pitch: [usize; 2],
+    /// Bytes of a row; at least 1.
+    pub width: usize,
+    /// Rows; at least 1.
+    pub rows: usize,
+}
+
 /// What an event says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventState {
@@ -163,11 +203,29 @@ pub trait DeviceBackend: Send + Sync {
         DeviceFacts::default()
     }
     /// Times that memory was made in another way than was asked for.
-    fn fallbacks(&self) -> u64 {
-        0
+    fn fallbacks(&self) -> Fallbacks {
+        Fallbacks::default()
+    }
+    /// What it did with its driver's allocator.
+    fn allocator(&self) -> &AllocatorCounters;
+    /// Free and total bytes of device memory, where they can be asked for.
+    fn memory_info(&self) -> Option<(u64, u64)> {
+        None
+    }
+    /// Whether device memory can be had in the order of a stream, by trying it.
+    fn try_memory_pools(&self) -> Answer {
+        Answer::no(format!("{} has no stream-ordered memory", self.name()))
+    }
+    /// Whether host memory can be had in the order of a stream, by trying it.
+    fn try_host_pools(&self, _deadline: Option<Instant>) -> Answer {
+        Answer::no(format!("{} has no pools of host memory", self.name()))
     }
     /// Zeroed memory of that placement, page-locked where the placement says so.
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory>;
+    /// As `allocate`, for page-locked memory, on huge pages where the system has them. Returns how many bytes are on those.
+    fn allocate_huge(&self, placement: Placement, bytes: usize) -> Result<(RawMemory, u64)> {
+        Ok((self.allocate(placement, bytes)?, 0))
+    }
     /// Makes the caller's host memory of a page-locked placement, for as long as it is borrowed.
     ///
     /// # Safety
@@ -238,6 +296,11 @@ pub trait StreamBackend: Send + Sync {
     /// # Safety
     /// Both ranges stay allocated until the copy has run.
     unsafe fn copy(&self, target: u64, source: u64, bytes: usize, tag: u64, queued: &mut bool) -> Result<()>;
+    /// Queues a copy of rows. `tag` and `queued` as for `copy`.
+    ///
+    /// # Safety
+    /// Every row stays allocated, on both sides, until the copy has run.
+    unsafe fn copy_rows(&self, copy: &RowCopy, tag: u64, queued: &mut bool) -> Result<()>;
     /// Queues `count` elements of `width` (1, 2, 4, 8) bytes. `tag` and `queued` as for `copy`.
     ///
     /// # Safety
@@ -326,7 +389,13 @@ pub fn device_count(kind: Option<BackendKind>) -> Result<u32> {
 
 /// Opens a device.
 pub fn open(options: &DeviceOptions) -> Result<Opened> {
-    let (kind, reason) = choose(options.kind)?;
+    let (kind, mut reason) = choose(options.kind)?;
+    let mut options = *options;
+    if options.ordinal == MOST_FREE && options.native_context == 0 {
+        let (ordinal, why) = select::most_free(kind)?;
+        options.ordinal = ordinal;
+        reason = format!("{reason}; {why}");
+    }
     match kind {
         BackendKind::Host if options.native_context != 0 => fail!(
             InvalidArgument,
@@ -334,7 +403,7 @@ pub fn open(options: &DeviceOptions) -> Result<Opened> {
         ),
         BackendKind::Host => Ok(Opened { backend: Arc::new(host::HostDevice::open(options.ordinal)?), reason }),
         BackendKind::Cuda => {
-            let device = cuda::CudaDevice::open(options)?;
+            let device = cuda::CudaDevice::open(&options)?;
             let reason = format!("{reason}; driver: {}", cuda::describe_driver()?);
             Ok(Opened { backend: Arc::new(device), reason })
         }

@@ -134,6 +134,13 @@ checks! {
     LaunchGuard = 73, Refusal, "launch-guard", "a launch while a write guard is open on a held block, or a read guard on bytes that the graph writes (busy)";
     LaunchDeclares = 74, HostWait, "launch-declares", "a launch, or a replay that was declared, is a use of every held block: CPU writes wait for it";
     LaunchOrders = 75, DeviceWait, "launch-orders", "a launch waits on the device for uses of the held blocks by other streams";
+    ViewUnseals = 76, Refusal, "view-unseals", "used_on of a view lifts only a seal that lies within the view (unfenced)";
+    SyncGuard = 77, Refusal, "sync-guard", "sync while a write guard is open on its range: what its holder writes would be missed (busy)";
+    ResizeGuard = 78, Refusal, "resize-guard", "resize with a guard open (busy)";
+    ResizeHeld = 79, Refusal, "resize-held", "resize beyond the capacity of a buffer that a graph holds (graph held)";
+    ResizeViews = 80, Refusal, "resize-views", "resize that would take memory, or rows, from under live views (busy)";
+    ResizeWaits = 81, HostWait, "resize-waits", "resize that keeps the host contents waits for work that still writes them";
+    PartWaits = 82, Deferral, "part-waits", "memory of a manager's block is given out again after its last use only";
 }
 
 /// Whether the check is in force.

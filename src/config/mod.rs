@@ -111,6 +111,8 @@ pub const ALIGNMENT: usize = 256;
 pub const EVENTS_PER_STREAM: usize = 256;
 /// Uses that one side of a block remembers; above, neighbours merge, and what cannot merge is refused.
 pub const USES_PER_SIDE: usize = 8;
+/// Places where one side of a block is newer than the other that are told apart; above, neighbours become one.
+pub const MARKS_PER_SIDE: usize = 8;
 /// Guards that may be open on one block at a time.
 pub const GUARDS_PER_BLOCK: usize = 8;
 /// Blocks of one graph hold.

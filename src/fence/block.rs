@@ -1,19 +1,24 @@
 //! One block: up to two sides of the same size, and the operations that buffers and pool blocks share.
 
+mod copies;
 mod graph;
+mod marks;
+mod resize;
 
 pub use graph::HoldMark;
+pub use resize::Keep;
 
+use super::area::Area;
+use super::dirty::Dirty;
+use super::flow::{Flows, Timer};
 use super::name::Name;
 use super::side::{Access, Side, Which};
-use super::timeline::{Fences, HostWait, Proof, Timeline, record_all};
-use super::transfer::{self, Piece};
-use super::uses::{Range, Role};
+use super::timeline::{Fences, HostWait, Timeline, record_all};
+use super::uses::Range;
 use crate::backend::RawMemory;
 use crate::config::checks::{Check, on};
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::ops;
 use crate::sync::Arc;
 
 /// A block. Its owner calls it from one thread at a time.
@@ -26,12 +31,18 @@ pub struct Block {
     pub device: Option<Side>,
     /// Graphs that have its addresses baked in: it may not move, be handed on or be freed.
     holds: graph::Holds,
+    /// Where one side is newer than the other, while there are two: see [`Block::marks`].
+    dirty: Option<Box<Dirty>>,
+    flows: Flows,
+    timer: Option<Box<Timer>>,
 }
 
 impl Block {
     /// A block over its sides.
     pub fn new(name: &Arc<Name>, bytes: usize, host: Option<Side>, device: Option<Side>) -> Block {
-        Block { name: name.clone(), bytes, host, device, holds: graph::Holds::default() }
+        let dirty = (host.is_some() && device.is_some()).then(Box::default);
+        let (flows, timer) = (Flows::default(), None);
+        Block { name: name.clone(), bytes, host, device, holds: graph::Holds::default(), dirty, flows, timer }
     }
 
     /// Its name.
@@ -47,6 +58,11 @@ impl Block {
     /// Bytes of each side.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Every byte.
+    pub fn all(&self) -> Area {
+        Area::from(Range { start: 0, end: self.bytes })
     }
 
     /// A range of bytes, checked against the block's size.
@@ -89,7 +105,18 @@ impl Block {
 
     /// Reports a failed copy (once) or a quarantine of either side.
     pub fn settle(&mut self) -> Result<()> {
-        self.sides_mut().try_for_each(Side::settle)
+        if let Some(dirty) = self.marks() {
+            dirty.settle(false);
+        }
+        let settled = self.sides_mut().try_for_each(Side::settle);
+        self.count_failure(settled)
+    }
+
+    fn count_failure(&mut self, result: Result<()>) -> Result<()> {
+        if matches!(&result, Err(error) if error.status() == Status::CopyFailed) {
+            self.flows.failures += 1;
+        }
+        result
     }
 
     /// The addresses of a side.
@@ -102,92 +129,23 @@ impl Block {
     }
 
     /// Opens a CPU access.
-    pub fn begin(&mut self, access: Access, range: Range, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
+    pub fn begin(&mut self, access: Access, area: impl Into<Area>, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
         self.settle()?;
-        self.host_mut()?.begin(access, range, wait)
+        let begun = self.host_mut()?.begin(access, area, wait);
+        if let Some(dirty) = self.marks() {
+            // The wait may have found a copy failed.
+            dirty.settle(false);
+        }
+        begun
     }
 
-    /// Ends a CPU access.
+    /// Ends a CPU access. What was written is newer on the host side from now on.
     pub fn end(&mut self, access: Access, token: u64) -> Result<()> {
-        self.host_mut()?.end(access, token)
-    }
-
-    /// Copies the caller's bytes to `range`, as one write access.
-    ///
-    /// # Safety
-    /// `source` can be read for the range's length and does not overlap the block.
-    pub unsafe fn copy_in(&mut self, range: Range, source: *const u8, wait: &HostWait<'_>) -> Result<()> {
-        let (target, token) = self.begin(Access::Write, range, wait)?;
-        // SAFETY: the caller's promise for the source; the guard for the target.
-        unsafe { ops::copy(target, source, range.end - range.start) };
-        self.end(Access::Write, token)
-    }
-
-    /// Copies `range` to the caller's memory, as one read access.
-    ///
-    /// # Safety
-    /// `target` can be written for the range's length and does not overlap the block.
-    pub unsafe fn copy_out(&mut self, range: Range, target: *mut u8, wait: &HostWait<'_>) -> Result<()> {
-        let (source, token) = self.begin(Access::Read, range, wait)?;
-        // SAFETY: the caller's promise for the target; the guard for the source.
-        unsafe { ops::copy(target, source, range.end - range.start) };
-        self.end(Access::Read, token)
-    }
-
-    /// Queues a copy of `range` from the host side to the device side (`up`), or back. With `wait`, returns when the bytes
-    /// have landed; a wait that ends early leaves the copy queued, with its uses.
-    pub fn copy(
-        &mut self,
-        up: bool,
-        range: Range,
-        timeline: &Arc<Timeline>,
-        wait: Option<&HostWait<'_>>,
-    ) -> Result<()> {
-        self.settle()?;
-        let (Some(host), Some(device)) = (&mut self.host, &mut self.device) else {
-            return fail!(Unsupported, "{} has one side only: there is nothing to copy to", self.name);
-        };
-        if range.start == range.end {
-            return timeline.expect_device(host.storage()?.device());
+        let area = self.host_mut()?.end(access, token)?;
+        if access == Access::Write {
+            self.written(Which::Host, area);
         }
-        let piece = Piece { source: range.start, target: range.start, bytes: range.end - range.start };
-        let (source, target) = if up { (host, device) } else { (device, host) };
-        let fence = transfer::transfer(source, target, &[piece], timeline, Role::Copy).into_result()?;
-        let Some(wait) = wait else { return Ok(()) };
-        if !on(Check::BlockingCopy) {
-            return Ok(());
-        }
-        let proof =
-            fence.wait(wait).map_err(|e| e.context(format_args!("the copy stays queued, with {}", self.name)))?;
-        match proof {
-            Proof::Failed => {
-                self.sides_mut().for_each(|side| side.failure_told(&fence));
-                fail!(CopyFailed, "the copy of {} failed when it ran ({fence}): send it again", self.name)
-            }
-            Proof::Lost => {
-                self.quarantine(Status::DeviceLost);
-                fail!(DeviceLost, "the device was lost before the copy of {} was proven done", self.name)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Fills the whole host side, as one write access.
-    pub fn fill_host(&mut self, element: &[u8], wait: &HostWait<'_>) -> Result<()> {
-        let range = Range { start: 0, end: self.bytes };
-        let (target, token) = self.begin(Access::Write, range, wait)?;
-        // SAFETY: the guard makes the whole side ours to write until it ends.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(target, self.bytes) };
-        ops::fill(bytes, element);
-        self.end(Access::Write, token)
-    }
-
-    /// Queues a fill of the whole device side.
-    pub fn fill_device(&mut self, element: &[u8], timeline: &Arc<Timeline>) -> Result<()> {
-        self.settle()?;
-        let range = Range { start: 0, end: self.bytes };
-        let side = self.device_mut()?;
-        transfer::fill(side, range, element.len(), ops::element_bits(element), timeline).into_result().map(drop)
+        Ok(())
     }
 
     /// Whether kernels use the host side in place.
@@ -208,6 +166,12 @@ impl Block {
     /// a fence declared first; and where the block is neither `leased` nor held by a graph, both of which end with such a
     /// fence, only a drain frees it.
     pub fn device_address(&mut self, streams: &[Arc<Timeline>], leased: bool) -> Result<u64> {
+        let all = self.all();
+        self.address_of(all, streams, leased)
+    }
+
+    /// As [`Block::device_address`], for work that uses this area alone; the address is that of its first byte.
+    pub fn address_of(&mut self, area: Area, streams: &[Arc<Timeline>], leased: bool) -> Result<u64> {
         self.settle()?;
         let (in_place, held) = (self.is_in_place(), self.holds() > 0);
         let name = self.name.clone();
@@ -218,21 +182,27 @@ impl Block {
         };
         let address = side.device_address(streams)?;
         if streams.is_empty() {
-            side.seal();
+            side.seal(area);
             if !leased && !held {
                 side.note_unknown_users();
             }
         }
-        Ok(address)
+        Ok(address + area.start() as u64)
     }
 
     /// Work queued on these streams up to now used the block. One fence is recorded on each; seals are lifted.
     /// A copy that failed is left to the next access to tell: the work that is declared here is out there all the same.
     pub fn used_on(&mut self, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
+        let all = self.all();
+        self.area_used_on(all, streams, write)
+    }
+
+    /// As [`Block::used_on`], for work that used this area alone. Seals of more than that stay.
+    pub fn area_used_on(&mut self, area: Area, streams: &[Arc<Timeline>], write: bool) -> Result<()> {
         self.expect_declaration(streams)?;
         match record_all(streams) {
             Ok(fences) => {
-                self.declare(&fences, write);
+                self.declare_area(area, &fences, write);
                 Ok(())
             }
             Err(error) => Err(self.record_failed(error)),
@@ -241,7 +211,15 @@ impl Block {
 
     /// Work up to these fences used the block.
     pub fn declare(&mut self, fences: &Fences, write: bool) {
-        self.kernel_sides().for_each(|side| side.declare(fences, write));
+        let all = self.all();
+        self.declare_area(all, fences, write);
+    }
+
+    fn declare_area(&mut self, area: Area, fences: &Fences, write: bool) {
+        self.kernel_sides().for_each(|side| side.declare(fences, write, area));
+        if write {
+            self.written(Which::Device, area);
+        }
     }
 
     /// Makes room for a declaration on these streams.
@@ -291,6 +269,9 @@ impl Block {
         }
         if on(check) {
             self.sides_mut().for_each(Side::forget_uses);
+        }
+        if let Some(dirty) = self.marks() {
+            dirty.clear();
         }
         Ok(())
     }

@@ -2,21 +2,24 @@
 
 use super::deferred::DeferredList;
 use super::name::Name;
+use super::probed::Probed;
 use super::storage::Storage;
 use super::timeline::{Fence, HostWait, Proof, Timeline, late_by, report_failures};
 use super::upkeep::Upkeep;
 use crate::backend::{BackendKind, DeviceBackend, DeviceOptions, Opened};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
-use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
+use crate::config::{DEFAULT_TIMEOUT_NS, TIMEOUT_DEFAULT, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::{Counter, DeviceCounters, Record};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, Weak};
 use std::time::{Duration, Instant};
 
 /// Every device of the process, for the shutdown.
 static DEVICES: Mutex<Vec<Weak<Device>>> = Mutex::new(Vec::new());
+
+static FIRST_OPENED: OnceLock<Instant> = OnceLock::new();
 
 /// An open device.
 pub struct Device {
@@ -29,6 +32,7 @@ pub struct Device {
     timelines: Mutex<Vec<Weak<Timeline>>>,
     members: Mutex<Members>,
     upkeep: Upkeep,
+    pub(super) probed: Probed,
     deferred: DeferredList,
     tags: AtomicU64,
     failures_unreported: Counter,
@@ -55,11 +59,35 @@ struct Members {
     tidy_at: usize,
 }
 
+/// How a device is looked after.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Care {
+    /// What the default timeout is; 0: 10 s.
+    pub default_timeout_ns: u64,
+    /// How often a thread keeps it up; 0: there is none.
+    pub upkeep_interval_ns: u64,
+    /// Probe it at once.
+    pub probe: bool,
+}
+
 impl Device {
     /// Opens a device.
     pub fn open(options: &DeviceOptions, default_timeout_ns: u64, label: &str) -> Result<Arc<Device>> {
+        Device::open_with(options, Care { default_timeout_ns, ..Care::default() }, label)
+    }
+
+    /// Opens a device that is looked after.
+    pub fn open_with(options: &DeviceOptions, care: Care, label: &str) -> Result<Arc<Device>> {
+        let interval = Duration::from_nanos(care.upkeep_interval_ns);
+        if !interval.is_zero() {
+            Upkeep::expect(interval)?;
+        }
         let Opened { backend, reason } = crate::backend::open(options)?;
-        let default_timeout_ns = if default_timeout_ns == 0 { DEFAULT_TIMEOUT_NS } else { default_timeout_ns };
+        FIRST_OPENED.get_or_init(Instant::now);
+        let default_timeout_ns = match care.default_timeout_ns {
+            0 => DEFAULT_TIMEOUT_NS,
+            ns => ns,
+        };
         let device = Arc::new(Device {
             name: Name::new("device", label),
             backend,
@@ -69,12 +97,19 @@ impl Device {
             timelines: Mutex::new(Vec::new()),
             members: Mutex::default(),
             upkeep: Upkeep::default(),
+            probed: Probed::default(),
             deferred: DeferredList::default(),
             tags: AtomicU64::new(1),
             failures_unreported: Counter::default(),
             closed: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
         });
+        if care.probe {
+            device.probe(device.timeout(TIMEOUT_DEFAULT))?;
+        }
+        if !interval.is_zero() {
+            device.keep_up_every(interval)?;
+        }
         let others: Vec<_> = {
             let mut devices = DEVICES.lock();
             devices.retain(|known| known.strong_count() > 0);
@@ -215,7 +250,8 @@ impl Device {
         freed
     }
 
-    /// Has a thread of the library's do that, every so often, until the device is shut down or its owner leaves.
+    /// Has a thread of the library's do that, every so often, until the device is shut down or its owner leaves. It calls what
+    /// is to be called, and delivers the log.
     pub fn keep_up_every(self: &Arc<Device>, interval: Duration) -> Result<()> {
         self.upkeep.start(self, interval)
     }
@@ -296,7 +332,7 @@ impl Device {
         })
     }
 
-    fn live_timelines(&self) -> Vec<Arc<Timeline>> {
+    pub(super) fn live_timelines(&self) -> Vec<Arc<Timeline>> {
         self.timelines.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -311,7 +347,7 @@ impl Device {
     }
 
     fn shut_down(&self, timeout: Timeout) -> Result<()> {
-        self.upkeep.stop();
+        let kept_up = self.upkeep.join(timeout.deadline());
         self.members().iter().for_each(|member| member.send_away());
         let drained = match self.drain(timeout) {
             // Failed copies were counted and logged long before; they do not keep the device from closing.
@@ -328,12 +364,12 @@ impl Device {
             leaked += storage.bytes() as u64;
             storage.leak();
         }
-        let workers = self.backend.close(timeout.deadline());
+        let workers = self.backend.close(timeout.deadline()) + usize::from(!kept_up);
         if leaked > 0 || workers > 0 {
             return Err(Error::new(
                 drained.err().map_or(Status::Timeout, |error| error.status()),
                 format!(
-                    "{}: {leaked} bytes still in use were left to the process exit, {workers} streams had not ended",
+                    "{}: {leaked} bytes still in use were left to the process exit, {workers} streams or threads had not ended",
                     self.name
                 ),
             ));
@@ -342,9 +378,19 @@ impl Device {
     }
 }
 
+/// Every device of the process.
+pub(super) fn all_devices() -> Vec<Arc<Device>> {
+    DEVICES.lock().iter().filter_map(Weak::upgrade).collect()
+}
+
+/// How long ago the first device was opened.
+pub fn uptime() -> Duration {
+    FIRST_OPENED.get().map(Instant::elapsed).unwrap_or_default()
+}
+
 /// Drains and closes every device of the process. Reports the first that could not be drained within the timeout.
 pub fn shut_down_all(timeout: Timeout) -> Result<()> {
-    let devices: Vec<_> = DEVICES.lock().iter().filter_map(Weak::upgrade).collect();
+    let devices = all_devices();
     let mut result = Ok(());
     for device in devices {
         result = result.and(device.shut_down(timeout));

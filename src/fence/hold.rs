@@ -1,8 +1,8 @@
 //! What a graph can hold: an object whose memory is one block.
 
+use super::area::Area;
 use super::block::Block;
 use super::device::Device;
-use super::uses::Range;
 use crate::config::ALL;
 use crate::error::Result;
 use crate::sync::{Arc, MappedMutexGuard};
@@ -19,9 +19,9 @@ pub trait Holdable: Send + Sync {
     /// Its block, for this thread alone; another thread inside is `busy`. Works after the object's end, too.
     fn enter(&self) -> Result<BlockGuard<'_>>;
     /// A part of its block, in the object's own units.
-    fn part(&self, block: &Block, first: u64, count: u64) -> Result<Range> {
+    fn part(&self, block: &Block, first: u64, count: u64) -> Result<Area> {
         let count = if count == ALL { (block.bytes() as u64).saturating_sub(first) } else { count };
-        block.range(first, count)
+        block.range(first, count).map(Area::from)
     }
     /// A hold on it has ended: what was only kept for that may go.
     fn hold_ended(&self) {}

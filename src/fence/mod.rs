@@ -4,12 +4,17 @@
 //! to a fence reads or writes a range; a *guard* is an open CPU access; a side is *sealed* while its address is with work
 //! that the library cannot see; memory whose completion cannot be proven is *quarantined*.
 
+mod area;
 mod block;
 mod deferred;
 mod device;
+mod dirty;
 mod event;
+mod figures;
+mod flow;
 mod hold;
 mod name;
+mod probed;
 mod side;
 mod storage;
 mod timeline;
@@ -17,13 +22,17 @@ mod transfer;
 mod upkeep;
 mod uses;
 
-pub use block::{Block, HoldMark};
-pub use device::{Device, Member, shut_down_all};
+pub use area::Area;
+pub use block::{Block, HoldMark, Keep};
+pub use device::{Care, Device, Member, shut_down_all, uptime};
+pub use dirty::Policy;
 pub use event::Event;
+pub use figures::device_records;
+pub use flow::{Flow, Flows};
 pub use hold::{BlockGuard, Holdable};
 pub use name::Name;
 pub use side::{Access, OrderCount, Side, Which};
-pub use storage::{Borrow, ReleaseCallback, Storage};
+pub use storage::{Arena, Borrow, ReleaseCallback, Storage};
 pub use timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline, record_all};
 pub use transfer::{Outcome, Piece, transfer};
 pub use uses::{Range, Role};

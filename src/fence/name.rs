@@ -1,9 +1,13 @@
-//! What an object is called in messages.
+//! What an object is called in messages, and where it was made.
 
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering};
+use std::backtrace::Backtrace;
 use std::fmt;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// Frames of the caller's that a site has, at most.
+const FRAMES: usize = 6;
 
 /// An object's kind, number and optional label: `pool "inputs"`, or `pool #7`.
 pub struct Name {
@@ -12,17 +16,36 @@ pub struct Name {
     label: Mutex<String>,
     /// Whose part it is: `block 3 of pool "inputs"`.
     whole: Option<Arc<Name>>,
+    /// Where it was made, if that is tracked. The frames are found now, their names when somebody asks.
+    made: Option<Box<Backtrace>>,
+}
+
+/// Whether sites are tracked: `GPUBUF_TRACK=1`, read once, since each costs a walk of the stack.
+fn is_tracking() -> bool {
+    static TRACKING: OnceLock<bool> = OnceLock::new();
+    *TRACKING.get_or_init(|| std::env::var_os("GPUBUF_TRACK").is_some_and(|value| value == "1"))
 }
 
 impl Name {
     /// A new name; numbers are never reused.
     pub fn new(kind: &'static str, label: &str) -> Name {
-        Name { kind, number: NEXT.fetch_add(1, Ordering::Relaxed), label: Mutex::new(label.to_string()), whole: None }
+        Name {
+            kind,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            label: Mutex::new(label.to_string()),
+            whole: None,
+            made: is_tracking().then(|| Box::new(Backtrace::force_capture())),
+        }
     }
 
     /// The name of part `number` of a whole.
     pub fn part(kind: &'static str, number: u64, whole: &Arc<Name>) -> Name {
-        Name { kind, number, label: Mutex::new(String::new()), whole: Some(whole.clone()) }
+        Name { kind, number, label: Mutex::new(String::new()), whole: Some(whole.clone()), made: None }
+    }
+
+    /// What it is: `pool`.
+    pub fn kind(&self) -> &'static str {
+        self.kind
     }
 
     /// The object's number, unique in the process.
@@ -34,6 +57,45 @@ impl Name {
     pub fn set_label(&self, label: &str) {
         *self.label.lock() = label.to_string();
     }
+
+    /// The label; empty if it has none.
+    pub fn label(&self) -> String {
+        self.label.lock().clone()
+    }
+
+    /// The caller's frames where it was made, innermost first; empty if that was not tracked.
+    pub fn site(&self) -> String {
+        self.made.as_ref().map(|made| callers(&made.to_string())).unwrap_or_default()
+    }
+}
+
+/// The frames of a backtrace's text outside of the library, as `function at file:line`, separated by ` < `.
+fn callers(trace: &str) -> String {
+    let mut frames: Vec<String> = Vec::new();
+    for line in trace.lines().map(str::trim) {
+        match line.split_once(": ") {
+            Some((number, function)) if number.bytes().all(|c| c.is_ascii_digit()) => frames.push(function.into()),
+            _ => {
+                if let (Some(frame), Some(_)) = (frames.last_mut(), line.strip_prefix("at ")) {
+                    *frame = format!("{frame} {line}");
+                }
+            }
+        }
+    }
+    // The outermost frame of the library's, C++ wrapper included, was called by the caller.
+    let first = frames.iter().rposition(|frame| is_ours(frame)).map_or(0, |last| last + 1);
+    let own = frames[first..].iter().take_while(|frame| !is_runtime(frame)).take(FRAMES);
+    own.cloned().collect::<Vec<_>>().join(" < ")
+}
+
+fn is_ours(frame: &str) -> bool {
+    ["gpubuf_", "gpubuf::", "<gpubuf::", "_ZN6gpubuf", "_ZNK6gpubuf", "std::backtrace"]
+        .iter()
+        .any(|own| frame.starts_with(own))
+}
+
+fn is_runtime(frame: &str) -> bool {
+    ["__libc_start", "_start", "start_thread", "clone"].iter().any(|end| frame.starts_with(end))
 }
 
 impl fmt::Display for Name {
@@ -46,5 +108,28 @@ impl fmt::Display for Name {
         } else {
             write!(f, "{} \"{label}\"", self.kind)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_begins_outside_of_the_library_and_ends_where_the_program_does() {
+        let trace = "   0: std::backtrace::Backtrace::create\n   1: gpubuf::fence::name::Name::new\n             at ./src/fence/name.rs:40:9\n   2: gpubuf_buffer_create\n   3: _ZN6gpubuf6buffer6createERKNS_6deviceE\n             at /usr/include/gpubuf/hpp/buffer.hpp:12:3\n   4: load_weights(int)\n             at /app/model.cpp:77:5\n   5: main\n             at /app/main.cpp:9\n   6: __libc_start_call_main\n   7: _start\n";
+        assert_eq!(callers(trace), "load_weights(int) at /app/model.cpp:77:5 < main at /app/main.cpp:9");
+        assert_eq!(callers(""), "");
+        assert_eq!(callers("disabled backtrace"), "");
+        let deep: String = (0..20).map(|n| format!("  {n}: f{n}\n")).collect();
+        assert_eq!(callers(&deep).matches(" < ").count(), FRAMES - 1);
+    }
+
+    #[test]
+    fn a_trace_taken_now_is_understood() {
+        let trace = Backtrace::force_capture().to_string();
+        assert!(trace.contains("a_trace_taken_now_is_understood"), "{trace}");
+        // All of this test is the library's own; what called it is not.
+        assert!(!callers(&trace).contains("a_trace_taken_now"), "{}", callers(&trace));
     }
 }

@@ -6,6 +6,7 @@
 
 mod graph;
 
+use super::area::Area;
 use super::device::Device;
 use super::name::Name;
 use super::storage::Storage;
@@ -17,6 +18,8 @@ use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::{Arc, AtomicU64, Ordering};
 use arrayvec::ArrayVec;
+
+const EVERYTHING: Range = Range { start: 0, end: usize::MAX };
 
 static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
 
@@ -53,7 +56,7 @@ impl Access {
 struct Guard {
     token: u64,
     access: Access,
-    range: Range,
+    area: Area,
 }
 
 /// A stream that may use this side's address without a fence for each use.
@@ -72,8 +75,8 @@ pub struct Side {
     uses: Uses,
     guards: ArrayVec<Guard, GUARDS_PER_BLOCK>,
     declared: ArrayVec<Declared, STREAMS_PER_CALL>,
-    /// The address was given to work that the library cannot see, and no fence was declared since.
-    sealed: bool,
+    /// The bytes whose address was given to work that the library cannot see, and no fence was declared since.
+    sealed: Option<Area>,
     /// The address was given out with no stream named: only a drain proves that its users are done.
     unknown_users: bool,
     quarantined: Option<Status>,
@@ -101,7 +104,7 @@ impl Side {
             uses: Uses::default(),
             guards: ArrayVec::new(),
             declared: ArrayVec::new(),
-            sealed: false,
+            sealed: None,
             unknown_users: false,
             quarantined: None,
             failed: None,
@@ -132,7 +135,11 @@ impl Side {
 
     /// Whether its address was given out and no fence declared since.
     pub fn is_sealed(&self) -> bool {
-        self.sealed
+        self.sealed.is_some()
+    }
+
+    fn is_sealed_in(&self, area: Area) -> bool {
+        self.sealed.is_some_and(|sealed| sealed.overlaps(area))
     }
 
     /// Whether a guard is open.
@@ -213,27 +220,22 @@ impl Side {
 
     /// Waits on the host for uses that overlap `range`: all of them, or those that write.
     /// Uses lost with their device quarantine the side.
-    fn wait_uses(
-        &mut self,
-        range: Range,
-        wanted: impl Fn(&Use) -> bool,
-        wait: &HostWait<'_>,
-        doing: &str,
-    ) -> Result<()> {
+    fn wait_uses(&mut self, area: Area, wanted: impl Fn(&Use) -> bool, wait: &HostWait<'_>, doing: &str) -> Result<()> {
         let mut lost = false;
-        for u in self.uses.iter().filter(|u| u.range.overlaps(range) && wanted(u)) {
+        for u in self.uses.iter().filter(|u| u.area.overlaps(area) && wanted(u)) {
             match u.fence.wait(wait) {
                 Ok(Proof::Lost) => lost = true,
                 Ok(_) => {}
                 Err(error) => {
                     let verb = if u.write { "writes" } else { "reads" };
+                    let (range, used) = (area.hull(), u.area.hull());
                     return Err(error.context(format_args!(
                         "{doing} bytes {}..{} of the {}: work that {verb} bytes {}..{} is in flight",
                         range.start,
                         range.end,
                         self.place(),
-                        u.range.start,
-                        u.range.end
+                        used.start,
+                        used.end
                     )));
                 }
             }
@@ -248,19 +250,18 @@ impl Side {
     /// Waits on the host for every use.
     pub fn wait_all(&mut self, wait: &HostWait<'_>, check: Check, doing: &str) -> Result<()> {
         self.storage()?;
-        let all = Range { start: 0, end: self.bytes() };
-        self.wait_uses(all, |_| on(check), wait, doing)
+        self.wait_uses(self.all(), |_| on(check), wait, doing)
     }
 
     /// A copy from pageable memory may read it at the call, whatever its stream waits for: what a download still has to
     /// write must have landed before.
-    pub(super) fn wait_before_staging(&mut self, range: Range) -> Result<()> {
+    pub(super) fn wait_before_staging(&mut self, area: Area) -> Result<()> {
         let storage = self.storage()?;
         if storage.memory().placement != Placement::Pageable || !on(Check::StagingWaits) {
             return Ok(());
         }
         let wait = HostWait::of_device(storage.device().timeout(TIMEOUT_DEFAULT));
-        self.wait_uses(range, |u| u.write, &wait, "copying from")?;
+        self.wait_uses(area, |u| u.write, &wait, "copying from")?;
         self.settle()
     }
 
@@ -283,14 +284,14 @@ impl Side {
 
     /// Whether only a wait for the whole device proves that nobody uses it.
     pub fn has_unseen_users(&self) -> bool {
-        self.sealed || self.unknown_users
+        self.is_sealed() || self.unknown_users
     }
 
     /// Completion cannot be proven: the memory is never touched again.
     pub fn quarantine(&mut self, status: Status) {
         self.quarantined = Some(status);
         // Nothing can be declared any more, nor needs to be.
-        self.sealed = false;
+        self.sealed = None;
         if let Some(storage) = self.storage.take() {
             storage.quarantine();
         }
@@ -299,7 +300,8 @@ impl Side {
     // ---- CPU access ------------------------------------------------------------------------------------------------
 
     /// Opens a guard: waits for the uses that forbid the access, refuses what is no question of time.
-    pub fn begin(&mut self, access: Access, range: Range, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
+    pub fn begin(&mut self, access: Access, area: impl Into<Area>, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
+        let area = area.into();
         self.settle()?;
         let verb = if access == Access::Write { "writing" } else { "reading" };
         let base = self.storage()?.memory().host;
@@ -307,9 +309,9 @@ impl Side {
             Access::Write => on(Check::WriteGuard),
             Access::Read => guard.access == Access::Write && on(Check::ReadGuard),
         };
-        self.refuse_guards(range, blocking, verb)?;
+        self.refuse_guards(area, blocking, verb)?;
         let seal_check = if access == Access::Write { Check::WriteSealed } else { Check::ReadSealed };
-        if self.sealed && on(seal_check) {
+        if self.is_sealed_in(area) && on(seal_check) {
             return Err(self.unfenced(verb));
         }
         if self.guards.is_full() {
@@ -328,23 +330,20 @@ impl Side {
             (Access::Read, false) => false,
             (Access::Read, true) => on(Check::ReadWaitsWrites),
         };
-        self.wait_uses(range, wanted, wait, verb)?;
+        self.wait_uses(area, wanted, wait, verb)?;
         // A copy that the wait found failed is told now, before its bytes are taken for good.
         self.settle()?;
         let token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
-        self.guards.push(Guard { token, access, range });
-        // SAFETY: callers check that the range lies inside the side.
-        Ok((unsafe { base.add(range.start) }, token))
+        self.guards.push(Guard { token, access, area });
+        // SAFETY: callers check that the area lies inside the side.
+        Ok((unsafe { base.add(area.start()) }, token))
     }
 
-    /// Ends a guard.
-    pub fn end(&mut self, access: Access, token: u64) -> Result<()> {
+    /// Ends a guard. Returns the bytes that it covered.
+    pub fn end(&mut self, access: Access, token: u64) -> Result<Area> {
         let place = self.guards.iter().position(|g| g.token == token && g.access == access);
         match place {
-            Some(place) => {
-                self.guards.swap_remove(place);
-                Ok(())
-            }
+            Some(place) => Ok(self.guards.swap_remove(place).area),
             None if on(Check::EndToken) => Err(self.refuse(
                 Status::NotBegun,
                 format!(
@@ -353,24 +352,24 @@ impl Side {
                     self.place()
                 ),
             )),
-            None => Ok(()),
+            None => Ok(Area::from(Range { start: 0, end: 0 })),
         }
     }
 
-    fn refuse_guards(&self, range: Range, blocking: impl Fn(&Guard) -> bool, doing: &str) -> Result<()> {
-        match self.guards.iter().find(|g| g.range.overlaps(range) && blocking(g)) {
+    fn refuse_guards(&self, area: Area, blocking: impl Fn(&Guard) -> bool, doing: &str) -> Result<()> {
+        match self.guards.iter().find(|g| g.area.overlaps(area) && blocking(g)) {
             None => Ok(()),
             Some(guard) => Err(self.refuse(
                 Status::Busy,
                 format!(
                     "{doing} bytes {}..{} of the {}: a {} guard (token {}) is open on bytes {}..{}; end it first",
-                    range.start,
-                    range.end.min(self.bytes()),
+                    area.hull().start,
+                    area.hull().end.min(self.bytes()),
                     self.place(),
                     guard.access.name(),
                     guard.token,
-                    guard.range.start,
-                    guard.range.end
+                    guard.area.hull().start,
+                    guard.area.hull().end
                 ),
             )),
         }
@@ -387,12 +386,39 @@ impl Side {
         )
     }
 
+    /// Refuses while a write guard is open there.
+    pub fn expect_unwritten(&self, area: Area, check: Check, doing: &str) -> Result<()> {
+        self.refuse_guards(area, |guard| guard.access == Access::Write && on(check), doing)
+    }
+
+    /// Waits until nobody writes what a move of the side is to keep.
+    pub(super) fn wait_to_move(&mut self, area: Area, wait: &HostWait<'_>) -> Result<()> {
+        let doing = "moving";
+        self.storage()?;
+        if self.is_sealed_in(area) && on(Check::ReadSealed) {
+            return Err(self.unfenced(doing));
+        }
+        if on(Check::NamedStreams) {
+            self.fence_declared(None)?;
+        }
+        self.wait_uses(area, |u| u.write && on(Check::ResizeWaits), wait, doing)?;
+        self.settle()
+    }
+
+    /// Its contents were copied from the old side: what failed there has failed here.
+    pub(super) fn take_over_writes(&mut self, old: &Side) {
+        let all = self.all();
+        for u in old.uses.iter().filter(|u| u.write && u.role == Role::Copy) {
+            self.uses.add(Use { area: all, ..u.clone() });
+        }
+    }
+
     /// Refuses while any guard is open.
     pub fn expect_unguarded(&self, check: Check, doing: &str) -> Result<()> {
         if !on(check) {
             return Ok(());
         }
-        self.refuse_guards(Range { start: 0, end: usize::MAX }, |_| true, doing)
+        self.refuse_guards(EVERYTHING.into(), |_| true, doing)
     }
 
     // ---- device addresses ------------------------------------------------------------------------------------------
@@ -405,7 +431,7 @@ impl Side {
             return fail!(Unsupported, "the {} has no address that the device could use", self.place());
         }
         let writers = |g: &Guard| g.access == Access::Write && on(Check::AddressGuard);
-        self.refuse_guards(Range { start: 0, end: usize::MAX }, writers, "taking the device address of")?;
+        self.refuse_guards(EVERYTHING.into(), writers, "taking the device address of")?;
         let device = self.device()?;
         for timeline in streams {
             timeline.expect_device(&device)?;
@@ -427,9 +453,9 @@ impl Side {
         Ok(address)
     }
 
-    /// The address went out and the next CPU access needs a declared fence first.
-    pub fn seal(&mut self) {
-        self.sealed = true;
+    /// The address of these bytes went out: touching them needs a declared fence first.
+    pub fn seal(&mut self, area: Area) {
+        self.sealed = Some(self.sealed.map_or(area, |sealed| if sealed == area { area } else { sealed.around(area) }));
     }
 
     /// The address went out with no stream named: only a drain proves that its users are done.
@@ -439,7 +465,7 @@ impl Side {
 
     /// Somebody vouches that no unseen work is left.
     pub fn unseal(&mut self) {
-        self.sealed = false;
+        self.sealed = None;
     }
 
     /// Work that uses this side is queued on the stream, with no fence of its own yet.
@@ -456,9 +482,9 @@ impl Side {
     }
 
     /// Notes a use that is fenced. Room was made by [`Side::reserve`].
-    pub fn add_use(&mut self, fence: Fence, write: bool, range: Range, role: Role) {
+    pub fn add_use(&mut self, fence: Fence, write: bool, area: impl Into<Area>, role: Role) {
         self.declared.retain(|d| d.stays || !Arc::ptr_eq(&d.timeline, fence.timeline()));
-        self.uses.add(Use { fence, write, range, role });
+        self.uses.add(Use { fence, write, area: area.into(), role });
     }
 
     /// Sees that there is room for a use of each of these streams, or refuses before anything is queued.
@@ -493,13 +519,19 @@ impl Side {
         self.reserve(streams)
     }
 
-    /// Work up to these fences used this side; nothing unseen is left.
-    pub fn declare(&mut self, fences: &Fences, write: bool) {
-        let all = Range { start: 0, end: self.bytes() };
+    /// Work up to these fences used bytes of this side; nothing unseen is left of them.
+    pub fn declare(&mut self, fences: &Fences, write: bool, area: Area) {
         for fence in fences.iter() {
-            self.add_use(fence.clone(), write, all, Role::Kernel);
+            self.add_use(fence.clone(), write, area, Role::Kernel);
         }
-        self.sealed = false;
+        // An address that went out for more bytes than these is still out.
+        if self.sealed.is_some_and(|sealed| area.covers(sealed) || !on(Check::ViewUnseals)) {
+            self.sealed = None;
+        }
+    }
+
+    fn all(&self) -> Area {
+        Area::from(Range { start: 0, end: self.bytes() })
     }
 
     /// Work is out there and no fence could be recorded behind it.
@@ -523,13 +555,13 @@ impl Side {
         &mut self,
         submission: &mut Submission<'_>,
         write: bool,
-        range: Range,
+        area: Area,
         role: Role,
     ) -> Result<()> {
         self.fence_declared(Some(submission.timeline()))?;
         // Their fences may have taken the room.
         self.reserve(std::slice::from_ref(submission.timeline()))?;
-        for u in self.uses.iter().filter(|u| (write || u.write) && u.range.overlaps(range)) {
+        for u in self.uses.iter().filter(|u| (write || u.write) && u.area.overlaps(area)) {
             let check = match (self.which, write, u.role) {
                 _ if role == Role::Replay => Check::LaunchOrders,
                 (_, _, Role::Retire) => Check::CommitWaitsRetire,
@@ -549,7 +581,7 @@ impl Side {
 
     /// Work on declared streams other than `user` gets its fence now: it covers everything queued there.
     fn fence_declared(&mut self, user: Option<&Arc<Timeline>>) -> Result<()> {
-        let all = Range { start: 0, end: self.bytes() };
+        let all = self.all();
         // A fence takes the mark of its stream out of the list: from the end, each is met once.
         for place in (0..self.declared.len()).rev() {
             let declared = &self.declared[place];
@@ -569,7 +601,7 @@ impl Side {
                 // It ended without a last fence: what it used is as good as used by nobody knows whom.
                 Err(error) if error.status() == Status::StaleHandle => {
                     self.declared.remove(place);
-                    self.sealed = true;
+                    self.sealed = Some(all);
                     self.unknown_users = true;
                     return Err(self.unfenced("after the end of a stream that could not be fenced any more, using"));
                 }
@@ -582,7 +614,7 @@ impl Side {
     }
 
     /// Refuses what a copy from this side (or, `write`, to it) may not do, before anything is queued.
-    pub(super) fn expect_copy(&mut self, timeline: &Arc<Timeline>, write: bool, range: Range) -> Result<()> {
+    pub(super) fn expect_copy(&mut self, timeline: &Arc<Timeline>, write: bool, area: Area) -> Result<()> {
         self.settle()?;
         let device = self.device()?;
         timeline.expect_device(&device)?;
@@ -590,9 +622,9 @@ impl Side {
             (Which::Host, false) => guard.access == Access::Write && on(Check::UploadGuard),
             _ => on(Check::DownloadGuard),
         };
-        self.refuse_guards(range, blocking, if write { "copying to" } else { "copying from" })?;
+        self.refuse_guards(area, blocking, if write { "copying to" } else { "copying from" })?;
         // A UVA side that readers may still read is a fine source; unseen writers of a device side are not.
-        if self.sealed && (write || self.which == Which::Device) && on(Check::CopySealed) {
+        if self.is_sealed_in(area) && (write || self.which == Which::Device) && on(Check::CopySealed) {
             return Err(self.unfenced(if write { "copying to" } else { "copying from" }));
         }
         self.reserve(std::slice::from_ref(timeline))
@@ -645,7 +677,7 @@ impl Side {
             "filling"
         } else if self.has_guard() {
             "reading"
-        } else if self.sealed {
+        } else if self.is_sealed() {
             "sealed"
         } else if self.uses.iter().any(|u| !u.fence.is_known()) {
             "in flight"

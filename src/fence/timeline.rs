@@ -6,8 +6,10 @@
 //! driver call to get that. An event goes back to the pool only when its number is passed and nobody else refers to it,
 //! so a record somebody waits for is never overwritten.
 
+use super::area::Area;
 use super::device::Device;
 use super::name::Name;
+use super::transfer::row_copy;
 use crate::backend::{EventBackend, EventState, StreamBackend};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
@@ -578,11 +580,11 @@ impl Fence {
         Arc::ptr_eq(&self.timeline, &other.timeline) && self.sequence >= other.sequence
     }
 
-    /// Waits on the host. `Err`: `busy` (try form), `timeout`, `would deadlock`; the fence is then as pending as before.
+    /// Waits on the host. `Err`: `busy` (try form), `timeout`, `would deadlock`, `shut down`; the fence is then as pending as before.
     pub fn wait(&self, wait: &HostWait<'_>) -> Result<Proof> {
         let proof = self.query();
         if proof != Proof::Pending {
-            return Ok(proof);
+            return self.unless_shut_down(proof);
         }
         let timeline = &self.timeline;
         if wait.timeout == Timeout::Try {
@@ -599,8 +601,16 @@ impl Fence {
                 Err(self
                     .not_yet(Status::Timeout, &format!("was not done after {time:?}, which is the limit of this call")))
             }
-            proof => Ok(proof),
+            proof => self.unless_shut_down(proof),
         }
+    }
+
+    /// What the end of the library took away is not the device's fault, whatever its event says.
+    fn unless_shut_down(&self, proof: Proof) -> Result<Proof> {
+        if proof == Proof::Lost && self.timeline.device.is_closed() {
+            return Err(self.not_yet(Status::ShutDown, "was not done when the library was shut down"));
+        }
+        Ok(proof)
     }
 
     fn wait_pending(&self, start: Instant, deadline: Option<Instant>) -> Proof {
@@ -720,6 +730,24 @@ impl Submission<'_> {
         Ok(())
     }
 
+    /// Queues one copy of an area between two sides that begin at these addresses.
+    ///
+    /// # Safety
+    /// As [`Submission::copy`].
+    pub unsafe fn copy_area(&mut self, area: Area, to: u64, from: u64) -> Result<()> {
+        let copy = row_copy(area, to, from);
+        if !area.is_window() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.copy(copy.target, copy.source, copy.width) };
+        }
+        // SAFETY: the caller's promise, which is longer than the stream needs.
+        unsafe { self.timeline.stream.copy_rows(&copy, self.tag, &mut self.queued) }
+            .map_err(|e| e.context(&self.timeline.name))?;
+        self.timeline.device.counters.copies.add(1);
+        self.timeline.device.counters.copied_bytes.add(area.bytes() as u64);
+        Ok(())
+    }
+
     /// Queues a fill of `count` elements of `width` bytes.
     ///
     /// # Safety
@@ -730,14 +758,21 @@ impl Submission<'_> {
             .map_err(|e| e.context(&self.timeline.name))
     }
 
-    /// Appends a copy to the graph that the stream captures.
+    /// Appends a copy of an area between two sides that begin at these addresses to the graph that the stream captures.
     ///
     /// # Safety
-    /// Both ranges stay allocated while the graph may be launched, and until its last replay has run.
-    pub unsafe fn capture_copy(&self, target: u64, source: u64, bytes: usize) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { self.timeline.stream.copy(target, source, bytes, self.tag, &mut false) }
-            .map_err(|e| e.context(&self.timeline.name))
+    /// Both sides stay allocated while the graph may be launched, and until its last replay has run.
+    pub unsafe fn capture_copy(&self, area: Area, to: u64, from: u64) -> Result<()> {
+        let copy = row_copy(area, to, from);
+        let stream = &self.timeline.stream;
+        let captured = if area.is_window() {
+            // SAFETY: the caller's promise.
+            unsafe { stream.copy_rows(&copy, self.tag, &mut false) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { stream.copy(copy.target, copy.source, copy.width, self.tag, &mut false) }
+        };
+        captured.map_err(|e| e.context(&self.timeline.name))
     }
 
     /// Queues a replay of an executable graph.

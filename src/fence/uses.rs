@@ -1,5 +1,6 @@
 //! The uses of one side: who reads or writes which bytes, up to which fence.
 
+use super::area::Area;
 use super::timeline::{Fence, Proof, Timeline};
 use crate::config::USES_PER_SIDE;
 use crate::sync::Arc;
@@ -50,7 +51,7 @@ pub struct Use {
     /// Whether it writes.
     pub write: bool,
     /// Which bytes.
-    pub range: Range,
+    pub area: Area,
     /// Whose.
     pub role: Role,
 }
@@ -118,7 +119,7 @@ impl Uses {
 
     /// Adds a use for which there is room.
     pub fn add(&mut self, new: Use) {
-        let repeats = |u: &Use| u.is_of_stream_of(&new) && u.write == new.write && u.range == new.range;
+        let repeats = |u: &Use| u.is_of_stream_of(&new) && u.write == new.write && u.area == new.area;
         if let Some(same) = self.entries.iter_mut().find(|u| repeats(u)) {
             same.merge(new);
             return;
@@ -162,7 +163,9 @@ impl Use {
 
     /// Stands for another use of the same stream as well: it waits for more, never for less. A read never replaces a write.
     fn merge(&mut self, other: Use) {
-        self.range = self.range.hull(other.range);
+        if self.area != other.area {
+            self.area = self.area.hull().hull(other.area.hull()).into();
+        }
         self.write |= other.write;
         if other.fence.covers(&self.fence) {
             self.fence = other.fence;
@@ -178,7 +181,8 @@ impl fmt::Display for Uses {
             let verb = if u.write { "write" } else { "read" };
             let comma = if first { "" } else { ", " };
             let done = if u.fence.is_known() { " (done)" } else { "" };
-            write!(f, "{comma}{verb} {}..{} up to {}{done}", u.range.start, u.range.end, u.fence)?;
+            let range = u.area.hull();
+            write!(f, "{comma}{verb} {}..{} up to {}{done}", range.start, range.end, u.fence)?;
             first = false;
         }
         if first { write!(f, "none") } else { Ok(()) }

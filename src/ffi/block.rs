@@ -1,4 +1,4 @@
-//! Blocks: a pool's, or on their own. Ranges are in bytes.
+//! Blocks: a pool's, a manager's, or on their own. Ranges are in bytes.
 
 use super::arguments::{figures, growing, init, label, memory, options, reserved};
 use super::boundary::{call, plain};
@@ -20,7 +20,7 @@ pub struct gpubuf_block_info {
     pub index: u32,
     /// Its size.
     pub bytes: u64,
-    /// GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_UVA.
+    /// GPUBUF_PLACEMENT_: pinned, uva or managed; pageable where a manager had no other.
     pub placement: u32,
     /// 1 if it has a twin in device memory.
     pub device_side: u32,

@@ -60,8 +60,9 @@ fn admission(entry: Entry, state: u32) -> Admission {
         When::Ends | When::ShutsDown if exiting => Admission::Over(Status::Ok as i32),
         When::Ends => Admission::RunsQuietly,
         When::ShutsDown => Admission::Runs,
-        When::Normally if exiting => refusal(Status::ShutDown, "the process is exiting"),
-        When::Normally => refusal(Status::ShutDown, "the library was shut down"),
+        When::AlsoAfterwards if !exiting => Admission::Runs,
+        When::Normally | When::AlsoAfterwards if exiting => refusal(Status::ShutDown, "the process is exiting"),
+        When::Normally | When::AlsoAfterwards => refusal(Status::ShutDown, "the library was shut down"),
     }
 }
 

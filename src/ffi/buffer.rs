@@ -1,10 +1,11 @@
 //! Paired buffers. Ranges are in elements.
 
-use super::arguments::{figures, growing, init, label, memory, options, reserved};
+use super::arguments::{figures, flag, growing, init, label, memory, options, reserved};
 use super::boundary::{call, plain};
+use super::buffer_sync::policy;
 use super::entries::Entry;
 use super::types::*;
-use crate::buffer::{Buffer, BufferOptions};
+use crate::buffer::{Buffer, BufferOptions, BufferSettings};
 use crate::config::Placement;
 use crate::dtype::{Dtype, MAX_RANK, Shape};
 use crate::error::Result;
@@ -42,6 +43,13 @@ pub struct gpubuf_buffer_options {
     pub release: gpubuf_release_fn,
     /// Handed to release.
     pub release_user_data: *mut c_void,
+    /// Elements that there is memory for, so that gpubuf_buffer_resize leaves the addresses as they are. 0, or less than the shape
+    /// has: as many as that. Borrowed memory must have as many.
+    pub capacity: u64,
+    /// GPUBUF_SYNC_: who wins where gpubuf_buffer_sync finds both sides newer.
+    pub sync_policy: u32,
+    /// 1: copies between the sides are timed. That takes events of the driver's, made with the buffer.
+    pub timed: u32,
 }
 
 /// What a buffer is.
@@ -64,10 +72,20 @@ pub struct gpubuf_buffer_info {
     pub shape: [u64; 8],
     /// Elements in all.
     pub count: u64,
-    /// Bytes of the host side; 0 if there is none.
+    /// Bytes of its elements on the host side; 0 if there is none.
     pub host_bytes: u64,
-    /// Bytes of the device side; 0 if there is none.
+    /// Bytes of its elements on the device side; 0 if there is none.
     pub device_bytes: u64,
+    /// Elements from one to the next along each dimension, on both sides; 0 from rank on.
+    pub strides: [u64; 8],
+    /// Elements that its buffer has memory for, on each side.
+    pub capacity: u64,
+    /// Elements before the first one, in the buffer that this is a view of.
+    pub offset: u64,
+    /// 1: a view of another buffer.
+    pub is_view: u32,
+    /// 1: no gaps between its rows.
+    pub contiguous: u32,
 }
 
 growing!(gpubuf_buffer_options, gpubuf_buffer_info);
@@ -124,7 +142,12 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
             release: release(&options),
             label: label(options.label, "options.label")?.to_owned(),
         };
-        c.give(out, Buffer::create(device, buffer)?)
+        let settings = BufferSettings {
+            capacity: options.capacity,
+            policy: policy(options.sync_policy, "options.sync_policy")?.unwrap_or_default(),
+            timed: flag(options.timed, "options.timed")?,
+        };
+        c.give(out, Buffer::create_with(device, buffer, settings)?)
     })
 }
 
@@ -149,29 +172,35 @@ pub unsafe extern "C" fn gpubuf_buffer_info_get(
     call(Entry::gpubuf_buffer_info_get, |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = figures(inout_info, "inout_info")?;
-        let dims = buffer.shape();
+        let layout = buffer.layout();
+        let dims = layout.shape();
         let dims = dims.dims();
         let mut shape = [0; MAX_RANK];
         shape[..dims.len()].copy_from_slice(dims);
         let (host, device) = buffer.placements();
-        let bytes = buffer.shape().bytes(buffer.dtype())? as u64;
+        let (bytes, size) = (layout.bytes() as u64, layout.dtype().size());
         out.set(gpubuf_buffer_info {
             struct_size: 0,
-            dtype: buffer.dtype() as u32,
+            dtype: layout.dtype() as u32,
             rank: dims.len() as u32,
             host_placement: host as u32,
             device_placement: device as u32,
             borrowed: buffer.is_borrowed() as u32,
             shape,
-            count: buffer.shape().count(),
+            count: layout.shape().count(),
             host_bytes: if host == Placement::None { 0 } else { bytes },
             device_bytes: if device == Placement::None { 0 } else { bytes },
+            strides: layout.strides(),
+            capacity: (buffer.capacity() / size) as u64,
+            offset: (layout.start() / size) as u64,
+            is_view: buffer.is_view() as u32,
+            contiguous: !layout.all().is_window() as u32,
         });
         Ok(())
     })
 }
 
-/// The host side's address, the same for the buffer's life. It gives no access: read and write between begin and end only.
+/// The host side's address, the same until the buffer is resized beyond its capacity. It gives no access: read and write between begin and end only.
 ///
 /// Errors: GPUBUF_UNSUPPORTED (no host side), GPUBUF_NOT_HELD (detached), GPUBUF_BUSY (another thread is inside).
 #[unsafe(no_mangle)]
@@ -204,7 +233,7 @@ pub unsafe extern "C" fn gpubuf_buffer_host_ptr_unfenced(
     })
 }
 
-/// The address for kernels, the same for the buffer's life: the device side's, or a uva host side's.
+/// The address for kernels, the same until the buffer is resized beyond its capacity: the device side's, or a uva host side's.
 ///
 /// Stream order: the streams named, up to 8, may use it at any time from now on; the library fences them when other work
 /// needs it. With none named nobody but the caller knows who uses it: the side is sealed, so that copies (and CPU access, where
@@ -228,7 +257,9 @@ pub unsafe extern "C" fn gpubuf_buffer_device_address(
     })
 }
 
-/// Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE.
+/// Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE. What was written is
+/// newer on the device side from now on. Of a view: the work used the view's elements alone; an address that was given out for
+/// more than those stays undeclared.
 ///
 /// Stream order: one fence is recorded. CPU accesses and copies that conflict wait for it from now on. A side that was sealed
 /// by an address with no stream named is open again.
@@ -254,7 +285,8 @@ pub unsafe extern "C" fn gpubuf_buffer_used_on(
 
 /// Opens a range of the host side for the CPU to write, once queued work neither reads nor writes it.
 ///
-/// `out_data` gets the first element's address, valid until gpubuf_buffer_end_write with the token. `count` may be GPUBUF_ALL.
+/// `out_data` gets the first element's address, valid until gpubuf_buffer_end_write with the token. `count` may be GPUBUF_ALL. Of
+/// a view with gaps between its rows: whole rows, as far apart as strides[0] of its info says.
 /// Threads: the guard belongs to its token, not to a thread. Work queued meanwhile on the range is refused.
 /// Errors: GPUBUF_BUSY (a guard is open on the range, or the try form would have to wait), GPUBUF_TIMEOUT (the copy is still
 /// in flight), GPUBUF_UNFENCED (uva: unseen work may use it), GPUBUF_WOULD_DEADLOCK, GPUBUF_COPY_FAILED (an earlier copy,
@@ -278,7 +310,7 @@ pub unsafe extern "C" fn gpubuf_buffer_begin_write(
     })
 }
 
-/// Ends a write access.
+/// Ends a write access. Its range is newer on the host side from now on.
 ///
 /// Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
 #[unsafe(no_mangle)]
@@ -316,7 +348,8 @@ pub unsafe extern "C" fn gpubuf_buffer_end_read(buffer: *mut gpubuf_buffer, toke
     call(Entry::gpubuf_buffer_end_read, |c| c.get(buffer, "buffer")?.end(Access::Read, token))
 }
 
-/// Copies elements from `source` to the host side, as one write access.
+/// Copies elements from `source` to the host side, as one write access. In `source` there are no gaps between rows, whatever the
+/// buffer has.
 ///
 /// `source` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
 #[unsafe(no_mangle)]
@@ -335,7 +368,7 @@ pub unsafe extern "C" fn gpubuf_buffer_copy_in(
     })
 }
 
-/// Copies elements of the host side to `destination`, as one read access.
+/// Copies elements of the host side to `destination`, as one read access. There they have no gaps between rows.
 ///
 /// `destination` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
 #[unsafe(no_mangle)]
@@ -354,7 +387,8 @@ pub unsafe extern "C" fn gpubuf_buffer_copy_out(
     })
 }
 
-/// Queues a copy of elements from the host side to the device side.
+/// Queues a copy of elements from the host side to the device side: one copy, also of a window. The host side wins: whatever was
+/// newer there on either side counts as the same, until the copy is known to have failed.
 ///
 /// Stream order: behind everything queued on the stream, and, on the device, behind what other streams do to the two ranges
 /// as far as the library knows it. The host does not wait. Writing the range again waits for the copy.
@@ -392,7 +426,7 @@ pub unsafe extern "C" fn gpubuf_buffer_to_device_blocking(
     })
 }
 
-/// Queues a copy of elements from the device side to the host side.
+/// Queues a copy of elements from the device side to the host side. The device side wins, as above.
 ///
 /// Stream order: as gpubuf_buffer_to_device. Reading the range waits for the copy.
 /// Errors: as gpubuf_buffer_to_device; GPUBUF_BUSY also where a read guard is open on the range.
@@ -427,10 +461,11 @@ pub unsafe extern "C" fn gpubuf_buffer_to_host_blocking(
     })
 }
 
-/// Fills whole sides (GPUBUF_SIDE_) with one element.
+/// Fills whole sides (GPUBUF_SIDE_) with one element; of a view with gaps, row by row. One side that was filled is newer than
+/// the other; both are the same.
 ///
 /// `stream` is needed for the device side, which is filled in its order, and may be NULL for the host side; `timeout_ns` is
-/// for the host side, a write access. The host side goes first: where it is refused, nothing is queued.
+/// for the host side, a write access. What is refused leaves both as they were.
 /// Errors: those of gpubuf_buffer_begin_write and gpubuf_buffer_to_device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_fill(
@@ -469,8 +504,15 @@ pub unsafe extern "C" fn gpubuf_buffer_zero(
 }
 
 fn sides(sides: u32) -> Result<(bool, bool)> {
-    if sides == 0 || sides & !GPUBUF_SIDE_BOTH != 0 {
-        return fail!(InvalidArgument, "sides is {sides}: GPUBUF_SIDE_HOST, GPUBUF_SIDE_DEVICE or GPUBUF_SIDE_BOTH");
+    if sides == 0 {
+        return fail!(InvalidArgument, "sides is 0: GPUBUF_SIDE_HOST, GPUBUF_SIDE_DEVICE or GPUBUF_SIDE_BOTH");
+    }
+    sides_or_none(sides, "sides")
+}
+
+pub(super) fn sides_or_none(sides: u32, name: &str) -> Result<(bool, bool)> {
+    if sides & !GPUBUF_SIDE_BOTH != 0 {
+        return fail!(InvalidArgument, "{name} is {sides}: GPUBUF_SIDE_HOST, GPUBUF_SIDE_DEVICE or GPUBUF_SIDE_BOTH");
     }
     Ok((sides & GPUBUF_SIDE_HOST != 0, sides & GPUBUF_SIDE_DEVICE != 0))
 }

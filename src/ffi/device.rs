@@ -1,6 +1,6 @@
 //! Devices.
 
-use super::arguments::{figures, growing, init, label, options_or, reserved};
+use super::arguments::{figures, flag, growing, init, label, options_or, reserved, text};
 use super::boundary::{STALE, call, plain};
 use super::entries::Entry;
 use super::types::*;
@@ -8,7 +8,7 @@ use crate::backend::{self, BackendKind, DeviceOptions, DeviceSettings, PinnedMet
 use crate::config::DEFAULT_TIMEOUT_NS;
 use crate::error::Result;
 use crate::fail;
-use crate::fence::Device;
+use crate::fence::{Care, Device};
 use std::ffi::{c_char, c_void};
 
 /// How a device is opened. Set up by gpubuf_device_options_init.
@@ -19,7 +19,8 @@ pub struct gpubuf_device_options {
     pub struct_size: u32,
     /// GPUBUF_BACKEND_
     pub backend: u32,
-    /// Which device of the backend, from 0.
+    /// Which device of the backend, from 0; or GPUBUF_ORDINAL_AUTO, which opens the one with the most free memory: to ask for
+    /// that, each device's primary context is retained for a moment.
     pub ordinal: u32,
     /// 0
     pub reserved: u32,
@@ -36,6 +37,18 @@ pub struct gpubuf_device_options {
     pub pinned_method: u32,
     /// GPUBUF_DEVICE_MEMORY_: how device memory is made.
     pub device_memory: u32,
+    /// How often a thread of the library's does what gpubuf_device_maintain does, and delivers the log, in nanoseconds: 1 ms or
+    /// more; release and log callbacks are then called on that thread as well. It ends when the device's handle is destroyed,
+    /// after the round that it is in, and is waited for by gpubuf_shutdown. 0: there is no such thread. Default: 0.
+    pub upkeep_interval_ns: u64,
+    /// Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+    /// "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
+    /// a place on the bus ("0000:3b:00.0"). NULL: by those fields.
+    pub name: *const c_char,
+    /// 1: the device is probed as by gpubuf_device_probe before this returns, and what it then cannot do is refused. 0: not.
+    pub probe: u32,
+    /// 0
+    pub reserved2: u32,
 }
 
 /// What is known of a device.
@@ -120,6 +133,36 @@ pub struct gpubuf_device_stats {
     pub fallbacks: u64,
     /// Calls with a handle that had ended, or never was one: of the whole process.
     pub stale_handles: u64,
+    /// The most pageable host memory there was at a time.
+    pub host_peak_bytes: u64,
+    /// The most page-locked host memory there was at a time.
+    pub pinned_peak_bytes: u64,
+    /// The most device memory there was at a time.
+    pub device_peak_bytes: u64,
+    /// The most managed memory there was at a time.
+    pub managed_peak_bytes: u64,
+    /// All pageable host memory that was ever allocated.
+    pub host_total_bytes: u64,
+    /// All page-locked host memory that was ever allocated.
+    pub pinned_total_bytes: u64,
+    /// All device memory that was ever allocated.
+    pub device_total_bytes: u64,
+    /// All managed memory that was ever allocated.
+    pub managed_total_bytes: u64,
+    /// Allocations and registrations by the driver, those of the library for itself included.
+    pub allocations: u64,
+    /// Those that the driver refused.
+    pub allocation_failures: u64,
+    /// Time spent inside the driver for them, and for clearing the memory, in nanoseconds.
+    pub allocation_ns: u64,
+    /// Frees and ends of registrations by the driver.
+    pub frees: u64,
+    /// Time spent inside the driver for them, in nanoseconds; on a thread of the library's where they would wait.
+    pub free_ns: u64,
+    /// Of `fallbacks`: large page-locked memory that could not be registered, and came from the driver's own allocation.
+    pub fallbacks_registration: u64,
+    /// Of `fallbacks`: page-locked memory that the system would not place near the device. The message comes once.
+    pub fallbacks_node: u64,
 }
 
 growing!(gpubuf_device_options, gpubuf_device_info, gpubuf_device_stats);
@@ -128,7 +171,7 @@ fn defaults(options: &mut gpubuf_device_options) {
     options.default_timeout_ns = DEFAULT_TIMEOUT_NS;
 }
 
-fn backend_kind(code: u32) -> Result<Option<BackendKind>> {
+pub(super) fn backend_kind(code: u32) -> Result<Option<BackendKind>> {
     match code {
         GPUBUF_BACKEND_AUTO => Ok(None),
         GPUBUF_BACKEND_CUDA => Ok(Some(BackendKind::Cuda)),
@@ -180,7 +223,7 @@ pub unsafe extern "C" fn gpubuf_device_count(backend: u32, out_count: *mut u32) 
 /// Threads: any.
 /// Errors: GPUBUF_NOT_FOUND (no such ordinal), GPUBUF_DRIVER_MISSING (no driver, no device, or a symbol that it lacks: the
 /// message says which), GPUBUF_VERSION_MISMATCH (older than CUDA 12.0), GPUBUF_UNSUPPORTED, GPUBUF_DRIVER_ERROR,
-/// GPUBUF_INVALID_ARGUMENT.
+/// GPUBUF_INVALID_ARGUMENT (also a name that is none, or that more than one device has).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_open(
     options: *const gpubuf_device_options,
@@ -190,6 +233,7 @@ pub unsafe extern "C" fn gpubuf_device_open(
         let chosen = options_or(options, "options", defaults)?;
         let out = c.out(out_device, "out_device")?;
         reserved(chosen.reserved, "options.reserved")?;
+        reserved(chosen.reserved2, "options.reserved2")?;
         let mut settings = DeviceSettings {
             pinned: pinned_method(chosen.pinned_method)?,
             stream_ordered: stream_ordered(chosen.device_memory)?,
@@ -198,13 +242,21 @@ pub unsafe extern "C" fn gpubuf_device_open(
         if chosen.register_bytes != 0 {
             settings.register_bytes = usize::try_from(chosen.register_bytes).unwrap_or(REGISTER_BYTES);
         }
-        let options = DeviceOptions {
+        let mut options = DeviceOptions {
             kind: backend_kind(chosen.backend)?,
             ordinal: chosen.ordinal,
             native_context: chosen.native_context as usize,
             settings,
         };
-        let device = Device::open(&options, chosen.default_timeout_ns, label(chosen.label, "options.label")?)?;
+        if !chosen.name.is_null() {
+            options.select(text(chosen.name, "options.name")?)?;
+        }
+        let care = Care {
+            default_timeout_ns: chosen.default_timeout_ns,
+            upkeep_interval_ns: chosen.upkeep_interval_ns,
+            probe: flag(chosen.probe, "options.probe")?,
+        };
+        let device = Device::open_with(&options, care, label(chosen.label, "options.label")?)?;
         c.give(out, device)
     })
 }
@@ -343,6 +395,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
     call(Entry::gpubuf_device_stats_get, |c| {
         let device = c.get(device, "device")?;
         let counters = &device.counters;
+        let (allocator, fallbacks) = (device.backend().allocator(), device.backend().fallbacks());
         let out = figures(inout_stats, "inout_stats")?;
         out.set(gpubuf_device_stats {
             struct_size: 0,
@@ -368,8 +421,23 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
             copy_failures: counters.copy_failures.get(),
             sealed_at_destroy: counters.sealed_at_destroy.get(),
             unfenced_pointers: counters.unfenced_pointers.get(),
-            fallbacks: device.backend().fallbacks(),
+            fallbacks: fallbacks.all(),
             stale_handles: STALE.get(),
+            host_peak_bytes: counters.host_bytes.peak(),
+            pinned_peak_bytes: counters.pinned_bytes.peak(),
+            device_peak_bytes: counters.device_bytes.peak(),
+            managed_peak_bytes: counters.managed_bytes.peak(),
+            host_total_bytes: counters.host_bytes.total(),
+            pinned_total_bytes: counters.pinned_bytes.total(),
+            device_total_bytes: counters.device_bytes.total(),
+            managed_total_bytes: counters.managed_bytes.total(),
+            allocations: allocator.allocations.get(),
+            allocation_failures: allocator.allocation_failures.get(),
+            allocation_ns: allocator.allocation_ns.get(),
+            frees: allocator.frees.get(),
+            free_ns: allocator.free_ns.get(),
+            fallbacks_registration: fallbacks.registration,
+            fallbacks_node: fallbacks.node,
         });
         Ok(())
     })

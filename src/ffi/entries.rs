@@ -11,6 +11,8 @@ pub enum When {
     ShutsDown,
     /// Used inside functions that run on a stream, which a shutdown lets come to their end.
     InCallback,
+    /// After the shutdown, too.
+    AlsoAfterwards,
     /// Needs nothing.
     AnyTime,
 }
@@ -64,6 +66,9 @@ entries! {
     Normally gpubuf_device_drain;
     Normally gpubuf_device_synchronize;
     Normally gpubuf_device_stats_get;
+    Normally gpubuf_device_summary_get;
+    Normally gpubuf_device_probe;
+    Normally gpubuf_device_capability_reason;
 
     Normally gpubuf_stream_create;
     Normally gpubuf_stream_wrap_native;
@@ -103,6 +108,16 @@ entries! {
     Normally gpubuf_buffer_fill;
     Normally gpubuf_buffer_zero;
     Normally gpubuf_buffer_detach;
+    Normally gpubuf_buffer_slice;
+    Normally gpubuf_buffer_window;
+    Normally gpubuf_buffer_resize;
+    Normally gpubuf_buffer_reset;
+    Normally gpubuf_buffer_sync;
+    Normally gpubuf_buffer_sync_blocking;
+    Normally gpubuf_buffer_mark_dirty;
+    Normally gpubuf_buffer_mark_clean;
+    Normally gpubuf_buffer_dirty_ranges;
+    Normally gpubuf_buffer_stats_get;
 
     AnyTime gpubuf_pool_options_init;
     Normally gpubuf_pool_create;
@@ -133,6 +148,22 @@ entries! {
     Normally gpubuf_block_release;
     Normally gpubuf_block_release_after;
     Normally gpubuf_block_release_after_many;
+
+    AnyTime gpubuf_pinned_options_init;
+    AnyTime gpubuf_pinned_request_init;
+    Normally gpubuf_pinned_create;
+    Ends gpubuf_pinned_destroy;
+    Normally gpubuf_pinned_allocate;
+    Normally gpubuf_pinned_free;
+    Normally gpubuf_pinned_reserve;
+    Normally gpubuf_pinned_trim;
+    Normally gpubuf_pinned_clear;
+    Normally gpubuf_pinned_set_budget;
+    Normally gpubuf_pinned_stats_get;
+    Normally gpubuf_pinned_shares_get;
+    Normally gpubuf_reservation_commit;
+    Normally gpubuf_reservation_left;
+    Ends gpubuf_reservation_destroy;
 
     AnyTime gpubuf_slots_options_init;
     Normally gpubuf_slots_create;
@@ -183,6 +214,8 @@ entries! {
     Normally gpubuf_predictor_prewarm_pool;
     Normally gpubuf_predictor_suggest;
 
+    AlsoAfterwards gpubuf_report;
+
     AnyTime gpubuf_ops_gather;
     AnyTime gpubuf_ops_scatter;
     AnyTime gpubuf_ops_pad;
@@ -205,6 +238,7 @@ entries! {
     Normally gpubuf_host_set_delay;
     Normally gpubuf_host_set_link;
     Normally gpubuf_host_set_pageable_late;
+    Normally gpubuf_host_set_uva_stale;
     Normally gpubuf_host_fail_operation;
     Normally gpubuf_host_limit_memory;
     Normally gpubuf_host_lose_device;

@@ -153,6 +153,20 @@ impl<T> Table<T> {
         (word & STATE == LIVE && (word >> 32) as u32 == generation).then_some(pin)
     }
 
+    /// Looks at every object that is there, one after the other, and keeps each only meanwhile. What comes or goes in between may
+    /// be seen or not.
+    pub fn each(&self, mut look: impl FnMut(&T)) {
+        for index in 0.. {
+            let Some(slot) = self.slot(index) else { return };
+            let word = slot.word.load(Ordering::Acquire);
+            if word & STATE == LIVE
+                && let Some(pin) = self.pin(index, (word >> 32) as u32)
+            {
+                look(&pin);
+            }
+        }
+    }
+
     /// Whether a handle of this slot and generation was given out and has ended since.
     pub fn has_ended(&self, index: u32, generation: u32) -> bool {
         self.slot(index).is_some_and(|slot| {

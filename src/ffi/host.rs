@@ -295,6 +295,17 @@ pub unsafe extern "C" fn gpubuf_host_set_pageable_late(device: *mut gpubuf_devic
     })
 }
 
+/// Whether the device sees, of the page-locked memory that is made from now on, a copy from that moment by its device address,
+/// as on a machine that maps memory for the device once and for all. 1: a copy; 0: the memory itself.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_set_uva_stale(device: *mut gpubuf_device, stale: u32) -> gpubuf_status {
+    call(Entry::gpubuf_host_set_uva_stale, |c| {
+        let kit = kit(c.get(device, "device")?)?;
+        let stale = flag(stale, "stale")?;
+        kit.set_uva_stale(stale)
+    })
+}
+
 /// Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.
 ///
 /// `when` is GPUBUF_HOST_AT_SUBMISSION or GPUBUF_HOST_AT_EXECUTION. Each kind has at most one such fault; `nth` 0 removes it.

@@ -4,7 +4,7 @@ use super::arguments::{label, write_text};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::types::*;
-use super::{last_error, process};
+use super::{last_error, objects, process};
 use crate::config::log::{self, Level};
 use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
 use crate::dtype::Dtype;
@@ -23,6 +23,8 @@ const fn number(text: &str) -> u32 {
 const VERSION_NUMBER: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) * 1_000_000
     + number(env!("CARGO_PKG_VERSION_MINOR")) * 1_000
     + number(env!("CARGO_PKG_VERSION_PATCH"));
+
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const VERSION_STRING: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
     Ok(text) => text,
@@ -82,7 +84,9 @@ pub unsafe extern "C" fn gpubuf_log_set_callback(callback: gpubuf_log_fn, user_d
 /// Ends the library's work in this process: waits for all work on all devices, up to `timeout_ns` each, and closes them.
 ///
 /// Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
-/// repeated. What is still in use at the deadline is left to the process exit. Not needed before the process exits.
+/// repeated, and gpubuf_report. What is still in use at the deadline is left to the process exit. Not needed before the process
+/// exits. Objects that were not destroyed are named in the log (GPUBUF_LOG_WARN), with where they were made if GPUBUF_TRACK=1 is
+/// in the environment.
 ///
 /// Threads: any. Threads that wait for a pool's block get GPUBUF_SHUT_DOWN; waits for the device end with it or
 /// at their own deadline.
@@ -91,11 +95,33 @@ pub unsafe extern "C" fn gpubuf_log_set_callback(callback: gpubuf_log_fn, user_d
 #[unsafe(no_mangle)]
 pub extern "C" fn gpubuf_shutdown(timeout_ns: u64) -> gpubuf_status {
     call(Entry::gpubuf_shutdown, |_| {
-        process::enter(process::SHUT_DOWN);
+        if process::enter(process::SHUT_DOWN) & process::SHUT_DOWN == 0 {
+            tell_what_lives();
+        }
         shut_down_all(Timeout::from_ns(timeout_ns, DEFAULT_TIMEOUT_NS)).inspect_err(|error| {
             log::write(Level::Warn, format_args!("shutdown: {}", error.message()));
         })
     })
+}
+
+/// The most objects that a shutdown names one by one.
+const NAMED: usize = 32;
+
+/// Objects that nobody destroyed, to the log.
+fn tell_what_lives() {
+    if !log::is_listened_to() {
+        return;
+    }
+    let mut live = objects::live();
+    // A device is often meant to live as long as the library.
+    live.retain(|object| object.kind != "device");
+    for object in live.iter().take(NAMED) {
+        log::write(Level::Warn, format_args!("shutdown: not destroyed: {object}"));
+    }
+    if live.len() > NAMED {
+        let (more, bytes) = (live.len() - NAMED, live[NAMED..].iter().map(|object| object.bytes).sum::<u64>());
+        log::write(Level::Warn, format_args!("shutdown: {more} more objects were not destroyed, of {bytes} bytes"));
+    }
 }
 
 /// The state of any object in words, for logs and debuggers: its uses, guards, waits and figures.

@@ -13,15 +13,25 @@ pub mod library;
 
 pub mod device;
 
+pub mod probe;
+
 pub mod stream;
 
 pub mod event;
 
 pub mod buffer;
 
+pub mod buffer_shape;
+
+pub mod buffer_sync;
+
 pub mod pool;
 
 pub mod block;
+
+pub mod pinned;
+
+pub mod reservation;
 
 pub mod slots;
 
@@ -30,6 +40,8 @@ pub mod step;
 pub mod graph_hold;
 
 pub mod predictor;
+
+pub mod report;
 
 pub mod ops;
 

@@ -3,12 +3,13 @@
 use super::handles::{Pin, Table};
 use super::types::*;
 use crate::buffer::Buffer;
-use crate::config::Placement;
 use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
 use crate::lease::{Lease, Twin};
+use crate::pinned::{Pinned, Reservation};
 use crate::pool::Pool;
 use crate::predictor::Predictor;
+use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
 
@@ -81,6 +82,8 @@ objects! {
     Slots(Arc<Slots>), gpubuf_slots = 7, "slots";
     Step(Step), gpubuf_step = 8, "step";
     GraphHold(Arc<GraphHold>), gpubuf_graph_hold = 9, "graph hold";
+    Pinned(Arc<Pinned>), gpubuf_pinned = 10, "pinned manager";
+    Reservation(Arc<Reservation>), gpubuf_reservation = 11, "reservation";
     Predictor(Arc<Predictor>), gpubuf_predictor = 14, "predictor";
 }
 
@@ -97,6 +100,8 @@ impl Object {
             Object::Slots(slots) => slots.name(),
             Object::Step(step) => step.slots().name(),
             Object::GraphHold(hold) => hold.name(),
+            Object::Pinned(pinned) => pinned.name(),
+            Object::Reservation(reservation) => reservation.name(),
             Object::Predictor(predictor) => predictor.name(),
         }
     }
@@ -124,28 +129,52 @@ impl Object {
             Object::Slots(slots) => slots.describe(),
             Object::Step(step) => step.to_string(),
             Object::GraphHold(hold) => hold.describe(),
+            Object::Pinned(pinned) => pinned.describe(),
+            Object::Reservation(reservation) => reservation.describe(),
             Object::Predictor(predictor) => predictor.describe(),
         }
     }
 
-    /// Its memory is left to the process exit. What others own is not counted.
-    pub fn count_as_leaked(&self) {
-        let (device, bytes) = match self {
-            Object::Buffer(buffer) if !buffer.is_borrowed() => {
-                let (host, device) = buffer.placements();
-                let sides = [host, device].into_iter().filter(|side| *side != Placement::None).count();
-                (buffer.device(), buffer.shape().count() * (buffer.dtype().size() * sides) as u64)
-            }
+    /// Memory that it owns, and its device; `None` for what owns none. What others own is not counted.
+    fn memory(&self) -> Option<(&Arc<Device>, u64)> {
+        Some(match self {
+            Object::Buffer(buffer) => (buffer.device(), buffer.owned_bytes()),
             Object::Pool(pool) => {
                 let sides = 1 + (pool.twin() == Twin::Eager) as u64;
                 (pool.device(), pool.block_bytes() * pool.levels().blocks as u64 * sides)
             }
+            Object::Pinned(pinned) => (pinned.device(), pinned.figures().locked_bytes),
             Object::Slots(slots) => {
                 let stats = slots.stats();
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
             }
-            _ => return,
-        };
-        device.counters.leaked_bytes.add(bytes);
+            _ => return None,
+        })
     }
+
+    /// Its memory is left to the process exit.
+    pub fn count_as_leaked(&self) {
+        if let Some((device, bytes)) = self.memory() {
+            device.counters.leaked_bytes.add(bytes);
+        }
+    }
+}
+
+/// Every object that a caller has a handle of, in the order of creation.
+pub fn live() -> Vec<LiveObject> {
+    let mut all = Vec::new();
+    TABLE.each(|object| {
+        let name = object.name();
+        let whole = name.to_string();
+        all.push(LiveObject {
+            kind: object.kind(),
+            // A block goes by its pool's name, a step by its slots'.
+            name: if name.kind() == object.kind() { whole } else { format!("{} of {whole}", object.kind()) },
+            number: name.number(),
+            bytes: object.memory().map_or(0, |(_, bytes)| bytes),
+            site: name.site(),
+        });
+    });
+    all.sort_by_key(|object| object.number);
+    all
 }

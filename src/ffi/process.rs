@@ -19,9 +19,9 @@ pub fn state() -> u32 {
     if state & UNPREPARED != 0 { prepare() } else { state }
 }
 
-/// Adds to the state, for good.
-pub fn enter(state: u32) {
-    STATE.fetch_or(state, Ordering::AcqRel);
+/// Adds to the state, for good. Returns the state before.
+pub fn enter(state: u32) -> u32 {
+    STATE.fetch_or(state, Ordering::AcqRel)
 }
 
 #[cold]

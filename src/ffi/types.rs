@@ -92,6 +92,40 @@ pub const GPUBUF_BACKEND_CUDA: u32 = 1;
 /// The emulated device: truly asynchronous, on the CPU.
 pub const GPUBUF_BACKEND_HOST: u32 = 2;
 
+/// As `ordinal`: the device of the backend with the most free memory.
+pub const GPUBUF_ORDINAL_AUTO: u32 = 4294967295;
+/// Of a size or limit: none, or not known.
+pub const GPUBUF_UNKNOWN: u64 = 9223372036854775807;
+
+/// It could not be tried.
+pub const GPUBUF_ANSWER_NOT_TESTED: u32 = 0;
+/// It was tried, and does not work; or the device says so of itself.
+pub const GPUBUF_ANSWER_NO: u32 = 1;
+/// It was tried, and works; or the device says so of itself.
+pub const GPUBUF_ANSWER_YES: u32 = 2;
+
+/// The device sees, in UVA memory that it has read, what the host writes there afterwards.
+pub const GPUBUF_CAPABILITY_SEES_HOST_WRITES: u32 = 1;
+/// Page-locked memory can be had.
+pub const GPUBUF_CAPABILITY_PINNED_MEMORY: u32 = 2;
+/// The caller's memory can be page-locked, for buffers that borrow it.
+pub const GPUBUF_CAPABILITY_REGISTERED_MEMORY: u32 = 3;
+/// Device memory in the order of a stream: GPUBUF_DEVICE_MEMORY_STREAM_ORDERED.
+pub const GPUBUF_CAPABILITY_MEMORY_POOLS: u32 = 4;
+/// Host memory in the order of a stream, from pools of the driver's.
+pub const GPUBUF_CAPABILITY_HOST_POOLS: u32 = 5;
+/// GPUBUF_PLACEMENT_MANAGED.
+pub const GPUBUF_CAPABILITY_MANAGED_MEMORY: u32 = 6;
+/// The device shares its memory with the CPU: it says so of itself.
+pub const GPUBUF_CAPABILITY_INTEGRATED: u32 = 7;
+/// The system has huge pages for ordinary mappings.
+pub const GPUBUF_CAPABILITY_HUGE_PAGES: u32 = 8;
+
+/// For people; may change at any time.
+pub const GPUBUF_REPORT_TEXT: u32 = 0;
+/// For programs: its keys stay (docs/report.md).
+pub const GPUBUF_REPORT_JSON: u32 = 1;
+
 /// Small pieces by the driver's own allocation; large ones (64 MiB on) mapped, touched by several threads and registered.
 pub const GPUBUF_PINNED_AUTO: u32 = 0;
 /// By the driver's own allocation.
@@ -155,6 +189,17 @@ pub const GPUBUF_SIDE_DEVICE: u32 = 2;
 /// Both sides.
 pub const GPUBUF_SIDE_BOTH: u32 = 3;
 
+/// The buffer's own policy; among its options: to refuse.
+pub const GPUBUF_SYNC_DEFAULT: u32 = 0;
+/// Bytes that are newer on both sides are a conflict.
+pub const GPUBUF_SYNC_REFUSE: u32 = 1;
+/// There the host side wins.
+pub const GPUBUF_SYNC_HOST_WINS: u32 = 2;
+/// There the device side wins.
+pub const GPUBUF_SYNC_DEVICE_WINS: u32 = 3;
+/// There the side wins that was marked last.
+pub const GPUBUF_SYNC_NEWEST_WINS: u32 = 4;
+
 /// The work only read.
 pub const GPUBUF_ACCESS_READ: u32 = 1;
 /// The work wrote; it may have read, too.
@@ -167,6 +212,28 @@ pub const GPUBUF_TWIN_AT_ONCE: u32 = 1;
 /// A twin with the first copy to the device, or the first device address: that call allocates. Not for uva and managed blocks,
 /// which kernels use in place.
 pub const GPUBUF_TWIN_ON_NEED: u32 = 2;
+
+/// `budget_bytes`: half of the smaller of the host's memory and the control group's limit.
+pub const GPUBUF_BUDGET_AUTO: u64 = 18446744073709551615;
+
+/// A request that finds no memory is refused.
+pub const GPUBUF_OVER_BUDGET_FAIL: u32 = 0;
+/// It waits until blocks were given back, up to its deadline.
+pub const GPUBUF_OVER_BUDGET_WAIT: u32 = 1;
+/// It gets pageable memory, outside the budget: the block's info says so.
+pub const GPUBUF_OVER_BUDGET_PAGEABLE: u32 = 2;
+
+/// A request was refused for want of memory.
+pub const GPUBUF_PINNED_NOTICE_REFUSED: u32 = 1;
+/// A request begins to wait.
+pub const GPUBUF_PINNED_NOTICE_WAITS: u32 = 2;
+/// Pageable memory was given for a request.
+pub const GPUBUF_PINNED_NOTICE_PAGEABLE: u32 = 3;
+
+/// The budget has no room.
+pub const GPUBUF_SHORTAGE_BUDGET: u32 = 1;
+/// The driver locks no more memory.
+pub const GPUBUF_SHORTAGE_MEMORY: u32 = 2;
 
 /// The block that has been free for longest.
 pub const GPUBUF_STRATEGY_LEAST_RECENT: u32 = 0;
@@ -235,6 +302,15 @@ pub struct gpubuf_block {
     _private: [u8; 0],
 }
 
+/// A manager of page-locked memory: blocks of any size under one budget.
+pub struct gpubuf_pinned {
+    _private: [u8; 0],
+}
+/// Bytes of a manager's budget that are held for blocks to come.
+pub struct gpubuf_reservation {
+    _private: [u8; 0],
+}
+
 /// A set of input slots: what a step of an inference loop sends to the device.
 pub struct gpubuf_slots {
     _private: [u8; 0],
@@ -271,6 +347,17 @@ pub type gpubuf_give_back_fn =
 /// may call the library, and must not throw. Returns the bytes that it made; 0: they were there, or cannot be had.
 pub type gpubuf_warm_fn = Option<unsafe extern "C" fn(size: u64, user_data: *mut c_void) -> u64>;
 
+/// Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
+/// Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
+pub type gpubuf_pinned_notify_fn =
+    Option<unsafe extern "C" fn(notice: u32, bytes: u64, owner: *const c_char, user_data: *mut c_void)>;
+
+/// Asked for a cure where `bytes` cannot be had: GPUBUF_SHORTAGE_, and how often it was asked for this request, from 1. It may
+/// give blocks back, trim, raise the budget, and answers 1 to have it tried again, 0 to have the request's policy followed.
+/// Called on the thread that makes the request, under no lock of the library. It must not throw.
+pub type gpubuf_out_of_memory_fn =
+    Option<unsafe extern "C" fn(shortage: u32, bytes: u64, attempt: u32, user_data: *mut c_void) -> u32>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,6 +393,16 @@ mod tests {
         assert_eq!(GPUBUF_TIMEOUT_INFINITE, config::TIMEOUT_INFINITE);
         assert_eq!(GPUBUF_ALL, config::ALL);
         assert_eq!(GPUBUF_MAX_RANK as usize, MAX_RANK);
+        assert_eq!(GPUBUF_BUDGET_AUTO, crate::pinned::BUDGET_AUTO);
+        let over = [GPUBUF_OVER_BUDGET_FAIL, GPUBUF_OVER_BUDGET_WAIT, GPUBUF_OVER_BUDGET_PAGEABLE];
+        assert_eq!(over.map(|code| crate::pinned::Over::from_code(code).map(|over| over as u32).unwrap_or(9)), over);
+        use crate::pinned::{Shortage, Told};
+        let notices = [GPUBUF_PINNED_NOTICE_REFUSED, GPUBUF_PINNED_NOTICE_WAITS, GPUBUF_PINNED_NOTICE_PAGEABLE];
+        assert_eq!([Told::Refused as u32, Told::Waits as u32, Told::Pageable as u32], notices);
+        assert_eq!(
+            [Shortage::Budget as u32, Shortage::Memory as u32],
+            [GPUBUF_SHORTAGE_BUDGET, GPUBUF_SHORTAGE_MEMORY]
+        );
         assert_eq!([GPUBUF_TWIN_NEVER, GPUBUF_TWIN_AT_ONCE, GPUBUF_TWIN_ON_NEED], [0, 1, 2]);
         for method in [Method::MostCommon, Method::Markov, Method::Markov2, Method::Blend] {
             assert_eq!(constant(&format!("GPUBUF_METHOD_{}", method.name().to_uppercase())), method as u64);

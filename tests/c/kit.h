@@ -91,6 +91,8 @@ struct kit {
   gpubuf_step *step;
   gpubuf_graph_hold *graph_hold;
   gpubuf_predictor *predictor;
+  gpubuf_pinned *pinned;
+  gpubuf_reservation *reservation;
 };
 
 static inline struct kit kit_make(gpubuf_device *device) {
@@ -106,12 +108,21 @@ static inline struct kit kit_make(gpubuf_device *device) {
   OK(gpubuf_slots_begin(kit.slots, GPUBUF_TIMEOUT_TRY, &kit.step));
   OK(gpubuf_graph_hold_create(device, &kit.graph_hold));
   OK(gpubuf_predictor_create(device, NULL, &kit.predictor));
+  gpubuf_pinned_options options;
+  gpubuf_pinned_options_init(&options, sizeof options);
+  OK(gpubuf_pinned_create(device, &options, &kit.pinned));
+  gpubuf_pinned_request request;
+  gpubuf_pinned_request_init(&request, sizeof request);
+  request.bytes = 64;
+  OK(gpubuf_pinned_reserve(kit.pinned, &request, &kit.reservation));
   return kit;
 }
 
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
   (void)gpubuf_predictor_destroy(kit->predictor);
+  (void)gpubuf_reservation_destroy(kit->reservation);
+  (void)gpubuf_pinned_destroy(kit->pinned);
   (void)gpubuf_graph_hold_destroy(kit->graph_hold);
   (void)gpubuf_step_destroy(kit->step);
   (void)gpubuf_slots_destroy(kit->slots);

@@ -11,16 +11,24 @@
 
 int main(void) {
   /* No padding: every byte of a struct has a meaning. */
-  CHECK_LAYOUT(gpubuf_device_options, 16, 8, 8, 8, 8, 8);
+  CHECK_LAYOUT(gpubuf_device_options, 16, 8, 8, 8, 8, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_device_info, 10 * 4, 8);
-  CHECK_LAYOUT(gpubuf_device_stats, 8, 23 * 8);
-  CHECK_LAYOUT(gpubuf_buffer_options, 24, 64, 8, 8, 8, 8, 8);
-  CHECK_LAYOUT(gpubuf_buffer_info, 24, 64, 24);
+  CHECK_LAYOUT(gpubuf_device_stats, 8, 38 * 8);
+  CHECK_LAYOUT(gpubuf_device_summary, 8 * 4, 8, 16, 32, 128);
+  CHECK_LAYOUT(gpubuf_capabilities, 12 * 4, 11 * 8);
+  CHECK_LAYOUT(gpubuf_buffer_options, 24, 64, 8, 8, 8, 8, 8, 16);
+  CHECK_LAYOUT(gpubuf_buffer_info, 24, 64, 24, 64, 24);
+  CHECK_LAYOUT(gpubuf_buffer_stats, 8, 18 * 8);
+  CHECK_LAYOUT(gpubuf_dirty_range, 4 * 8);
   CHECK_LAYOUT(gpubuf_pool_options, 8, 8, 8, 8, 24, 24);
   CHECK_LAYOUT(gpubuf_pool_stats, 24, 14 * 8, 16);
   CHECK_LAYOUT(gpubuf_pool_block, 16, 16);
   CHECK_LAYOUT(gpubuf_block_info, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_block_options, 8, 8, 8, 8);
+  CHECK_LAYOUT(gpubuf_pinned_options, 8, 4 * 8, 8, 4 * 8, 8);
+  CHECK_LAYOUT(gpubuf_pinned_request, 8, 16, 64, 8, 16, 8);
+  CHECK_LAYOUT(gpubuf_pinned_stats, 8, 30 * 8);
+  CHECK_LAYOUT(gpubuf_pinned_share, 32, 16);
   CHECK_LAYOUT(gpubuf_slots_options, 16, 16, 8);
   CHECK_LAYOUT(gpubuf_slot_options, 24, 64, 16);
   CHECK_LAYOUT(gpubuf_slot_info, 16, 40);
@@ -49,6 +57,25 @@ int main(void) {
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
   CHECK(kit_message_has("options.reserved"));
   newer.options.reserved = 0;
+  newer.options.reserved2 = 1;
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
+  CHECK(kit_message_has("options.reserved2"));
+  newer.options.reserved2 = 0;
+  newer.options.probe = 2;
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
+  CHECK(kit_message_has("options.probe"));
+  newer.options.probe = 0;
+  newer.options.upkeep_interval_ns = 999999;
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
+  CHECK(kit_message_has("upkeep_interval_ns"));
+  newer.options.upkeep_interval_ns = 0;
+  newer.options.name = "tpu:0";
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
+  CHECK(kit_message_has("tpu:0"));
+  newer.options.name = "\xff";
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
+  CHECK(kit_message_has("options.name"));
+  newer.options.name = NULL;
   newer.options.backend = 3;
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
   newer.options.backend = GPUBUF_BACKEND_AUTO;
@@ -111,6 +138,7 @@ int main(void) {
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device, GPUBUF_HOST_ANY, 1, 2));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_limit_memory(device, GPUBUF_PLACEMENT_UVA, 1));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_set_pageable_late(device, 2));
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_set_uva_stale(device, 2));
   EXPECT(GPUBUF_NOT_BEGUN, gpubuf_buffer_end_write(good, 12345));
   return 0;
 }

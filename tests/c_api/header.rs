@@ -32,8 +32,20 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 10] =
-    ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold", "predictor"];
+const KINDS: [&str; 12] = [
+    "device",
+    "stream",
+    "event",
+    "buffer",
+    "pool",
+    "block",
+    "slots",
+    "step",
+    "graph_hold",
+    "pinned",
+    "reservation",
+    "predictor",
+];
 
 /// What a parameter is, by its type and name.
 #[derive(Clone, Copy, PartialEq)]
@@ -91,10 +103,15 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_predictor_record", "out_hit")
                 | ("gpubuf_predictor_prewarm", "out_warmed_bytes")
                 | ("gpubuf_predictor_prewarm_pool", "out_made" | "out_missing")
+                | ("gpubuf_pinned_trim", "out_freed_bytes")
+                | ("gpubuf_pinned_shares_get", "shares")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
                 | ("gpubuf_stream_wrap_native", "native_stream")
-                | ("gpubuf_buffer_fill" | "gpubuf_buffer_zero", "stream")
+                | (
+                    "gpubuf_buffer_fill" | "gpubuf_buffer_zero" | "gpubuf_buffer_resize" | "gpubuf_buffer_reset",
+                    "stream"
+                )
         )
 }
 
@@ -107,7 +124,7 @@ fn good(kind: &str, name: &str) -> String {
         Role::View => "view".into(),
         Role::Callback => "NULL".into(),
         Role::UserData => "NULL".into(),
-        Role::Data if kind.contains("_options") => {
+        Role::Data if kind.contains("_options") || kind.contains("_request") => {
             format!("&{}", kind.trim_start_matches("const ").trim_end_matches(" *").replace("gpubuf_", ""))
         }
         Role::Data if name.starts_with("inout_") => format!("({kind})figures"),
@@ -239,6 +256,8 @@ static gpubuf_device_options device_options;
 static gpubuf_buffer_options buffer_options;
 static gpubuf_pool_options pool_options;
 static gpubuf_block_options block_options;
+static gpubuf_pinned_options pinned_options;
+static gpubuf_pinned_request pinned_request;
 static gpubuf_slots_options slots_options;
 static gpubuf_slot_options slot_options;
 static gpubuf_decode_options decode_options;
@@ -262,6 +281,9 @@ static void prepare(void) {
   block_options.bytes = 64;
   pool_options.block_bytes = 64;
   pool_options.block_count = 1;
+  gpubuf_pinned_options_init(&pinned_options, sizeof pinned_options);
+  gpubuf_pinned_request_init(&pinned_request, sizeof pinned_request);
+  pinned_request.bytes = 64;
   gpubuf_slots_options_init(&slots_options, sizeof slots_options);
   gpubuf_slot_options_init(&slot_options, sizeof slot_options);
   slot_options.dtype = GPUBUF_DTYPE_I32;

@@ -18,6 +18,16 @@ pub enum Pageable {
     Late,
 }
 
+/// What the device sees of page-locked memory by its device address. By the host's pointer it always sees what is there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum InPlace {
+    /// The memory itself.
+    Live,
+    /// A copy from the moment the memory was allocated or registered, which nothing brings up to date: as where memory
+    /// is mapped for the device once and for all. Words that streams wait for are live all the same.
+    Snapshot,
+}
+
 /// A wait before each operation starts, to move the device's timing against the caller's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Delay {
@@ -80,6 +90,8 @@ pub struct Config {
     pub delay: Delay,
     /// When copies from pageable memory read it.
     pub pageable: Pageable,
+    /// What the device sees of page-locked memory that is made from now on.
+    pub in_place: InPlace,
 }
 
 impl Default for Config {
@@ -93,18 +105,20 @@ impl Default for Config {
             link_bandwidth: 0,
             delay: Delay::None,
             pageable: Pageable::Staged,
+            in_place: InPlace::Live,
         }
     }
 }
 
-/// The settings that may change while operations are queued; read when an operation is submitted (`pageable`) or
-/// starts (the others).
+/// The settings that may change while operations are queued; read when an operation is submitted (`pageable`), memory
+/// is made (`in_place`), or an operation starts (the others).
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) latency_ns: u64,
     pub(crate) bandwidth: u64,
     pub(crate) delay: Delay,
     pub(crate) pageable: Pageable,
+    pub(crate) in_place: InPlace,
 }
 
 impl Settings {
@@ -114,6 +128,7 @@ impl Settings {
             bandwidth: config.link_bandwidth,
             delay: config.delay,
             pageable: config.pageable,
+            in_place: config.in_place,
         }
     }
 

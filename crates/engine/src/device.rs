@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::captured;
 use crate::captures;
 use crate::clock::Inside;
-use crate::config::{Config, Delay, MemoryKind, Pageable};
+use crate::config::{Config, Delay, InPlace, MemoryKind, Pageable};
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::faults::FailWhen;
@@ -56,7 +56,8 @@ impl Device {
     /// [`Fault::DeviceLost`], [`Fault::Closed`].
     pub fn allocate(&self, kind: MemoryKind, bytes: usize) -> Result<Allocation, Fault> {
         self.core().admit()?;
-        memory::allocate(self.core().id, kind, bytes, self.core().usage(kind))
+        let in_place = self.core().settings.read().in_place;
+        memory::allocate(self.core().id, kind, bytes, self.core().usage(kind), in_place)
     }
 
     /// Frees an allocation of this device by its base address (the device address, or the host pointer as a number).
@@ -175,6 +176,11 @@ impl Device {
         self.core().usage(kind).limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// How many bytes of a kind may be allocated at a time.
+    pub fn memory_limit(&self, kind: MemoryKind) -> u64 {
+        self.core().usage(kind).limit.load(Ordering::Relaxed)
+    }
+
     /// Bytes of a kind in use, in whole pages, with freed memory that queued operations still use.
     pub fn memory_used(&self, kind: MemoryKind) -> u64 {
         self.core().usage(kind).used.load(Ordering::Relaxed)
@@ -196,6 +202,11 @@ impl Device {
     /// Sets when copies that are submitted from now on read a pageable source.
     pub fn set_pageable(&self, pageable: Pageable) {
         self.core().settings.write().pageable = pageable;
+    }
+
+    /// Sets what the device sees of page-locked memory that is made from now on.
+    pub fn set_in_place(&self, in_place: InPlace) {
+        self.core().settings.write().in_place = in_place;
     }
 
     /// Waits until all that was submitted before this call, on any stream, has run.

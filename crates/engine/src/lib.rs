@@ -64,7 +64,7 @@ mod worker;
 
 pub use capture::{CaptureMode, CaptureStatus, exchange_capture_mode};
 pub use clock::time_inside_ns;
-pub use config::{Config, Delay, MemoryKind, Pageable};
+pub use config::{Config, Delay, InPlace, MemoryKind, Pageable};
 pub use counters::{ByKind, Counters};
 pub use device::Device;
 pub use event::{Event, EventState};

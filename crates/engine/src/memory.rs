@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::config::MemoryKind;
+use crate::config::{InPlace, MemoryKind};
 use crate::mapping::{Mapping, page_bytes};
 use crate::policy::{self, Fault};
 
@@ -47,6 +47,8 @@ pub(crate) struct Region {
     /// Where in the device view the memory begins.
     pub(crate) lead: usize,
     pub(crate) host_view: Option<Arc<Mapping>>,
+    /// What the host sees, where the device sees a copy of it: that copy is this region.
+    pub(crate) original: Option<Arc<Region>>,
 }
 
 /// The engine's own way to a region's bytes.
@@ -77,8 +79,27 @@ impl Region {
         }
     }
 
+    /// The copy of this region that the device sees in its place, at its address; None without memory.
+    pub(crate) fn snapshot(region: &Arc<Region>) -> Option<Arc<Region>> {
+        let mapping = Mapping::private(region.device_view.bytes())?;
+        // SAFETY: as many bytes on either side, mapped by the regions, and nobody knows of the copy yet.
+        unsafe { crate::operation::copy_racing(mapping.address() as *mut u8, region.at(0), region.bytes) };
+        let usage = Usage::new(u64::MAX);
+        usage.take(mapping.bytes() as u64);
+        Some(Arc::new(Region {
+            kind: region.kind,
+            owner: region.owner,
+            bytes: region.bytes,
+            alias: Alias::Mapped { mapping, usage },
+            device_view: region.device_view.clone(),
+            lead: region.lead,
+            host_view: region.host_view.clone(),
+            original: Some(region.clone()),
+        }))
+    }
+
     pub(crate) fn is_registered(&self) -> bool {
-        matches!(self.alias, Alias::Caller(_))
+        matches!(self.original.as_deref().unwrap_or(self).alias, Alias::Caller(_))
     }
 
     /// The allocation as its user knows it.
@@ -214,7 +235,13 @@ pub(crate) fn find(address: u64, bytes: usize) -> Found {
 }
 
 /// Allocates zeroed memory for device `owner` within its limit.
-pub(crate) fn allocate(owner: u64, kind: MemoryKind, bytes: usize, usage: &Arc<Usage>) -> Result<Allocation, Fault> {
+pub(crate) fn allocate(
+    owner: u64,
+    kind: MemoryKind,
+    bytes: usize,
+    usage: &Arc<Usage>,
+    in_place: InPlace,
+) -> Result<Allocation, Fault> {
     if bytes == 0 {
         return Err(Fault::InvalidValue);
     }
@@ -236,15 +263,25 @@ pub(crate) fn allocate(owner: u64, kind: MemoryKind, bytes: usize, usage: &Arc<U
         device_view: Arc::new(device_view),
         lead: 0,
         host_view: host_view.map(Arc::new),
+        original: None,
     });
     let allocation = region.describe();
+    let seen = seen_by_device(&region, in_place).ok_or(exhausted)?;
     let mut space = SPACE.write();
     if let Some(view) = &region.host_view {
         space.entries.insert(view.address(), Entry::Live { region: region.clone(), host: true });
     }
     let start = region.device_view.address();
-    space.entries.insert(start, Entry::Live { region, host: false });
+    space.entries.insert(start, Entry::Live { region: seen, host: false });
     Ok(allocation)
+}
+
+/// What is at the device address of a region: the region itself, or a copy of page-locked memory; None without memory.
+pub(crate) fn seen_by_device(region: &Arc<Region>, in_place: InPlace) -> Option<Arc<Region>> {
+    match (in_place, region.kind) {
+        (InPlace::Snapshot, MemoryKind::Pinned) => Region::snapshot(region),
+        _ => Some(region.clone()),
+    }
 }
 
 /// The engine's alias, the device's addresses and, for pinned memory, the user's view.

@@ -60,6 +60,22 @@ pub enum Op {
         /// How much.
         bytes: usize,
     },
+    /// Copies `rows` rows of `width` bytes, `src_pitch` and `dst_pitch` bytes apart, which are at least `width`. Otherwise as
+    /// [`Op::Copy`]; what lies between the rows is neither read nor written. No rows or no width touch nothing.
+    CopyRows {
+        /// Where the first row goes.
+        dst: u64,
+        /// From one row to the next, where they go.
+        dst_pitch: usize,
+        /// Where the first row is.
+        src: u64,
+        /// From one row to the next, where they are.
+        src_pitch: usize,
+        /// Bytes of a row.
+        width: usize,
+        /// How many.
+        rows: usize,
+    },
     /// Writes `count` elements of the low `width` bytes of `value`, in native byte order. The target must be device or
     /// pinned memory, aligned to `width`. No elements are allowed and touch nothing.
     Fill {
@@ -118,7 +134,7 @@ impl Compare {
 impl Op {
     pub(crate) fn kind(&self) -> OpKind {
         match self {
-            Op::Copy { .. } => OpKind::Copy,
+            Op::Copy { .. } | Op::CopyRows { .. } => OpKind::Copy,
             Op::Fill { .. } => OpKind::Fill,
             Op::Delay { .. } => OpKind::Delay,
             Op::Call { .. } => OpKind::Call,
@@ -161,6 +177,9 @@ impl Place {
         }
         match Place::resolve(user, address, 4)? {
             Place::Pageable(_) => Err(Fault::InvalidAddress),
+            Place::Owned { region, offset } => {
+                Ok(Place::Owned { region: region.original.clone().unwrap_or(region), offset })
+            }
             place => Ok(place),
         }
     }
@@ -203,6 +222,14 @@ pub(crate) enum Task {
         src: Place,
         bytes: usize,
     },
+    CopyRows {
+        dst: Place,
+        src: Place,
+        /// Of the target, then of the source.
+        pitches: [usize; 2],
+        width: usize,
+        rows: usize,
+    },
     Fill {
         dst: Place,
         width: u8,
@@ -243,7 +270,7 @@ pub(crate) enum Task {
 impl Task {
     pub(crate) fn kind(&self) -> OpKind {
         match self {
-            Task::Copy { .. } => OpKind::Copy,
+            Task::Copy { .. } | Task::CopyRows { .. } => OpKind::Copy,
             Task::Fill { .. } => OpKind::Fill,
             Task::Delay { .. } => OpKind::Delay,
             Task::Call { .. } => OpKind::Call,
@@ -258,7 +285,9 @@ impl Task {
     /// Whether the target and the source are memory of the caller's that the engine does not know.
     pub(crate) fn foreign(&self) -> [bool; 2] {
         match self {
-            Task::Copy { dst, src, .. } => [dst, src].map(|place| matches!(place, Place::Pageable(_))),
+            Task::Copy { dst, src, .. } | Task::CopyRows { dst, src, .. } => {
+                [dst, src].map(|place| matches!(place, Place::Pageable(_)))
+            }
             _ => [false; 2],
         }
     }
@@ -276,9 +305,32 @@ impl Task {
                     && stage
                 {
                     // SAFETY: the caller answers for the validity of a pageable source.
-                    src = Place::Staged(unsafe { read_now(address, bytes)? });
+                    src = Place::Staged(unsafe { read_now(address, bytes, bytes, 1)? });
                 }
                 Ok(Task::Copy { dst, src, bytes })
+            }
+            Op::CopyRows { dst, dst_pitch, src, src_pitch, width, rows } => {
+                if width == 0 || rows == 0 {
+                    return Ok(Task::Copy { dst: Place::Pageable(0), src: Place::Pageable(0), bytes: 0 });
+                }
+                let mut pitches = [dst_pitch, src_pitch];
+                if pitches.iter().any(|pitch| *pitch < width) {
+                    return Err(Fault::InvalidValue);
+                }
+                let reach = |pitch: usize| {
+                    (rows - 1).checked_mul(pitch)?.checked_add(width).filter(|bytes| *bytes <= isize::MAX as usize)
+                };
+                let [to, from] = pitches.map(|pitch| reach(pitch).ok_or(Fault::InvalidValue));
+                let dst = Place::resolve(user, dst, to?)?;
+                let mut src = Place::resolve(user, src, from?)?;
+                if let Place::Pageable(address) = src
+                    && stage
+                {
+                    // SAFETY: the caller answers for the validity of the rows of a pageable source.
+                    src = Place::Staged(unsafe { read_now(address, src_pitch, width, rows)? });
+                    pitches[1] = width;
+                }
+                Ok(Task::CopyRows { dst, src, pitches, width, rows })
             }
             Op::Fill { dst, width, value, count } => {
                 if !matches!(width, 1 | 2 | 4 | 8) || dst % u64::from(width) != 0 {
@@ -300,20 +352,22 @@ impl Task {
     }
 }
 
-/// A copy of the caller's memory as it is now.
+/// A copy of rows of the caller's memory as they are now, one right behind the other.
 ///
 /// # Safety
-/// `bytes` bytes at `address` must be readable, unless `bytes` is 0.
-unsafe fn read_now(address: usize, bytes: usize) -> Result<Vec<u8>, Fault> {
-    let mut staging = Vec::new();
+/// `rows` rows of `width` bytes, `pitch` apart, must be readable at `address`, unless they have no bytes.
+unsafe fn read_now(address: usize, pitch: usize, width: usize, rows: usize) -> Result<Vec<u8>, Fault> {
+    let bytes = width * rows;
+    let mut staging: Vec<u8> = Vec::new();
     staging.try_reserve_exact(bytes).map_err(|_| Fault::OutOfHostMemory)?;
     if bytes > 0 {
-        // SAFETY: the source is readable by this function's contract; the target was just reserved with room for as
-        // much, and is initialised up to the length that is set.
-        unsafe {
-            ptr::copy_nonoverlapping(address as *const u8, staging.as_mut_ptr(), bytes);
-            staging.set_len(bytes);
+        for row in 0..rows {
+            let source = (address + row * pitch) as *const u8;
+            // SAFETY: the source is readable by this function's contract; the target was just reserved with room for all rows.
+            unsafe { ptr::copy_nonoverlapping(source, staging.as_mut_ptr().add(row * width), width) };
         }
+        // SAFETY: initialised up to here.
+        unsafe { staging.set_len(bytes) };
     }
     Ok(staging)
 }

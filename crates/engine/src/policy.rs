@@ -28,6 +28,7 @@
 //! | pageable, `Staged` | during the submission | when the copy runs |
 //! | pageable, `Late` | when the copy runs | when the copy runs |
 //! | device memory of another device | refused: `InvalidAddress` | refused: `InvalidAddress` |
+//! | pinned, `Snapshot`, by its device address | a copy from when the memory was made | that copy |
 //! | pinned memory of another device | as this device's | as this device's |
 //!
 //! Only copies between host and device memory take the link's time.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::config::InPlace;
 use crate::config::MemoryKind;
 use crate::device::Device;
 use crate::mapping::{Mapping, page_bytes};
-use crate::memory::{Alias, Allocation, Entry, Region, SPACE};
+use crate::memory::{Alias, Allocation, Entry, Region, SPACE, seen_by_device};
 use crate::policy::Fault;
 
 impl Device {
@@ -23,7 +24,7 @@ impl Device {
     pub unsafe fn register(&self, host: *mut u8, bytes: usize) -> Result<Allocation, Fault> {
         self.core().admit()?;
         // SAFETY: this function's contract.
-        unsafe { register(self.core().id, host as usize, bytes) }
+        unsafe { register(self.core().id, host as usize, bytes, self.core().settings.read().in_place) }
     }
 
     /// Takes back what [`register`](Device::register) did for the range that begins at `host`. It does not wait: queued
@@ -43,7 +44,7 @@ impl Device {
 ///
 /// # Safety
 /// As for [`Device::register`].
-unsafe fn register(owner: u64, host: usize, bytes: usize) -> Result<Allocation, Fault> {
+unsafe fn register(owner: u64, host: usize, bytes: usize, in_place: InPlace) -> Result<Allocation, Fault> {
     if host == 0 || bytes == 0 || isize::try_from(bytes).is_err() || host.checked_add(bytes).is_none() {
         return Err(Fault::InvalidValue);
     }
@@ -52,9 +53,18 @@ unsafe fn register(owner: u64, host: usize, bytes: usize) -> Result<Allocation, 
     let mapped = (lead + bytes).checked_next_multiple_of(page_bytes()).ok_or(Fault::InvalidValue)?;
     let device_view = Arc::new(Mapping::reserve(mapped).ok_or(Fault::OutOfHostMemory)?);
     let kind = MemoryKind::Pinned;
-    let region =
-        Arc::new(Region { kind, owner, bytes, alias: Alias::Caller(host), device_view, lead, host_view: None });
+    let region = Arc::new(Region {
+        kind,
+        owner,
+        bytes,
+        alias: Alias::Caller(host),
+        device_view,
+        lead,
+        host_view: None,
+        original: None,
+    });
     let allocation = region.describe();
+    let seen = seen_by_device(&region, in_place).ok_or(Fault::OutOfHostMemory)?;
     let mut space = SPACE.write();
     if let Some(entry) = space.touched(host, host + bytes) {
         return Err(match entry {
@@ -64,7 +74,7 @@ unsafe fn register(owner: u64, host: usize, bytes: usize) -> Result<Allocation, 
         });
     }
     space.entries.insert(host, Entry::Live { region: region.clone(), host: true });
-    space.entries.insert(region.device_view.address(), Entry::Live { region, host: false });
+    space.entries.insert(region.device_view.address(), Entry::Live { region: seen, host: false });
     Ok(allocation)
 }
 

@@ -171,7 +171,8 @@ fn execute(queue: &Queue, item: &Item, failed: &mut FailedTags) -> Outcome {
 /// Runs an operation that came from a stream of `device`.
 fn perform(queue: &Queue, task: &Task, device: u64) -> Outcome {
     match task {
-        Task::Copy { dst, src, bytes } => copy(queue, dst, src, *bytes),
+        Task::Copy { dst, src, bytes } => copy(queue, dst, src, [*bytes; 2], *bytes, 1),
+        Task::CopyRows { dst, src, pitches, width, rows } => copy(queue, dst, src, *pitches, *width, *rows),
         Task::Fill { dst, width, value, count } => fill(queue, dst.target(0), usize::from(*width), *value, *count),
         Task::Delay { ns } => pause(queue, Instant::now(), *ns),
         Task::Call { function, arguments } => {
@@ -205,8 +206,10 @@ fn pause(queue: &Queue, start: Instant, ns: u64) -> Outcome {
     }
 }
 
-fn copy(queue: &Queue, dst: &Place, src: &Place, bytes: usize) -> Outcome {
+/// Copies rows, `pitches` bytes apart in the target and in the source. One row is a plain copy.
+fn copy(queue: &Queue, dst: &Place, src: &Place, pitches: [usize; 2], width: usize, rows: usize) -> Outcome {
     let start = Instant::now();
+    let bytes = width * rows;
     let direction = direction(dst, src);
     let settings = queue.device.settings();
     let (latency, transfer) = match direction.crosses_link() {
@@ -226,10 +229,12 @@ fn copy(queue: &Queue, dst: &Place, src: &Place, bytes: usize) -> Outcome {
             if queue.device.is_lost() {
                 return Outcome::Lost;
             }
-            let step = (end - at).min(STRIDE);
-            // SAFETY: the places were resolved for `bytes` bytes. The regions are kept mapped by the places, the
+            let (row, column) = (at / width, at % width);
+            let step = (end - at).min(STRIDE).min(width - column);
+            let [to, from] = pitches.map(|pitch| row * pitch + column);
+            // SAFETY: the places were resolved for every row. The regions are kept mapped by the places, the
             // staging buffer is owned by its place, and pageable memory is valid by the contract of `submit`.
-            unsafe { copy_racing(dst.target(at), src.source(at), step) };
+            unsafe { copy_racing(dst.target(to), src.source(from), step) };
             at += step;
         }
     }

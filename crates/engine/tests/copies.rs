@@ -168,3 +168,57 @@ fn memory_of_another_device() {
     assert_eq!(two.kind_of(shared.device, 1), None);
     assert_eq!(two.free(shared.device), Err(Fault::InvalidAddress));
 }
+
+#[test]
+fn rows_are_copied_as_one_operation_and_nothing_between_them() {
+    let device = device();
+    let stream = device.create_stream().unwrap();
+    let source = pinned(&device, 64, 0);
+    // SAFETY: live memory of as many bytes, which nobody else uses.
+    unsafe { std::slice::from_raw_parts_mut(source.host, 64) }.iter_mut().enumerate().for_each(|(i, b)| *b = i as u8);
+    let target = device.allocate(MemoryKind::Device, 64).unwrap();
+    let rows = |dst, dst_pitch, src, src_pitch| Op::CopyRows { dst, dst_pitch, src, src_pitch, width: 3, rows: 4 };
+    submit(&stream, rows(target.device + 1, 10, source.device + 2, 16));
+    stream.synchronize(patience()).unwrap();
+    let counters = device.counters();
+    assert_eq!((counters.bytes_to_device, counters.executed.copy), (12, 1));
+    let mut expected = vec![0; 64];
+    for row in 0..4 {
+        for column in 0..3 {
+            expected[1 + 10 * row + column] = (2 + 16 * row + column) as u8;
+        }
+    }
+    assert_eq!(fetch(&device, target.device, 64), expected);
+    // The last row ends where the memory ends, and not one byte later.
+    submit(&stream, rows(target.device + 1, 20, source.host as u64, 3));
+    for wrong in [rows(target.device + 2, 20, source.device, 3), rows(target.device, 3, source.device + 14, 16)] {
+        assert_eq!(try_submit(&stream, wrong, 0), Err(Fault::InvalidAddress));
+    }
+    assert_eq!(try_submit(&stream, rows(target.device, 2, source.device, 16), 0), Err(Fault::InvalidValue));
+    assert_eq!(try_submit(&stream, rows(target.device, usize::MAX, source.device, 16), 0), Err(Fault::InvalidValue));
+    submit(&stream, Op::CopyRows { dst: 0, dst_pitch: 0, src: 0, src_pitch: 0, width: 0, rows: 4 });
+    stream.synchronize(patience()).unwrap();
+}
+
+#[test]
+fn staged_rows_are_read_at_submission_and_failing_ones_are_one_failure() {
+    let device = device();
+    let stream = device.create_stream().unwrap();
+    let target = device.allocate(MemoryKind::Device, 16).unwrap();
+    let mut source = vec![1u8; 13];
+    let rows = |src| Op::CopyRows { dst: target.device, dst_pitch: 2, src, src_pitch: 4, width: 1, rows: 4 };
+    stream.hold();
+    submit(&stream, rows(source.as_ptr() as u64));
+    source.fill(2);
+    drop(source);
+    stream.release();
+    let mut expected = [0u8; 16];
+    expected.iter_mut().step_by(2).take(4).for_each(|b| *b = 1);
+    assert_eq!(fetch(&device, target.device, 16), expected);
+    device.fail_operation(Some(gpubuf_engine::OpKind::Copy), 2, gpubuf_engine::FailWhen::Execution);
+    let other = pinned(&device, 13, 3);
+    submit(&stream, rows(other.device));
+    submit(&stream, rows(other.device));
+    stream.synchronize(patience()).unwrap();
+    assert_eq!(device.counters().failed.copy, 1);
+}

@@ -2,7 +2,7 @@
 
 mod common;
 use common::*;
-use gpubuf_engine::{Fault, MemoryKind};
+use gpubuf_engine::{Compare, Fault, InPlace, MemoryKind, Op};
 
 /// The signal that ends a child process which writes (or reads) the byte at `address`; 0 if it lives.
 fn touch(address: u64, write: bool) -> i32 {
@@ -185,4 +185,55 @@ fn many_allocations_come_and_go() {
         device.free(memory.device).unwrap();
     }
     assert_eq!(device.memory_used(MemoryKind::Pinned), 0);
+}
+
+#[test]
+fn a_snapshot_is_what_the_device_sees_by_its_address_alone() {
+    let device = device();
+    device.set_in_place(InPlace::Snapshot);
+    let stream = device.create_stream().unwrap();
+    let memory = pinned(&device, 100, 7);
+    let target = device.allocate(MemoryKind::Device, 100).unwrap();
+    submit(&stream, copy(target.device, memory.device, 100));
+    assert_eq!(fetch(&device, target.device, 100), [0; 100], "as it was made");
+    submit(&stream, copy(target.device, memory.host as u64, 100));
+    assert_eq!(fetch(&device, target.device, 100), [7; 100], "by the host's pointer");
+    submit(&stream, Op::Fill { dst: memory.device, width: 1, value: 9, count: 100 });
+    stream.synchronize(patience()).unwrap();
+    assert_eq!(seen(&memory), [7; 100], "the host does not see what the device writes");
+    submit(&stream, copy(target.device, memory.device + 50, 50));
+    assert_eq!(fetch(&device, target.device, 50), [9; 50]);
+    // Words that streams wait for are live.
+    submit(&stream, Op::WaitValue { address: memory.device, value: 0x0707_0707, compare: Compare::Equal });
+    stream.synchronize(patience()).unwrap();
+    // Memory made before and afterwards is as ever, and none of it stays.
+    device.set_in_place(InPlace::Live);
+    let live = pinned(&device, 100, 3);
+    submit(&stream, copy(target.device, live.device, 100));
+    assert_eq!(fetch(&device, target.device, 100), [3; 100]);
+    for memory in [memory, target, live] {
+        device.free(memory.device).unwrap();
+        assert_eq!(device.free(memory.device), Err(Fault::InvalidAddress));
+    }
+    assert_eq!(device.memory_used(MemoryKind::Pinned), 0);
+    assert_eq!(touch(memory.host as u64, false), libc::SIGSEGV);
+}
+
+#[test]
+fn a_snapshot_of_registered_memory_is_what_it_held_then() {
+    let device = device();
+    device.set_in_place(InPlace::Snapshot);
+    let stream = device.create_stream().unwrap();
+    let mut own = vec![5u8; 3000];
+    let at = own[10..].as_mut_ptr();
+    // SAFETY: the vector outlives the registration.
+    let memory = unsafe { device.register(at, 2000) }.unwrap();
+    let target = device.allocate(MemoryKind::Device, 2000).unwrap();
+    own.fill(6);
+    submit(&stream, copy(target.device, memory.device, 2000));
+    assert_eq!(fetch(&device, target.device, 2000), [5; 2000]);
+    assert_eq!(device.free(memory.device), Err(Fault::InvalidAddress), "registered memory is not freed");
+    device.unregister(at).unwrap();
+    // SAFETY: refused, since the address is not one any more.
+    assert_eq!(unsafe { stream.submit(copy(target.device, memory.device, 1), 0) }, Err(Fault::InvalidAddress));
 }

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gpubuf_engine::{Delay, MemoryKind, OpKind, Pageable};
+use gpubuf_engine::{Delay, InPlace, MemoryKind, OpKind, Pageable};
 
 use crate::code;
 use crate::context;
@@ -165,6 +165,17 @@ pub extern "C" fn gpubuf_standin_set_pageable_late(ordinal: i32, late: i32) -> i
     on(ordinal, |ordinal| {
         let pageable = if late == 0 { Pageable::Staged } else { Pageable::Late };
         ordinal.configure(|config| config.pageable = pageable);
+        Ok(())
+    })
+}
+
+/// Whether the device sees, of page-locked memory that is made from now on, a copy from that moment by its device address,
+/// as where the memory of a protected machine is mapped once and for all.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_set_uva_stale(ordinal: i32, stale: i32) -> i32 {
+    on(ordinal, |ordinal| {
+        let in_place = if stale == 0 { InPlace::Live } else { InPlace::Snapshot };
+        ordinal.configure(|config| config.in_place = in_place);
         Ok(())
     })
 }

@@ -64,13 +64,16 @@ entry! {
         for (side, row) in [(&copy.dst, 0), (&copy.src, 0), (&copy.dst, copy.height - 1), (&copy.src, copy.height - 1)] {
             memory::usable(side.row(width, row)?, width, &stream.context)?;
         }
-        // One operation to the faults, however many rows.
-        let fate = stream.admit(OpKind::Copy)?;
-        for row in 0..copy.height {
-            let op = Op::Copy { dst: copy.dst.row(width, row)?, src: copy.src.row(width, row)?, bytes: width };
-            // SAFETY: the caller answers for memory that the driver does not know, as for one copy.
-            unsafe { stream.queue(fate, op)? };
-        }
-        Ok(())
+        let pitch = |side: &Side| if side.pitch == 0 { width } else { side.pitch };
+        let op = Op::CopyRows {
+            dst: copy.dst.row(width, 0)?,
+            dst_pitch: pitch(&copy.dst),
+            src: copy.src.row(width, 0)?,
+            src_pitch: pitch(&copy.src),
+            width,
+            rows: copy.height,
+        };
+        // SAFETY: the caller answers for memory that the driver does not know, as for one copy.
+        unsafe { stream.submit(OpKind::Copy, op) }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use gpubuf_engine::{Config, Delay, MemoryKind, Pageable};
+use gpubuf_engine::{Config, Delay, InPlace, MemoryKind, Pageable};
 use parking_lot::{Mutex, RwLock};
 
 use crate::code;
@@ -114,12 +114,22 @@ impl Ordinal {
             0 => Delay::None,
             ns => Delay::Fixed { ns },
         };
+        let in_place = match std::env::var("GPUBUF_STANDIN_UVA").as_deref() {
+            Ok("stale") => InPlace::Snapshot,
+            _ => InPlace::Live,
+        };
         let name = format!("gpubuf simulated GPU {index} (no hardware)");
         Ordinal {
             index,
             attributes: RwLock::default(),
             primary: Mutex::default(),
-            config: Mutex::new(Config { name, device_memory_bytes: memory_bytes, delay, ..Config::default() }),
+            config: Mutex::new(Config {
+                name,
+                device_memory_bytes: memory_bytes,
+                delay,
+                in_place,
+                ..Config::default()
+            }),
             memory_bytes,
             lost: AtomicI32::new(0),
             faults: Faults::default(),
@@ -140,6 +150,7 @@ impl Ordinal {
             context.engine.set_link(config.link_latency_ns, config.link_bandwidth);
             context.engine.set_delay(config.delay);
             context.engine.set_pageable(config.pageable);
+            context.engine.set_in_place(config.in_place);
             context.engine.set_memory_limit(MemoryKind::Device, config.device_memory_bytes);
             context.engine.set_memory_limit(MemoryKind::Pinned, config.pinned_memory_bytes);
         }

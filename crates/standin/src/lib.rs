@@ -33,6 +33,7 @@
 //! | `GPUBUF_STANDIN_INIT_CODE` | what `cuInit` returns instead of success | 0 |
 //! | `GPUBUF_STANDIN_DELAY_NS` | a wait before each operation | 0 |
 //! | `GPUBUF_STANDIN_MEMORY_BYTES` | device memory of each device | 16 GiB |
+//! | `GPUBUF_STANDIN_UVA` | `stale`: by its device address the device sees a copy of page-locked memory, from when that was made | live |
 #![allow(non_snake_case, reason = "the driver's names are what programs look up")]
 
 #[macro_use]
@@ -56,6 +57,7 @@ mod graph;
 mod memory;
 mod memory_calls;
 mod pointer;
+mod pools;
 mod proc_address;
 mod stream;
 mod stream_calls;

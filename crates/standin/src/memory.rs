@@ -19,6 +19,8 @@ pub(crate) enum Sort {
     Pinned,
     /// One address for both sides.
     Managed,
+    /// As managed memory, of a pool of host memory.
+    HostPool,
     /// Page-locked, of the caller.
     Registered,
 }
@@ -98,7 +100,7 @@ pub(crate) fn enter(context: &Arc<Context>, sort: Sort, flags: u32, allocation: 
         flags,
         context: context.clone(),
         host,
-        device: if sort == Sort::Managed { host } else { allocation.device },
+        device: if matches!(sort, Sort::Managed | Sort::HostPool) { host } else { allocation.device },
         bytes: allocation.bytes,
         base: if sort == Sort::Registered { host } else { allocation.device },
     });

@@ -77,7 +77,7 @@ entry! {
         if stream.is_capturing() {
             return Err(code::NOT_SUPPORTED);
         }
-        memory::freeable(address, &[Sort::Device]).ok_or(code::INVALID_VALUE)?.free_in(&stream)
+        memory::freeable(address, &[Sort::Device, Sort::HostPool]).ok_or(code::INVALID_VALUE)?.free_in(&stream)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::driver::driver;
 use crate::entry::{In, Out};
 use crate::{
     batch, capture, context_calls, copy, copy2d, device_calls, driver, event, fill, graph, memory_calls, pointer,
-    stream_calls, value,
+    pools, stream_calls, value,
 };
 
 /// A function as it is from some version of the interface on.
@@ -77,6 +77,10 @@ static ROWS: &[Row] = &[
     row!("cuMemFree", 3020, memory_calls::cuMemFree_v2),
     row!("cuMemAllocAsync", 11020, memory_calls::cuMemAllocAsync),
     row!("cuMemFreeAsync", 11020, memory_calls::cuMemFreeAsync),
+    row!("cuMemPoolCreate", 11020, pools::cuMemPoolCreate),
+    row!("cuMemPoolDestroy", 11020, pools::cuMemPoolDestroy),
+    row!("cuMemPoolSetAccess", 11020, pools::cuMemPoolSetAccess),
+    row!("cuMemAllocFromPoolAsync", 11020, pools::cuMemAllocFromPoolAsync),
     row!("cuMemAllocManaged", 6000, memory_calls::cuMemAllocManaged),
     row!("cuMemHostAlloc", 2020, memory_calls::cuMemHostAlloc),
     absent("cuMemAllocHost", 2000),

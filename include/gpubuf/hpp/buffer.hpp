@@ -4,22 +4,28 @@
 #define GPUBUF_HPP_BUFFER_HPP
 
 #include <gpubuf/hpp/device.hpp>
+#include <gpubuf/hpp/strided.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace gpubuf {
 
-/// Host and device memory of one shape. Ranges are elements, row-major; `first` and `count` default to everything.
+/// Elements that are newer on one side: `count` from `first` on, `rows` times, `stride` elements apart.
+using dirty_range = gpubuf_dirty_range;
+
+/// Host and device memory of one shape, or a part of another buffer's: a view. Ranges are elements, row-major; `first` and `count` default to everything.
 ///
 /// Order: the library sees its own copies and fills and lets nothing race with them: a CPU access waits for them up to
 /// its timeout, work on another stream waits on the device. It does not see your kernels: name their streams with
 /// device_address({streams}), or declare them with used_on() after the launch.
-/// Threads: any, one call at a time (a second one is busy); open guards exclude each other as guard<T> says.
+/// Threads: any, one call at a time in a buffer and all its views (a second one is busy); open guards exclude each other as guard<T> says.
 /// Elements: T is checked against the buffer's dtype (invalid_argument); std::byte fits every dtype and counts bytes
 /// in the guard and in what is copied, while `first` and `count` stay elements.
 class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy> {
@@ -73,6 +79,102 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   template <class Form = throwing>
   outcome<Form> used_on(const stream& on, access how) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_buffer_used_on(capi(), on.capi(), detail::number(how)));
+  }
+
+  /// Rows of the outermost dimension, as a buffer over the same memory. Views and their buffer may be destroyed in any order.
+  template <class Form = throwing>
+  outcome<Form, buffer> slice(std::uint64_t first, std::uint64_t count = all) noexcept(quiet<Form>) {
+    return detail::make<Form, buffer>(gpubuf_buffer_slice, capi(), first, count);
+  }
+  /// A window of the buffer seen as a matrix, whose rows are those of the outermost dimension. Between the window's rows are
+  /// gaps: guards of it are begin_write_strided and begin_read_strided; copies of it are one copy each.
+  template <class Form = throwing>
+  outcome<Form, buffer> window(std::uint64_t first_row, std::uint64_t rows, std::uint64_t first_column,
+                               std::uint64_t columns) noexcept(quiet<Form>) {
+    return detail::make<Form, buffer>(gpubuf_buffer_window, capi(), first_row, rows, first_column, columns);
+  }
+  /// Another shape. Up to the capacity addresses stay; beyond, the memory is another one, and nothing is kept in this form.
+  template <class Form = throwing>
+  outcome<Form> resize(const extents& shape) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_buffer_resize(capi(), shape.rank(), shape.data(), 0, nullptr, GPUBUF_TIMEOUT_TRY));
+  }
+  /// The same, and the leading elements of these sides are kept: the device's by a copy on the stream, the host's after work
+  /// that still writes them.
+  template <class Form = throwing>
+  outcome<Form> resize(const extents& shape, const stream& on, side keep = side::both,
+                       timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_buffer_resize(capi(), shape.rank(), shape.data(), detail::number(keep), on.capi(), wait.capi()));
+  }
+  /// As new: zeroes, nothing dirty, and the figures begin anew.
+  template <class Form = throwing>
+  outcome<Form> reset_contents(const stream& on, timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_buffer_reset(capi(), on.capi(), wait.capi()));
+  }
+
+  /// Copies what is newer on one side to the other, in ranges, with one fence. Newer on both: the policy, or conflict.
+  template <class Form = throwing>
+  outcome<Form> sync(const stream& on, sync_policy policy = sync_policy::of_buffer) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_buffer_sync(capi(), detail::number(policy), on.capi()));
+  }
+  template <class Form = throwing>
+  outcome<Form> sync_blocking(const stream& on, timeout wait = timeout_default,
+                              sync_policy policy = sync_policy::of_buffer) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_buffer_sync_blocking(capi(), detail::number(policy), on.capi(), wait.capi()));
+  }
+  /// Elements of one side were written in a way that the library does not see.
+  template <class Form = throwing>
+  outcome<Form> mark_dirty(side which, std::uint64_t first = 0, std::uint64_t count = all) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_buffer_mark_dirty(capi(), detail::number(which), first, count));
+  }
+  /// They have nothing that the other side lacks.
+  template <class Form = throwing>
+  outcome<Form> mark_clean(side which, std::uint64_t first = 0, std::uint64_t count = all) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_buffer_mark_clean(capi(), detail::number(which), first, count));
+  }
+  /// What is newer on one side, in no order.
+  template <class Form = throwing>
+  outcome<Form, std::vector<dirty_range>> dirty_ranges(side which) const noexcept(quiet<Form>) {
+    std::array<dirty_range, 64> found;  // More than there can be.
+    std::size_t count = 0;
+    gpubuf_status code = gpubuf_buffer_dirty_ranges(capi(), detail::number(which), found.data(), found.size(), &count);
+    std::vector<dirty_range> out;
+    try {
+      if (code == GPUBUF_OK) out.assign(found.data(), found.data() + (count < found.size() ? count : found.size()));
+    } catch (...) {
+      code = GPUBUF_OUT_OF_HOST_MEMORY;
+    }
+    return detail::give<Form>(code, std::move(out));
+  }
+  /// The figures of the buffer and all its views.
+  template <class Form = throwing>
+  outcome<Form, gpubuf_buffer_stats> stats() const noexcept(quiet<Form>) {
+    return detail::about<Form, gpubuf_buffer_stats>(gpubuf_buffer_stats_get, capi());
+  }
+
+  /// All elements with their shape and strides, for the CPU to write; the one way into a view with gaps.
+  template <class T, class Form = throwing>
+  outcome<Form, strided_guard<T>> begin_write_strided(timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return begin_strided<T, Form>([&](void** data, std::uint64_t* token) {
+      return gpubuf_buffer_begin_write(capi(), 0, all, wait.capi(), data, token);
+    }, [](void* of, std::uint64_t token) { return gpubuf_buffer_end_write(static_cast<gpubuf_buffer*>(of), token); });
+  }
+  template <class T, class Form = throwing>
+  outcome<Form, strided_guard<const T>> begin_read_strided(timeout wait = timeout_default) const noexcept(quiet<Form>) {
+    return begin_strided<const T, Form>([&](const void** data, std::uint64_t* token) {
+      return gpubuf_buffer_begin_read(capi(), 0, all, wait.capi(), data, token);
+    }, [](void* of, std::uint64_t token) { return gpubuf_buffer_end_read(static_cast<gpubuf_buffer*>(of), token); });
+  }
+  /// device_address() with the shape and strides that belong to it.
+  template <class Form = throwing, class Users>
+  outcome<Form, gpubuf::device_view> device_view(Users&& users) noexcept(quiet<Form>) {
+    gpubuf::device_view out;
+    const auto where = device_address<no_throw>(std::forward<Users>(users));
+    if (!where.ok()) return detail::give<Form>(static_cast<gpubuf_status>(where.status()), out);
+    auto about = detail::sized<gpubuf_buffer_info>();
+    const gpubuf_status code = gpubuf_buffer_info_get(capi(), &about);
+    static_cast<strided_shape&>(out) = shape_of(about);
+    out.data = *where;
+    return detail::give<Form>(code, out);
   }
 
   /// The one way to a writable range. Waits for queued work that reads or writes the range (busy, timeout).
@@ -166,6 +268,31 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   }
 
  private:
+  static strided_shape shape_of(const gpubuf_buffer_info& about) noexcept {
+    strided_shape out;
+    out.rank = about.rank;
+    for (std::size_t axis = 0; axis < out.extents.size(); ++axis) {
+      out.extents[axis] = about.shape[axis];
+      out.strides[axis] = about.strides[axis];
+    }
+    return out;
+  }
+  template <class T, class Form, class Begin>
+  outcome<Form, strided_guard<T>> begin_strided(Begin&& call, typename guard<T>::end_function end) const noexcept(quiet<Form>) {
+    static_assert(!detail::is_bytes<T>, "strides are elements: name the element type");
+    auto about = detail::sized<gpubuf_buffer_info>();
+    gpubuf_status code = gpubuf_buffer_info_get(capi(), &about);
+    if (code != GPUBUF_OK) return detail::give<Form>(code, strided_guard<T>());
+    if (!detail::matches<T>(about.dtype)) {
+      return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, strided_guard<T>(), detail::mismatch<T>(about.dtype));
+    }
+    std::conditional_t<std::is_const_v<T>, const void*, void*> data = nullptr;
+    std::uint64_t token = 0;
+    code = call(&data, &token);
+    if (code != GPUBUF_OK) return detail::give<Form>(code, strided_guard<T>());
+    guard<T> access({static_cast<T*>(data), static_cast<std::size_t>(about.count)}, capi(), token, end);
+    return detail::give<Form>(GPUBUF_OK, strided_guard<T>(std::move(access), shape_of(about)));
+  }
   template <class T, class Form, class Begin>
   outcome<Form, guard<T>> begin(std::uint64_t first, std::uint64_t count, Begin&& call,
                                 typename guard<T>::end_function end) const noexcept(quiet<Form>) {
@@ -174,6 +301,11 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
     if (code != GPUBUF_OK) return detail::give<Form>(code, guard<T>());
     if (!detail::matches<T>(about.dtype)) {
       return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, guard<T>(), detail::mismatch<T>(about.dtype));
+    }
+    const std::uint64_t asked = count == all && first <= about.count ? about.count - first : count;
+    if (about.contiguous == 0 && asked > about.count / about.shape[0]) {
+      return detail::give<Form>(GPUBUF_INVALID_ARGUMENT, guard<T>(),
+                                "a span of rows with gaps between them: use begin_write_strided or begin_read_strided");
     }
     std::conditional_t<std::is_const_v<T>, const void*, void*> data = nullptr;
     std::uint64_t token = 0;

@@ -79,6 +79,11 @@ enum class dtype : std::uint32_t {
 };
 
 enum class side : std::uint32_t { host = GPUBUF_SIDE_HOST, device = GPUBUF_SIDE_DEVICE, both = GPUBUF_SIDE_BOTH };
+/// Who wins where a sync finds both sides of a buffer newer: nobody, the host, the device, or whichever was marked last.
+enum class sync_policy : std::uint32_t {
+  of_buffer = GPUBUF_SYNC_DEFAULT, refuse = GPUBUF_SYNC_REFUSE, host_wins = GPUBUF_SYNC_HOST_WINS,
+  device_wins = GPUBUF_SYNC_DEVICE_WINS, newest_wins = GPUBUF_SYNC_NEWEST_WINS,
+};
 enum class access : std::uint32_t { read = GPUBUF_ACCESS_READ, write = GPUBUF_ACCESS_WRITE };
 
 /// Required slots are written in every step; kept slots keep the rows of earlier steps.

@@ -16,6 +16,45 @@
 
 namespace gpubuf {
 
+/// What a probe says of a capability.
+enum class answer : std::uint32_t {
+  not_tested = GPUBUF_ANSWER_NOT_TESTED,  ///< It could not be tried.
+  no = GPUBUF_ANSWER_NO,                  ///< It was tried, and does not work; or the device says so of itself.
+  yes = GPUBUF_ANSWER_YES,                ///< It was tried, and works; or the device says so of itself.
+};
+
+/// What a device may be able to do.
+enum class capability : std::uint32_t {
+  sees_host_writes = GPUBUF_CAPABILITY_SEES_HOST_WRITES,    ///< In UVA memory that it has read before.
+  pinned_memory = GPUBUF_CAPABILITY_PINNED_MEMORY,
+  registered_memory = GPUBUF_CAPABILITY_REGISTERED_MEMORY,  ///< The caller's memory, page-locked.
+  memory_pools = GPUBUF_CAPABILITY_MEMORY_POOLS,            ///< Device memory in the order of a stream.
+  host_pools = GPUBUF_CAPABILITY_HOST_POOLS,                ///< The same of host memory.
+  managed_memory = GPUBUF_CAPABILITY_MANAGED_MEMORY,
+  integrated = GPUBUF_CAPABILITY_INTEGRATED,                ///< It shares its memory with the CPU.
+  huge_pages = GPUBUF_CAPABILITY_HUGE_PAGES,                ///< The system has them.
+};
+
+/// As an ordinal: the device of the backend with the most free memory.
+inline constexpr std::uint32_t most_free_memory = GPUBUF_ORDINAL_AUTO;
+
+/// What one probe found: the figures by their names in C, and each answer by its capability.
+struct capabilities : gpubuf_capabilities {
+  answer operator[](capability of) const noexcept {
+    switch (of) {
+      case capability::sees_host_writes: return static_cast<answer>(sees_host_writes);
+      case capability::pinned_memory: return static_cast<answer>(pinned_memory);
+      case capability::registered_memory: return static_cast<answer>(registered_memory);
+      case capability::memory_pools: return static_cast<answer>(memory_pools);
+      case capability::host_pools: return static_cast<answer>(host_pools);
+      case capability::managed_memory: return static_cast<answer>(managed_memory);
+      case capability::integrated: return static_cast<answer>(integrated);
+      case capability::huge_pages: return static_cast<answer>(huge_pages);
+    }
+    return answer::not_tested;
+  }
+};
+
 /// One opened device. Every operation may be called from any thread. Objects made from it go on working after it is
 /// destroyed; the device itself is closed with the last of them.
 class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy> {
@@ -37,6 +76,18 @@ class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy
     options.backend = detail::number(on);
     options.ordinal = ordinal;
     return open<Form>(options);
+  }
+  /// By name: "auto", "cuda:1", "cuda:auto", "host", a UUID ("GPU-8932f937..."), or a place on the bus ("0000:3b:00.0").
+  template <class Form = throwing>
+  static outcome<Form, device> open(const char* name) noexcept(quiet<Form>) {
+    device_options options;
+    options.name = name != nullptr ? name : "";
+    return open<Form>(options);
+  }
+  /// What is known of a device without opening it. With count() this lists all there are.
+  template <class Form = throwing>
+  static outcome<Form, gpubuf_device_summary> summary(gpubuf::backend of, std::uint32_t ordinal) noexcept(quiet<Form>) {
+    return detail::about<Form, gpubuf_device_summary>(gpubuf_device_summary_get, detail::number(of), ordinal);
   }
   template <class Form = throwing>
   outcome<Form, gpubuf::backend> backend() const noexcept(quiet<Form>) {
@@ -61,6 +112,23 @@ class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy
     return detail::text([&](char* buffer, std::size_t capacity) {
       std::size_t length = 0;
       detail::done<throwing>(gpubuf_device_name(capi(), buffer, capacity, &length));
+      return length;
+    });
+  }
+  /// Tries what the device can do, with a few pages and copies, and waits for those. Where it does not see the host's later
+  /// writes to UVA memory, such memory is refused from then on.
+  template <class Form = throwing>
+  outcome<Form, capabilities> probe(timeout wait = timeout_default) const noexcept(quiet<Form>) {
+    capabilities found{};
+    found.struct_size = static_cast<std::uint32_t>(sizeof(gpubuf_capabilities));
+    const gpubuf_status code = gpubuf_device_probe(capi(), wait.capi(), &found);
+    return detail::give<Form>(code, found);
+  }
+  /// What the latest probe saw about one capability: why not, and what to use instead.
+  std::string why(capability of) const {
+    return detail::text([&](char* buffer, std::size_t capacity) {
+      std::size_t length = 0;
+      detail::done<throwing>(gpubuf_device_capability_reason(capi(), detail::number(of), buffer, capacity, &length));
       return length;
     });
   }

@@ -163,6 +163,11 @@ template <class Form = throwing>
 outcome<Form> set_pageable_late(const device& of, bool late) noexcept(quiet<Form>) {
   return detail::done<Form>(gpubuf_host_set_pageable_late(of.capi(), late ? 1 : 0));
 }
+/// Whether the device sees, of page-locked memory made from now on, a copy from that moment (stale) or the memory itself.
+template <class Form = throwing>
+outcome<Form> set_uva_stale(const device& of, bool stale) noexcept(quiet<Form>) {
+  return detail::done<Form>(gpubuf_host_set_uva_stale(of.capi(), stale ? 1 : 0));
+}
 /// The nth operation of this kind from now on fails.
 template <class Form = throwing>
 outcome<Form> fail_operation(const device& of, operation kind, std::uint64_t nth, when at) noexcept(quiet<Form>) {

@@ -1,8 +1,9 @@
 //! The context that a device's calls run in: entered for each call, and the caller's put back.
 
+use super::card::Card;
 use super::codes::{self, Code};
 use super::driver::{Driver, driver};
-use super::exit;
+use crate::backend::exit;
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::{AtomicBool, Ordering};
@@ -37,15 +38,8 @@ impl Context {
     /// The primary context of device `ordinal`, retained: created only if nobody has yet.
     pub fn primary(ordinal: u32) -> Result<Context> {
         let driver = driver()?;
-        let mut device = 0;
-        // SAFETY: the driver is initialised; the pointer is that of a local.
-        let code = unsafe { (driver.cuDeviceGet)(&mut device, c_int::try_from(ordinal).unwrap_or(c_int::MAX)) };
-        if code == codes::INVALID_DEVICE {
-            let count = driver.device_count()?;
-            return fail!(NotFound, "CUDA device {ordinal} does not exist: there are {count}, counted from 0");
-        }
+        let device = Card::find(ordinal)?.device();
         let mut context = Context { driver, handle: null_mut(), device, retained: false, lost: AtomicBool::new(false) };
-        context.check(code, format_args!("finding CUDA device {ordinal}"))?;
         let mut mode = RELAXED;
         // SAFETY: the pointers are those of locals, the device is one of this driver; another thread's capture is left alone.
         let code = unsafe {
@@ -92,14 +86,6 @@ impl Context {
     /// Whether a code was seen that it does not recover from.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
-    }
-
-    /// An attribute of the device; `None` where the driver does not know it.
-    pub fn attribute(&self, attribute: c_int) -> Option<c_int> {
-        let mut value = 0;
-        // SAFETY: the pointer is that of a local.
-        let code = unsafe { (self.driver.cuDeviceGetAttribute)(&mut value, attribute, self.device) };
-        (code == 0).then_some(value)
     }
 
     /// Makes the context current until the guard is dropped; what was current before is again then.

@@ -6,12 +6,13 @@
 //! names it. What is required exists in every driver since CUDA 12.0; what is newer, or a thing to do without, is optional.
 
 use super::codes::{self, Code};
-use super::exit;
+use crate::backend::exit;
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::OnceLock;
 use cudarc::driver::sys::{
-    CUcontext, CUdevice, CUdeviceptr, CUevent, CUgraph, CUgraphExec, CUhostFn, CUstream, cuuint32_t,
+    CUDA_MEMCPY2D, CUcontext, CUdevice, CUdeviceptr, CUevent, CUgraph, CUgraphExec, CUhostFn, CUmemAccessDesc,
+    CUmemPoolProps, CUmemoryPool, CUstream, CUuuid, cuuint32_t,
 };
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -130,6 +131,7 @@ table! {
         cuMemHostGetDevicePointer_v2(address: *mut CUdeviceptr, host: *mut c_void, flags: c_uint);
         cuMemHostGetFlags(flags: *mut c_uint, host: *mut c_void);
         cuMemcpyAsync(target: CUdeviceptr, source: CUdeviceptr, bytes: usize, stream: CUstream);
+        cuMemcpy2DAsync_v2(copy: *const CUDA_MEMCPY2D, stream: CUstream);
         cuMemsetD8Async(target: CUdeviceptr, value: u8, count: usize, stream: CUstream);
         cuMemsetD16Async(target: CUdeviceptr, value: u16, count: usize, stream: CUstream);
         cuMemsetD32Async(target: CUdeviceptr, value: c_uint, count: usize, stream: CUstream);
@@ -151,6 +153,13 @@ table! {
         cuGraphLaunch(graph: CUgraphExec, stream: CUstream);
     }
     optional {
+        cuDeviceGetUuid_v2(uuid: *mut CUuuid, device: CUdevice);
+        cuDeviceTotalMem_v2(bytes: *mut usize, device: CUdevice);
+        cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
+        cuMemPoolCreate(pool: *mut CUmemoryPool, properties: *const CUmemPoolProps);
+        cuMemPoolDestroy(pool: CUmemoryPool);
+        cuMemPoolSetAccess(pool: CUmemoryPool, access: *const CUmemAccessDesc, count: usize);
+        cuMemAllocFromPoolAsync(address: *mut CUdeviceptr, bytes: usize, pool: CUmemoryPool, stream: CUstream);
         cuMemAllocAsync(address: *mut CUdeviceptr, bytes: usize, stream: CUstream);
         cuMemFreeAsync(address: CUdeviceptr, stream: CUstream);
         cuMemAllocManaged(address: *mut CUdeviceptr, bytes: usize, flags: c_uint);
@@ -173,6 +182,7 @@ table! {
         gpubuf_standin_set_link(ordinal: c_int, latency_ns: u64, bytes_per_second: u64) -> c_int;
         gpubuf_standin_set_delay(ordinal: c_int, fixed_ns: u64, seed: u64, max_ns: u64) -> c_int;
         gpubuf_standin_set_pageable_late(ordinal: c_int, late: c_int) -> c_int;
+        gpubuf_standin_set_uva_stale(ordinal: c_int, stale: c_int) -> c_int;
     }
 }
 
@@ -326,6 +336,12 @@ impl Driver {
             (Some(name), None) => format!("{name} ({code})"),
             _ => format!("CUDA error {code}, which this driver has no name for"),
         }
+    }
+
+    /// An error for a code other than 0, where there is no context that it could end.
+    #[cold]
+    pub fn error(&self, code: Code, doing: impl std::fmt::Display) -> Error {
+        Error::new(codes::status(code), format!("{doing}: {}", self.explain(code)))
     }
 
     /// How many devices it has.

@@ -2,8 +2,8 @@
 
 use super::codes::{self, Code};
 use super::context::Context;
-use super::exit;
 use super::wait::poll;
+use crate::backend::exit;
 use crate::backend::{EventBackend, EventState};
 use crate::config::log::{self, Level};
 use crate::error::Result;

@@ -401,6 +401,11 @@ impl DeviceKit for CudaDevice {
         told(unsafe { (self.simulation()?.gpubuf_standin_set_pageable_late)(self.ordinal, c_int::from(late)) })
     }
 
+    fn set_uva_stale(&self, stale: bool) -> Result<()> {
+        // SAFETY: plain numbers.
+        told(unsafe { (self.simulation()?.gpubuf_standin_set_uva_stale)(self.ordinal, c_int::from(stale)) })
+    }
+
     unsafe fn destroy_graph(&self, graph: u64) -> Result<()> {
         let Some(destroy) = self.context.driver().cuGraphExecDestroy else {
             return fail!(Unsupported, "the driver cannot capture");

@@ -6,13 +6,13 @@
 
 use super::codes;
 use super::context::Context;
-use super::numa;
-use crate::backend::{Backing, DeviceFacts, DeviceSettings, PinnedMethod, RawMemory};
+use super::{numa, pages};
+use crate::backend::{Backing, DeviceFacts, DeviceSettings, Fallbacks, PinnedMethod, RawMemory};
 use crate::config::Placement;
 use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::stats::Counter;
+use crate::stats::{AllocatorCounters, Counter};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, RwLock};
 use cudarc::driver::sys::{CUmemAttach_flags, CUstream};
 use std::ffi::{c_uint, c_void};
@@ -27,8 +27,6 @@ const REGISTER_FLAGS: c_uint =
 const MAPPED_FROM: usize = 64 << 20;
 /// Bytes of one registration, at most: far above any memory, and no sum of it overflows.
 const MOST_REGISTERED: usize = 1 << 46;
-/// Threads that touch fresh pages, at most.
-const TOUCHERS: usize = 8;
 
 /// The pages of the caller's memory that the library registered, of all devices: first byte and end.
 static REGISTERED: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
@@ -72,6 +70,18 @@ impl Pieces {
         self.any.store(!ranges.is_empty(), Ordering::Release);
     }
 
+    /// Whether a range lies inside one registration, or in memory that is not registered in pieces.
+    pub fn is_one(&self, address: u64, bytes: usize) -> bool {
+        !self.any.load(Ordering::Acquire) || bytes as u64 <= self.room(address)
+    }
+
+    /// Bytes from an address on to the end of its registration.
+    fn room(&self, address: u64) -> u64 {
+        let ranges = self.ranges.read();
+        let range = ranges.iter().find(|range| range.start <= address && address < range.end);
+        range.map_or(u64::MAX, |range| range.piece - (address - range.start) % range.piece)
+    }
+
     /// Calls `each` with parts of a copy that stay inside one registration on either end.
     pub fn split(
         &self,
@@ -83,14 +93,9 @@ impl Pieces {
         if !self.any.load(Ordering::Acquire) {
             return each(target, source, bytes);
         }
-        let room = |address: u64| {
-            let ranges = self.ranges.read();
-            let range = ranges.iter().find(|range| range.start <= address && address < range.end);
-            range.map_or(u64::MAX, |range| range.piece - (address - range.start) % range.piece)
-        };
         let mut at = 0;
         while at < bytes as u64 {
-            let part = (bytes as u64 - at).min(room(target + at)).min(room(source + at));
+            let part = (bytes as u64 - at).min(self.room(target + at)).min(self.room(source + at));
             each(target + at, source + at, part as usize)?;
             at += part;
         }
@@ -106,8 +111,10 @@ pub struct Memory {
     stream: CUstream,
     facts: DeviceFacts,
     pub pieces: Arc<Pieces>,
-    /// Times that something else was done than was asked for.
-    pub fallbacks: Counter,
+    /// Registrations, and memory nodes, that were refused and done without.
+    unregistered: Counter,
+    misplaced: Counter,
+    pub counters: AllocatorCounters,
 }
 
 // SAFETY: the stream's handle may be used from any thread; the rest is shared safely.
@@ -126,20 +133,39 @@ impl Memory {
             stream,
             facts,
             pieces: Arc::default(),
-            fallbacks: Counter::new(),
+            unregistered: Counter::new(),
+            misplaced: Counter::new(),
+            counters: AllocatorCounters::default(),
         })
+    }
+
+    /// Times that something else was done than was asked for.
+    pub fn fallbacks(&self) -> Fallbacks {
+        Fallbacks { registration: self.unregistered.get(), node: self.misplaced.get() }
     }
 
     /// Zeroed memory of a placement other than pageable.
     pub fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+        self.counters.allocate(|| self.allocate_uncounted(placement, bytes))
+    }
+
+    fn allocate_uncounted(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         match placement {
             Placement::Device => self.device_memory(bytes),
-            Placement::Pinned | Placement::Uva => self.pinned(placement, bytes),
+            Placement::Pinned | Placement::Uva => self.pinned(placement, bytes, &mut None),
             Placement::Managed => self.managed(bytes),
             Placement::None | Placement::Pageable => {
                 fail!(Internal, "{} memory is not the driver's", placement.name())
             }
         }
+    }
+
+    /// As [`Memory::allocate`], for page-locked memory, mapped and advised to be on huge pages where it can be registered. Returns
+    /// how many bytes are on those.
+    pub fn allocate_huge(&self, placement: Placement, bytes: usize) -> Result<(RawMemory, u64)> {
+        let mut huge = Some(0);
+        let memory = self.counters.allocate(|| self.pinned(placement, bytes, &mut huge))?;
+        Ok((memory, huge.unwrap_or(0)))
     }
 
     #[cold]
@@ -191,31 +217,71 @@ impl Memory {
         if code != 0 {
             let error = self.context.error(code, format_args!("clearing {bytes} bytes of device memory"));
             // SAFETY: just allocated, and given to nobody.
-            unsafe { self.free(memory) };
+            unsafe { self.free_uncounted(memory) };
             return Err(error);
         }
         Ok(memory)
     }
 
-    fn pinned(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+    /// Allocates and frees device memory in the order of a stream, whatever the settings are.
+    pub fn try_stream_ordered(&self, bytes: usize) -> Result<()> {
+        let driver = self.context.driver();
+        let (true, Some(allocate), Some(free)) =
+            (self.facts.has_memory_pools, driver.cuMemAllocAsync, driver.cuMemFreeAsync)
+        else {
+            return fail!(Unsupported, "the device says that it has no stream-ordered memory");
+        };
+        let _entered = self.context.enter_relaxed()?;
+        let mut address = 0;
+        // SAFETY: the context is current; the pointer is that of a local.
+        let code = unsafe { allocate(&mut address, bytes, self.stream) };
+        self.context.check(code, format_args!("allocating {bytes} bytes in the order of a stream"))?;
+        // SAFETY: allocated on the same stream, and used by nobody.
+        let code = unsafe { free(address, self.stream) };
+        self.context.check(code, format_args!("freeing {bytes} bytes in the order of a stream"))
+    }
+
+    /// `huge`, where huge pages are asked for, gets the bytes that are on some.
+    fn pinned(&self, placement: Placement, bytes: usize, huge: &mut Option<u64>) -> Result<RawMemory> {
         let map = match self.settings.pinned {
-            PinnedMethod::Auto => bytes >= MAPPED_FROM && self.facts.can_register,
+            PinnedMethod::Auto => (bytes >= MAPPED_FROM || huge.is_some()) && self.facts.can_register,
             PinnedMethod::Driver => false,
             PinnedMethod::Register => true,
         };
         if !map {
             return self.pinned_by_driver(placement, bytes);
         }
-        match self.pinned_by_mapping(placement, bytes) {
-            Err(error) if self.settings.pinned == PinnedMethod::Auto && error.status() != Status::DeviceLost => {
-                self.fallbacks.add(1);
+        let refused = match self.pinned_by_mapping(placement, bytes, huge) {
+            Err(error) if self.settings.pinned == PinnedMethod::Auto && error.status() != Status::DeviceLost => error,
+            done => return done,
+        };
+        match self.pinned_by_driver(placement, bytes) {
+            Ok(memory) => {
+                self.unregistered.add(1);
+                *huge = huge.map(|_| 0);
                 log::write(
                     Level::Warn,
-                    format_args!("{bytes} bytes come from the driver's own allocation instead: {}", error.message()),
+                    format_args!("{bytes} bytes come from the driver's own allocation instead: {}", refused.message()),
                 );
-                self.pinned_by_driver(placement, bytes)
+                Ok(memory)
             }
-            done => done,
+            // No way worked: nothing was done instead, and the caller is told of both.
+            Err(error) => Err(error.context(refused.message())),
+        }
+    }
+
+    /// Memory is where the system put it, not near the device. Told once.
+    #[cold]
+    fn note_misplaced(&self, bytes: usize) {
+        self.misplaced.add(1);
+        if self.misplaced.get() == 1 {
+            log::write(
+                Level::Warn,
+                format_args!(
+                    "{bytes} bytes of page-locked memory, and perhaps more to come, are not bound to the device's memory node {:?}: the system refuses to place memory (a container without CAP_SYS_NICE?)",
+                    self.facts.numa_node
+                ),
+            );
         }
     }
 
@@ -225,7 +291,10 @@ impl Memory {
         let mut host = null_mut();
         let code = {
             // The driver follows the calling thread's policy.
-            let _preferred = self.facts.numa_node.and_then(numa::prefer);
+            let preferred = self.facts.numa_node.and_then(numa::prefer);
+            if self.facts.numa_node.is_some() && preferred.is_none() {
+                self.note_misplaced(bytes);
+            }
             // SAFETY: the context is current; the pointer is that of a local.
             unsafe { (driver.cuMemHostAlloc)(&mut host, bytes, PINNED_FLAGS) }
         };
@@ -246,20 +315,22 @@ impl Memory {
     }
 
     /// Pages of our own, touched by many threads, then registered piece by piece.
-    fn pinned_by_mapping(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+    fn pinned_by_mapping(&self, placement: Placement, bytes: usize, huge: &mut Option<u64>) -> Result<RawMemory> {
         let mapped = bytes.next_multiple_of(numa::page_bytes());
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: without MAP_FIXED no existing memory is affected.
-        let host = unsafe { libc::mmap(null_mut(), mapped, access, flags, -1, 0) };
-        if host == libc::MAP_FAILED {
-            return fail!(OutOfHostMemory, "{bytes} bytes of host memory cannot be mapped: ask for less");
-        }
+        let host = pages::map(mapped, huge.is_some())?;
         // After a fork the child's copy of a page, not the parent's, would be a new one: the device must keep the parent's.
         // SAFETY: the mapping just made; the advice changes nothing for this process.
         unsafe { libc::madvise(host, mapped, libc::MADV_DONTFORK) };
         let node = self.facts.numa_node.filter(|node| numa::bind(host, mapped, *node));
-        touch(host.cast(), mapped);
+        if node != self.facts.numa_node {
+            self.note_misplaced(bytes);
+        }
+        let before = huge.map(|_| pages::huge_bytes(host.cast()));
+        pages::touch(host.cast(), mapped);
+        if let Some(before) = before {
+            // Neighbours may be shown as one with it: only what came with the touch is its own.
+            *huge = Some(pages::huge_bytes(host.cast()).saturating_sub(before).min(mapped as u64));
+        }
         let memory = RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Mapped, node };
         let driver = self.context.driver();
         let piece = self.settings.register_bytes;
@@ -320,7 +391,7 @@ impl Memory {
             Ok(address) => memory.device = address,
             Err(error) if memory.placement != Placement::Pinned => {
                 // SAFETY: just allocated, and given to nobody.
-                unsafe { self.free(memory) };
+                unsafe { self.free_uncounted(memory) };
                 return Err(error);
             }
             // Copies use the host address.
@@ -356,6 +427,13 @@ impl Memory {
     /// # Safety
     /// The memory stays mapped until it is given back.
     pub unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
+        // SAFETY: the caller's promise.
+        self.counters.allocate(|| unsafe { self.adopt_uncounted(placement, host, bytes) })
+    }
+
+    /// # Safety
+    /// As for [`Memory::adopt`].
+    unsafe fn adopt_uncounted(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {
         let driver = self.context.driver();
         let mut memory = RawMemory { placement, host, device: 0, bytes, backing: Backing::Registered, node: None };
         {
@@ -420,6 +498,13 @@ impl Memory {
     /// # Safety
     /// It came from this value, was not freed before, and neither the CPU nor the device uses it.
     pub unsafe fn free(&self, memory: RawMemory) {
+        // SAFETY: the caller's promise.
+        self.counters.free(|| unsafe { self.free_uncounted(memory) });
+    }
+
+    /// # Safety
+    /// As for [`Memory::free`].
+    unsafe fn free_uncounted(&self, memory: RawMemory) {
         let driver = self.context.driver();
         let Ok(_entered) = self.context.enter_relaxed() else { return };
         let host: *mut c_void = memory.host.cast();
@@ -473,27 +558,6 @@ impl Drop for Memory {
             unsafe { (self.context.driver().cuStreamDestroy_v2)(self.stream) };
         }
     }
-}
-
-/// Has the system back fresh pages now, from several threads: one alone is the slow part of a large allocation.
-fn touch(start: *mut u8, bytes: usize) {
-    let page = numa::page_bytes();
-    let pages = bytes / page;
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let share = pages.div_ceil(cores.min(TOUCHERS)).max(1);
-    let start = start as usize;
-    let touch = move |first: usize| {
-        for number in first..(first + share).min(pages) {
-            // SAFETY: a page of the fresh mapping, which nobody else uses; each page is touched by one thread.
-            unsafe { ((start + number * page) as *mut u8).write_volatile(0) };
-        }
-    };
-    std::thread::scope(|scope| {
-        for first in (0..pages).step_by(share) {
-            // A thread that cannot be had leaves its pages to the registration.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, move || touch(first));
-        }
-    });
 }
 
 #[cfg(test)]

@@ -5,34 +5,39 @@
 //! to do with a capture is done so that no capture notices. Facts about the driver cite its API reference and the programming
 //! guide by section.
 
+mod card;
 mod codes;
 mod context;
 mod driver;
 mod event;
-mod exit;
 mod kit;
 mod memory;
 mod numa;
+mod pages;
+mod pools;
 mod reaper;
 mod stream;
 mod wait;
 
 use super::kit::DeviceKit;
 use super::{
-    BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceOptions, EventBackend, RawMemory, StreamBackend,
-    allocate_pageable, free_pageable,
+    Answer, BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceOptions, DeviceSummary, EventBackend, Fallbacks,
+    RawMemory, StreamBackend, allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
 use crate::error::{Result, Status};
 use crate::fail;
+use crate::stats::AllocatorCounters;
 use crate::sync::Arc;
+use card::Card;
+pub use card::most_free;
 use context::Context;
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute};
 use event::CudaEvent;
 use kit::{StreamHolds, Words};
 use memory::Memory;
 use reaper::Reaper;
-use std::ffi::{c_char, c_int};
+use std::ffi::c_int;
 use std::time::{Duration, Instant};
 use stream::CudaStream;
 use wait::ContextWait;
@@ -40,6 +45,24 @@ use wait::ContextWait;
 /// How many devices the driver has.
 pub fn device_count() -> Result<u32> {
     driver::driver()?.device_count()
+}
+
+/// What is known of device `ordinal` without opening it.
+pub fn summary(ordinal: u32) -> Result<DeviceSummary> {
+    let card = Card::find(ordinal)?;
+    let driver = driver::driver()?;
+    Ok(DeviceSummary {
+        kind: BackendKind::Cuda,
+        ordinal,
+        name: card.name(),
+        driver_version: driver.version() as u32,
+        simulation: driver.is_simulation(),
+        integrated: card.has(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED),
+        numa_node: numa::node_of(card),
+        memory: card.total_memory(),
+        uuid: card.uuid(),
+        bus: card.bus(),
+    })
 }
 
 /// What was loaded, in words; the error says why nothing was.
@@ -79,14 +102,15 @@ impl CudaDevice {
             context => Context::of_caller(context as CUcontext)?,
         });
         let driver = context.driver();
-        let has = |attribute: Attribute| context.attribute(attribute as c_int).unwrap_or(0) != 0;
+        let card = Card::of(&context);
+        let has = |attribute: Attribute| card.has(attribute);
         if !has(Attribute::CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING) {
             return fail!(Unsupported, "this device shares no address space with the host, which every copy relies on");
         }
         let facts = DeviceFacts {
             driver_version: driver.version() as u32,
             simulation: driver.is_simulation(),
-            numa_node: numa::node_of(&context),
+            numa_node: numa::node_of(card),
             integrated: has(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED),
             can_register: has(Attribute::CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED),
             can_manage: has(Attribute::CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY)
@@ -103,7 +127,7 @@ impl CudaDevice {
         let memory = Arc::new(Memory::new(&context, options.settings, facts)?);
         Ok(CudaDevice {
             ordinal: context.device(),
-            name: name_of(&context),
+            name: card.name(),
             words: Words::new(&context),
             reaper: Reaper::new(),
             wait: ContextWait::new(),
@@ -118,12 +142,19 @@ impl CudaDevice {
     }
 }
 
-fn name_of(context: &Context) -> String {
-    let mut name = [0 as c_char; 256];
-    // SAFETY: the buffer is a local one of the size named.
-    unsafe { (context.driver().cuDeviceGetName)(name.as_mut_ptr(), 256, context.device()) };
-    let name: Vec<u8> = name.iter().map(|c| *c as u8).take_while(|c| *c != 0).collect();
-    String::from_utf8_lossy(&name).into_owned()
+impl CudaDevice {
+    /// Where there is no memory, what is on its way back may be what is missing.
+    fn try_twice<T>(&self, allocate: impl Fn() -> Result<T>) -> Result<T> {
+        match allocate() {
+            Err(error)
+                if matches!(error.status(), Status::OutOfDeviceMemory | Status::OutOfHostMemory)
+                    && self.await_frees(Some(Instant::now())) =>
+            {
+                allocate().map_err(|_| error)
+            }
+            done => done,
+        }
+    }
 }
 
 impl DeviceBackend for CudaDevice {
@@ -139,24 +170,38 @@ impl DeviceBackend for CudaDevice {
         self.facts
     }
 
-    fn fallbacks(&self) -> u64 {
-        self.memory.fallbacks.get()
+    fn fallbacks(&self) -> Fallbacks {
+        self.memory.fallbacks()
+    }
+
+    fn allocator(&self) -> &AllocatorCounters {
+        &self.memory.counters
+    }
+
+    fn memory_info(&self) -> Option<(u64, u64)> {
+        card::memory_info(&self.context).ok()
+    }
+
+    fn try_memory_pools(&self) -> Answer {
+        pools::try_device_pool(&self.memory)
+    }
+
+    fn try_host_pools(&self, deadline: Option<Instant>) -> Answer {
+        match CudaStream::create(&self.context, &self.memory.pieces, None) {
+            Ok(stream) => pools::try_host_pool(&self.context, &stream, self.facts, deadline),
+            Err(error) => Answer::not_tested(error.message()),
+        }
     }
 
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         match placement {
             Placement::Pageable => allocate_pageable(bytes),
-            _ => match self.memory.allocate(placement, bytes) {
-                // What is on its way back may be what is missing.
-                Err(error)
-                    if matches!(error.status(), Status::OutOfDeviceMemory | Status::OutOfHostMemory)
-                        && self.await_frees(Some(Instant::now())) =>
-                {
-                    self.memory.allocate(placement, bytes).map_err(|_| error)
-                }
-                done => done,
-            },
+            _ => self.try_twice(|| self.memory.allocate(placement, bytes)),
         }
+    }
+
+    fn allocate_huge(&self, placement: Placement, bytes: usize) -> Result<(RawMemory, u64)> {
+        self.try_twice(|| self.memory.allocate_huge(placement, bytes))
     }
 
     unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {

@@ -1,8 +1,9 @@
 //! Which memory node is near the device, and how to get memory there. All of it is a wish: a system that refuses loses time,
 //! never correctness.
 
-use super::context::Context;
-use std::ffi::{c_char, c_int, c_long, c_ulong, c_void};
+use super::card::Card;
+pub use crate::backend::system::page_bytes;
+use std::ffi::{c_int, c_long, c_ulong, c_void};
 
 /// CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID, drivers of CUDA 12.2 on.
 const HOST_NUMA_ID: c_int = 134;
@@ -13,29 +14,13 @@ const WORD: usize = c_ulong::BITS as usize;
 
 type Mask = [c_ulong; NODES / WORD];
 
-/// The system's page size.
-pub fn page_bytes() -> usize {
-    // SAFETY: a query without side effects.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
-}
-
 /// The node of the device: by the driver's word, else by where it is plugged in. `None`: unknown, or there is only one.
-pub fn node_of(context: &Context) -> Option<u32> {
-    let by_driver = context.attribute(HOST_NUMA_ID).and_then(|node| u32::try_from(node).ok());
-    by_driver.or_else(|| by_bus(context))
-}
-
-fn by_bus(context: &Context) -> Option<u32> {
-    let mut id = [0 as c_char; 32];
-    // SAFETY: the buffer is a local one of the size named.
-    let code = unsafe { (context.driver().cuDeviceGetPCIBusId)(id.as_mut_ptr(), 32, context.device()) };
-    if code != 0 {
-        return None;
-    }
-    let id: String = id.iter().take_while(|c| **c != 0).map(|c| (*c as u8 as char).to_ascii_lowercase()).collect();
-    let text = std::fs::read_to_string(format!("/sys/bus/pci/devices/{id}/numa_node")).ok()?;
-    text.trim().parse().ok()
+pub fn node_of(card: Card) -> Option<u32> {
+    let by_driver = card.attribute(HOST_NUMA_ID).and_then(|node| u32::try_from(node).ok());
+    by_driver.or_else(|| {
+        let text = std::fs::read_to_string(format!("/sys/bus/pci/devices/{}/numa_node", card.bus()?)).ok()?;
+        text.trim().parse().ok()
+    })
 }
 
 fn mask_of(node: u32) -> Option<Mask> {

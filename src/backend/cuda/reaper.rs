@@ -1,9 +1,9 @@
 //! Frees on a thread of their own: the driver's may wait for the whole device (CUDA programming guide, "implicit
 //! synchronization"), and whoever gives memory back must not.
 
-use super::exit;
 use super::memory::Memory;
 use crate::backend::RawMemory;
+use crate::backend::exit;
 use crate::sync::{Arc, Condvar, Mutex};
 use std::cell::Cell;
 use std::collections::VecDeque;

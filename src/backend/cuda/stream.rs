@@ -6,11 +6,11 @@ use super::event::CudaEvent;
 use super::kit::StreamHolds;
 use super::memory::Pieces;
 use crate::backend::kit::StreamKit;
-use crate::backend::{EventBackend, EventState, StreamBackend};
+use crate::backend::{EventBackend, EventState, RowCopy, StreamBackend};
 use crate::error::Result;
 use crate::fail;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard};
-use cudarc::driver::sys::{CUevent, CUgraphExec, CUstream, CUstreamCaptureStatus};
+use cudarc::driver::sys::{CUDA_MEMCPY2D, CUevent, CUgraphExec, CUmemorytype, CUstream, CUstreamCaptureStatus};
 use std::ffi::c_int;
 use std::ptr::null_mut;
 use std::thread::ThreadId;
@@ -21,6 +21,8 @@ const PER_THREAD: usize = 2;
 const NOT_CAPTURING: c_int = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE as c_int;
 /// The legacy stream, asked while a stream that it waits for captures, says this instead.
 const IMPLICIT: codes::Code = 906;
+/// The largest distance of two rows that every driver copies (`CU_DEVICE_ATTRIBUTE_MAX_PITCH`).
+const MOST_PITCH: usize = i32::MAX as usize;
 /// Rows of one two-dimensional fill; longer ones are split. The driver states no limit, grids have one.
 const FILL_ROWS: usize = 1 << 16;
 
@@ -114,6 +116,11 @@ impl CudaStream {
         Ok(stream)
     }
 
+    /// The driver's handle, of a stream of ours.
+    pub(super) fn handle(&self) -> CUstream {
+        self.handle
+    }
+
     /// Leave to use the handle, here and now.
     fn alive(&self) -> Result<RwLockReadGuard<'_, bool>> {
         let ended = self.ended.read_recursive();
@@ -162,6 +169,46 @@ impl StreamBackend for CudaStream {
             *queued = true;
             Ok(())
         })
+    }
+
+    unsafe fn copy_rows(&self, copy: &RowCopy, tag: u64, queued: &mut bool) -> Result<()> {
+        let RowCopy { target, source, pitch: [to, from], width, rows } = *copy;
+        let reach = |pitch: usize| (rows - 1) * pitch + width;
+        // Rows that are farther apart than the driver can count, or that lie in several registrations, go one by one.
+        if to.max(from) > MOST_PITCH
+            || !self.pieces.is_one(target, reach(to))
+            || !self.pieces.is_one(source, reach(from))
+        {
+            return (0..rows as u64).try_for_each(|row| {
+                // SAFETY: the caller's promise, for one row.
+                unsafe { self.copy(target + row * to as u64, source + row * from as u64, width, tag, queued) }
+            });
+        }
+        let driver = self.context.driver();
+        let copy = CUDA_MEMCPY2D {
+            srcXInBytes: 0,
+            srcY: 0,
+            srcMemoryType: CUmemorytype::CU_MEMORYTYPE_UNIFIED,
+            srcHost: std::ptr::null(),
+            srcDevice: source,
+            srcArray: null_mut(),
+            srcPitch: from,
+            dstXInBytes: 0,
+            dstY: 0,
+            dstMemoryType: CUmemorytype::CU_MEMORYTYPE_UNIFIED,
+            dstHost: null_mut(),
+            dstDevice: target,
+            dstArray: null_mut(),
+            dstPitch: to,
+            WidthInBytes: width,
+            Height: rows,
+        };
+        // SAFETY: the stream is alive, the pointer is that of a local; the caller keeps every row allocated until the copy has
+        // run.
+        let submit = || unsafe { (driver.cuMemcpy2DAsync_v2)(&copy, self.handle) };
+        self.queue(submit, format_args!("queueing a copy of {rows} rows of {width} bytes"))?;
+        *queued = true;
+        Ok(())
     }
 
     unsafe fn fill(

@@ -2,7 +2,7 @@
 
 use super::codes::Code;
 use super::context::Context;
-use super::exit;
+use crate::backend::exit;
 use crate::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 

@@ -95,6 +95,11 @@ impl DeviceKit for HostDevice {
         Ok(())
     }
 
+    fn set_uva_stale(&self, stale: bool) -> Result<()> {
+        self.device.set_in_place(if stale { engine::InPlace::Snapshot } else { engine::InPlace::Live });
+        Ok(())
+    }
+
     unsafe fn destroy_graph(&self, graph: u64) -> Result<()> {
         self.graphs.remove(graph)
     }

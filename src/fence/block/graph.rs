@@ -4,7 +4,8 @@ use super::Block;
 use crate::config::checks::{Check, on};
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::fence::side::Side;
+use crate::fence::area::Area;
+use crate::fence::side::{Side, Which};
 use crate::fence::timeline::{Fence, HostWait, Submission, Timeline};
 use crate::fence::transfer;
 use crate::fence::uses::Range;
@@ -96,39 +97,41 @@ impl Block {
         )
     }
 
-    /// Appends a copy of `range` to the graph that the stream captures: from the host side to the device side (`up`), or
+    /// Appends a copy of `area` to the graph that the stream captures: from the host side to the device side (`up`), or
     /// back. Each replay reads its source anew. Nothing is recorded, and both sides are sealed: who launches the graph
     /// is not known yet.
     pub fn capture(
         &mut self,
         up: bool,
-        range: Range,
+        area: impl Into<Area>,
         timeline: &Arc<Timeline>,
         mark: Option<&mut HoldMark>,
     ) -> Result<()> {
+        let (area, all) = (area.into(), self.all());
         let (Some(host), Some(device)) = (&mut self.host, &mut self.device) else {
             return fail!(Unsupported, "{} has one side only: there is nothing to copy to", self.name);
         };
         timeline.expect_capturing()?;
-        host.expect_capture(timeline, range)?;
-        device.expect_capture(timeline, range)?;
-        if range.start == range.end {
+        host.expect_capture(timeline, area)?;
+        device.expect_capture(timeline, area)?;
+        if area.is_empty() {
             return Ok(());
         }
         let (source, target) = if up { (&*host, &*device) } else { (&*device, &*host) };
-        let from = transfer::copy_address(source.storage()?.memory()) + range.start as u64;
-        let to = transfer::copy_address(target.storage()?.memory()) + range.start as u64;
-        // SAFETY: the range lies inside both sides, whose memory stays while the hold does: its owner has promised not to
+        let from = transfer::copy_address(source.storage()?.memory());
+        let to = transfer::copy_address(target.storage()?.memory());
+        // SAFETY: the area lies inside both sides, whose memory stays while the hold does: its owner has promised not to
         // launch the graph after that.
-        unsafe { timeline.submission().capture_copy(to, from, range.end - range.start) }?;
+        unsafe { timeline.submission().capture_copy(area, to, from) }?;
         if let Some(mark) = mark {
             let noted = if up { &mut mark.read } else { &mut mark.written };
+            let range = area.hull();
             *noted = Some(noted.map_or(range, |before| before.hull(range)));
             mark.set_loose(true);
         }
         if on(Check::CapturedSeals) {
-            host.seal();
-            device.seal();
+            host.seal(all);
+            device.seal(all);
         }
         Ok(())
     }
@@ -193,6 +196,9 @@ impl Block {
             side.add_replay(fence, write, range);
             Ok(())
         });
+        // What of it the graph wrote, only its kernels know.
+        let all = self.all();
+        self.written(Which::Device, all);
     }
 
     /// A replay is queued and could not be fenced.

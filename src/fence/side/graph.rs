@@ -1,14 +1,13 @@
 //! What graphs do to a side: bake its address in, and use it with each replay.
 
-use super::{Access, Guard, Side};
+use super::{Access, EVERYTHING, Guard, Side};
 use crate::config::Placement;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
+use crate::fence::area::Area;
 use crate::fence::timeline::{Fence, HostWait, Submission, Timeline};
 use crate::fence::uses::{Range, Role};
 use crate::sync::Arc;
-
-const ALL: Range = Range { start: 0, end: usize::MAX };
 
 impl Side {
     /// Waits until nobody uses the side. What is captured from then on finds no work outside the capture to wait for.
@@ -17,7 +16,7 @@ impl Side {
         self.settle()?;
         self.storage()?;
         self.expect_unguarded(Check::HoldGuard, doing)?;
-        if self.sealed && on(Check::HoldSealed) {
+        if self.is_sealed() && on(Check::HoldSealed) {
             return Err(self.unfenced(doing));
         }
         self.fence_declared(None)?;
@@ -26,7 +25,7 @@ impl Side {
     }
 
     /// Refuses what a captured copy from this side, or to it, may not do, before anything is captured.
-    pub(in crate::fence) fn expect_capture(&mut self, timeline: &Arc<Timeline>, range: Range) -> Result<()> {
+    pub(in crate::fence) fn expect_capture(&mut self, timeline: &Arc<Timeline>, area: Area) -> Result<()> {
         self.settle()?;
         let device = self.device()?;
         timeline.expect_device(&device)?;
@@ -40,7 +39,7 @@ impl Side {
             ));
         }
         let writers = |guard: &Guard| guard.access == Access::Write && on(Check::CaptureGuard);
-        self.refuse_guards(range, writers, "capturing a copy of")
+        self.refuse_guards(area, writers, "capturing a copy of")
     }
 
     /// Refuses what a replay that writes `range`, or reads it, may not do, before anything is queued.
@@ -50,10 +49,10 @@ impl Side {
         // Any write guard: its holder may go on to write what the graph reads. Readers share with kernels, which may be
         // readers as well, but not with a copy that is known to write.
         let blocking = |guard: &Guard| {
-            let landed_on = write && !in_place && guard.range.overlaps(range);
+            let landed_on = write && !in_place && guard.area.overlaps(range.into());
             (guard.access == Access::Write || landed_on) && on(Check::LaunchGuard)
         };
-        self.refuse_guards(ALL, blocking, "launching a graph on")
+        self.refuse_guards(EVERYTHING.into(), blocking, "launching a graph on")
     }
 
     /// Orders a replay behind what conflicts with it on other streams.
@@ -63,7 +62,7 @@ impl Side {
         write: bool,
         range: Range,
     ) -> Result<()> {
-        self.order_before(submission, write, range, Role::Replay)
+        self.order_before(submission, write, range.into(), Role::Replay)
     }
 
     /// Notes a replay that is queued and fenced. [`Side::order_replay`] or [`Side::expect_declaration`] made room.

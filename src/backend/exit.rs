@@ -1,4 +1,5 @@
-//! The end of the process: drivers crash, rather than answer, when they are called after they were torn down.
+//! The end of the process: drivers crash, rather than answer, when they are called after they were torn down, and what
+//! callbacks refer to goes as well.
 
 use crate::sync::{AtomicBool, AtomicU32, Condvar, Mutex, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ static ENDED: Condvar = Condvar::new();
 /// The longest that an exit waits for a call of a thread of ours.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// From now on an exit is noticed. Called once the driver is initialised, so that this comes before its own teardown.
+/// From now on an exit is noticed. Called again once a driver is initialised, so that this comes before its own teardown.
 pub fn watch() {
     PROCESS.store(std::process::id(), Ordering::Release);
     // SAFETY: the function takes and returns nothing, and lives as long as the library, which is not unloaded.
@@ -24,7 +25,7 @@ pub fn is_near() -> bool {
     NEAR.load(Ordering::Acquire)
 }
 
-/// A driver call on a thread of ours, which an exit waits for.
+/// Work on a thread of ours that an exit waits for: a driver call, or what may call back.
 pub struct Call(());
 
 impl Call {
