@@ -171,6 +171,15 @@ TEST_F(Predictor, SuggestsPoolsToPaste) {
       predictor.suggest());
 }
 
+TEST_F(Predictor, IsInTheReportOfItsDevice) {
+  const auto predictor = gpubuf::predictor::create(device, options(method::most_common, 1));
+  record(predictor, {4096, 4096, 4096, 65536});
+  const std::string text = gpubuf::report(gpubuf::report_format::json);
+  for (const auto* figure : {"\"hits\":2,", "\"waste_bytes\":4096,", "\"block_bytes\":65536,\"block_count\":1"}) {
+    EXPECT_NE(std::string::npos, text.find(figure)) << figure << " is not in " << text;
+  }
+}
+
 TEST_F(Predictor, RefusesSizesAndOptionsThatMakeNoSense) {
   const auto predictor = gpubuf::predictor::create(device);
   EXPECT_STATUS(status::invalid_argument, predictor.record<no_throw>(0));

@@ -270,7 +270,7 @@ impl Member for Predictor {
     fn record(&self) -> Record {
         let stats = self.stats();
         let rate = |hits: u64| (stats.predictions > 0).then(|| hits as f64 / stats.predictions as f64);
-        Record::new("predictor", &self.name)
+        let record = Record::new("predictor", &self.name)
             .with("method", self.method.name())
             .with("believed", self.believed().name())
             .with("records", stats.records)
@@ -284,7 +284,13 @@ impl Member for Predictor {
             .with("warmed_bytes", stats.warmed_bytes)
             .with("warmed_used_bytes", stats.warmed_used_bytes)
             .with("sizes", stats.sizes)
-            .with("evictions", stats.evictions)
-            .with("suggestion", self.suggest().ok())
+            .with("evictions", stats.evictions);
+        let pools = self.suggested_pools().unwrap_or_default().pools;
+        let part = |pool: &SuggestedPool| {
+            Record::new("suggested pool", format_args!("pool for {} records", pool.uses))
+                .with("block_bytes", pool.block_bytes)
+                .with("block_count", pool.block_count)
+        };
+        pools.iter().fold(record, |record, pool| record.with_part(part(pool)))
     }
 }
