@@ -106,6 +106,9 @@ NUMBER(GPUBUF_ENTRY_ALLOCATED, 1);
 NUMBER(GPUBUF_ENTRY_STAGED, 2);
 NUMBER(GPUBUF_ENTRY_IN_USE, 3);
 NUMBER(GPUBUF_MAX_RANK, 8);
+NUMBER(GPUBUF_METHOD_MOST_COMMON, 0);
+NUMBER(GPUBUF_METHOD_BLEND, 3);
+NUMBER(GPUBUF_MAX_PREDICTED, 8);
 NUMBER(GPUBUF_HOST_ANY, 0);
 NUMBER(GPUBUF_HOST_AT_SUBMISSION, 0);
 NUMBER(GPUBUF_HOST_AT_EXECUTION, 1);
@@ -289,6 +292,15 @@ AT(gpubuf_tensor_stats, held_blocks, 4);
 AT(gpubuf_tensor_stats, publishes, 8);
 AT(gpubuf_tensor_stats, read_bytes, 40);
 AT(gpubuf_tensor_stats, timeouts, 64);
+SIZE(gpubuf_predictor_options, 32);
+AT(gpubuf_predictor_options, method, 4);
+AT(gpubuf_predictor_options, steps_in_flight, 20);
+AT(gpubuf_predictor_options, label, 24);
+SIZE(gpubuf_predictor_stats, 88);
+AT(gpubuf_predictor_stats, believed, 4);
+AT(gpubuf_predictor_stats, hits, 24);
+AT(gpubuf_predictor_stats, waste_bytes, 48);
+AT(gpubuf_predictor_stats, evictions, 80);
 
 static int failed;
 
@@ -325,6 +337,7 @@ int main(void) {
   INIT(gpubuf_spec, gpubuf_spec_init);
   INIT(gpubuf_workspace_options, gpubuf_workspace_options_init);
   INIT(gpubuf_tensor_options, gpubuf_tensor_options_init);
+  INIT(gpubuf_predictor_options, gpubuf_predictor_options_init);
   expect(gpubuf_device_open(NULL, &device) == GPUBUF_OK, "gpubuf_device_open");
   expect(gpubuf_device_destroy(device) == GPUBUF_OK, "gpubuf_device_destroy");
   return failed;

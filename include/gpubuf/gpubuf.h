@@ -364,6 +364,21 @@
 /** The block that has been free for longest; the last `reserved_blocks` are kept for priorities above 0. */
 #define GPUBUF_STRATEGY_PRIORITY 2
 
+/** The sizes that were the most frequent of the window. */
+#define GPUBUF_METHOD_MOST_COMMON 0
+
+/** Those that came most often after the last size, then the most common ones. */
+#define GPUBUF_METHOD_MARKOV 1
+
+/** Those that came most often after the last two sizes, then those after the last one, then the most common ones. */
+#define GPUBUF_METHOD_MARKOV2 2
+
+/** The most common ones, until one of the others has hit more often than chance explains, and for as long as it leads. */
+#define GPUBUF_METHOD_BLEND 3
+
+/** The most sizes of one prediction. */
+#define GPUBUF_MAX_PREDICTED 8
+
 /** To be had. */
 #define GPUBUF_BLOCK_FREE 0
 
@@ -462,6 +477,9 @@ typedef struct gpubuf_pinned gpubuf_pinned;
 
 /** Equal blocks of page-locked memory. */
 typedef struct gpubuf_pool gpubuf_pool;
+
+/** Predicts the size of the next step. */
+typedef struct gpubuf_predictor gpubuf_predictor;
 
 /** Bytes of a manager's budget that are held for blocks to come. */
 typedef struct gpubuf_reservation gpubuf_reservation;
@@ -1519,6 +1537,58 @@ typedef struct gpubuf_tensor_stats {
   /** Waits that ended by their deadline, and tries that would have had to wait. */
   uint64_t timeouts;
 } gpubuf_tensor_stats;
+
+/** What a predictor is to be. Set up by gpubuf_predictor_options_init. */
+typedef struct gpubuf_predictor_options {
+  /** sizeof(gpubuf_predictor_options) */
+  uint32_t struct_size;
+  /** GPUBUF_METHOD_: how it predicts. Default: the blend. */
+  uint32_t method;
+  /** How many sizes it predicts, 1 to GPUBUF_MAX_PREDICTED: a hit is a next size among so many. Default: 3. */
+  uint32_t count;
+  /** Over how many records the most common sizes are counted, 1 to 4096. Default: 100. */
+  uint32_t window;
+  /** The most sizes known at a time, window to 4096: a new one takes the place of the least recently used. Default: 256. */
+  uint32_t most_sizes;
+  /** How many steps are under way at a time, 1 to window; for gpubuf_predictor_suggest alone. Default: 2. */
+  uint32_t steps_in_flight;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_predictor_options;
+
+/** A predictor's figures. Sums of bytes stop at UINT64_MAX. */
+typedef struct gpubuf_predictor_stats {
+  /** sizeof(gpubuf_predictor_stats), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_METHOD_: the method that it goes by at this moment, which is the blend's choice. */
+  uint32_t believed;
+  /** Sizes recorded. */
+  uint64_t records;
+  /** Records before which there was a prediction: all but the first. */
+  uint64_t predictions;
+  /** Of those: the size was among the predicted ones. */
+  uint64_t hits;
+  /** Of those: it was among the most common ones of the window, for comparison. */
+  uint64_t most_common_hits;
+  /** Bytes of all predicted sizes. */
+  uint64_t predicted_bytes;
+  /** Bytes of predicted sizes that did not come next: what is wasted where every prediction is made anew for each step. */
+  uint64_t waste_bytes;
+  /** Bytes that were made ahead. What is free already is not made again. */
+  uint64_t warmed_bytes;
+  /** Of that: what was made for a size that has come since. */
+  uint64_t warmed_used_bytes;
+  /** Sizes known at this moment. */
+  uint64_t sizes;
+  /** Sizes that made room for others. */
+  uint64_t evictions;
+} gpubuf_predictor_stats;
+
+/**
+ * Has memory for a step of `size` bytes ready, and free. Called inside gpubuf_predictor_prewarm, under no lock of the library. It
+ * may call the library, and must not throw. Returns the bytes that it made; 0: they were there, or cannot be had.
+ */
+typedef uint64_t (*gpubuf_warm_fn)(uint64_t size, void *user_data);
 
 /** Some elements in a row. One entry of a list: it has no struct_size and never grows. */
 typedef struct gpubuf_piece {
@@ -3549,6 +3619,108 @@ gpubuf_status gpubuf_tensor_synchronize(gpubuf_tensor *tensor,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_tensor_stats_get(const gpubuf_tensor *tensor,
                                       gpubuf_tensor_stats *inout_stats);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_predictor_options_init(gpubuf_predictor_options *options,
+                                   uint32_t struct_size);
+
+/**
+ * A predictor that has recorded nothing yet. `device`, in whose reports it is, may be NULL; so may `options`, for the defaults.
+ *
+ * All its memory, some hundred bytes for each of most_sizes and of the contexts of its method, is made here.
+ * Ownership: the caller's, until gpubuf_predictor_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_VERSION_MISMATCH.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_create(gpubuf_device *device,
+                                      const gpubuf_predictor_options *options,
+                                      gpubuf_predictor **out_predictor);
+
+/**
+ * Ends the handle. What was warmed stays where it is. NULL is GPUBUF_OK.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API gpubuf_status gpubuf_predictor_destroy(gpubuf_predictor *predictor);
+
+/**
+ * The next step has come, and this is its size in bytes, at least 1. `out_hit` is 1 where it was among the predicted ones, else 0;
+ * it may be NULL.
+ *
+ * Threads: any. Allocates nothing, and takes a time that does not depend on what was recorded.
+ * Errors: GPUBUF_INVALID_ARGUMENT (0, or above INT64_MAX: not recorded).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_record(gpubuf_predictor *predictor,
+                                      uint64_t size,
+                                      uint32_t *out_hit);
+
+/**
+ * The sizes that the next step may have, the likeliest first, each once: up to `capacity`, and not more than the options' count.
+ *
+ * There are fewer while fewer are known, none before the first record. `out_count` is how many were written.
+ * Threads: any. Allocates nothing.
+ * Errors: GPUBUF_INVALID_ARGUMENT (NULL with a capacity above 0).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_predict(const gpubuf_predictor *predictor,
+                                       uint64_t *out_sizes,
+                                       size_t capacity,
+                                       size_t *out_count);
+
+/** The predictor's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_stats_get(const gpubuf_predictor *predictor,
+                                         gpubuf_predictor_stats *inout_stats);
+
+/**
+ * Calls `warm` for each predicted size, the likeliest first: it has memory for that size ready, and free, when it comes. Whatever
+ * gives memory and takes it back is warmed by taking some and giving it back.
+ *
+ * Not for a step's path: what is made ahead is made where nobody waits for it. `out_warmed_bytes`, the sum of what `warm`
+ * returned, may be NULL.
+ * Threads: any; `warm` is called on this one, under no lock of the library.
+ * Errors: GPUBUF_INVALID_ARGUMENT (`warm` is NULL).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_prewarm(gpubuf_predictor *predictor,
+                                       gpubuf_warm_fn warm,
+                                       void *user_data,
+                                       uint64_t *out_warmed_bytes);
+
+/**
+ * Sees to it that the pool has `blocks_each` free blocks for each predicted size that is above `above_bytes` (what is not is a
+ * smaller pool's; 0: none is) and fits a block. Blocks that lack are made, as far as the pool's max_blocks goes, and are free.
+ *
+ * The pool's waiters and reserve come before. `out_made`, the blocks that were made, and `out_missing`, the free blocks that
+ * lack still, may be NULL: a pool that is at its max_blocks, or memory that cannot be had, is no error. The pool does not
+ * shrink for the cool-down that its options name.
+ * Allocates, and may call the driver: not for a step's path. Threads: any.
+ * Errors: GPUBUF_INVALID_ARGUMENT (above_bytes is not below the pool's block size, or blocks_each is not 1 to 1048576),
+ * GPUBUF_DEVICE_LOST, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_prewarm_pool(gpubuf_predictor *predictor,
+                                            gpubuf_pool *pool,
+                                            uint64_t above_bytes,
+                                            uint32_t blocks_each,
+                                            uint32_t *out_made,
+                                            uint32_t *out_missing);
+
+/**
+ * Pools for what was recorded, as lines of C++ to paste: the fewest with which at most a tenth of the bytes is padding, at most
+ * four; each with as many blocks as steps of its sizes were under way at a time (steps_in_flight).
+ *
+ * Sizes that made room for others are not in it: the first line says how many records are. Allocates; not for a step's path.
+ * Cut to fit and ended; `out_length`, the whole length, may be NULL. The text may change at any time.
+ * Errors: GPUBUF_INVALID_ARGUMENT (`buffer` is NULL with a capacity above 0), GPUBUF_OUT_OF_HOST_MEMORY.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_suggest(const gpubuf_predictor *predictor,
+                                       char *buffer,
+                                       size_t capacity,
+                                       size_t *out_length);
 
 /**
  * The state of the whole process: the library, what the system lets it have, each device with its reason, its figures, what a

@@ -3,7 +3,7 @@
  * The C++17 face of gpubuf: move-only owners, guards and exceptions over gpubuf.h. Header-only.
  *
  * Two forms, one name. Every fallible operation is a template whose `Form` says how failure is told, but for those that return
- * a text (describe(), report(), name(), why(), why_backend()), which throw:
+ * a text (describe(), report(), name(), why(), why_backend(), suggest()), which throw:
  *
  *     buffer.to_device(stream);                              // throws gpubuf::error
  *     gpubuf::status s = buffer.to_device<no_throw>(stream); // noexcept, returns gpubuf::status
@@ -11,7 +11,7 @@
  *
  * An operation whose element type is chosen by the caller takes that first: begin_write<float, no_throw>().
  *
- * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold, pinned, reservation, tensor, workspace) are empty
+ * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold, pinned, reservation, tensor, workspace, predictor) are empty
  * or own one handle of the C API; capi() shows it, release() gives it up, adopt() takes one over. They are as large as a pointer
  * (step and borrowed_buffer have a word more). Destructors neither throw nor wait: what the device still uses is freed later, by
  * the library. Parents
@@ -37,6 +37,7 @@
 #include <gpubuf/hpp/ops.hpp>
 #include <gpubuf/hpp/pinned.hpp>
 #include <gpubuf/hpp/pool.hpp>
+#include <gpubuf/hpp/predictor.hpp>
 #include <gpubuf/hpp/report.hpp>
 #include <gpubuf/hpp/slots.hpp>
 #include <gpubuf/hpp/strided.hpp>

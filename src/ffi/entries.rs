@@ -241,6 +241,15 @@ entries! {
     Normally gpubuf_tensor_to_host;
     Normally gpubuf_tensor_synchronize;
     Normally gpubuf_tensor_stats_get;
+    AnyTime gpubuf_predictor_options_init;
+    Normally gpubuf_predictor_create;
+    Ends gpubuf_predictor_destroy;
+    Normally gpubuf_predictor_record;
+    Normally gpubuf_predictor_predict;
+    Normally gpubuf_predictor_stats_get;
+    Normally gpubuf_predictor_prewarm;
+    Normally gpubuf_predictor_prewarm_pool;
+    Normally gpubuf_predictor_suggest;
 
     AlsoAfterwards gpubuf_report;
 

@@ -45,6 +45,8 @@ pub mod workspace;
 
 pub mod tensor;
 
+pub mod predictor;
+
 pub mod report;
 
 pub mod ops;

@@ -7,6 +7,7 @@ use crate::graph::GraphHold;
 use crate::lease::{Lease, Twin};
 use crate::pinned::{Pinned, Reservation};
 use crate::pool::Pool;
+use crate::predictor::Predictor;
 use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
@@ -86,6 +87,7 @@ objects! {
     Reservation(Arc<Reservation>), gpubuf_reservation = 11, "reservation";
     Tensor(Arc<Tensor>), gpubuf_tensor = 12, "tensor";
     Workspace(Arc<Workspace>), gpubuf_workspace = 13, "workspace";
+    Predictor(Arc<Predictor>), gpubuf_predictor = 14, "predictor";
 }
 
 impl Object {
@@ -105,6 +107,7 @@ impl Object {
             Object::Reservation(reservation) => reservation.name(),
             Object::Tensor(tensor) => tensor.name(),
             Object::Workspace(workspace) => workspace.name(),
+            Object::Predictor(predictor) => predictor.name(),
         }
     }
 
@@ -135,6 +138,7 @@ impl Object {
             Object::Reservation(reservation) => reservation.describe(),
             Object::Tensor(tensor) => tensor.describe(),
             Object::Workspace(workspace) => workspace.describe(),
+            Object::Predictor(predictor) => predictor.describe(),
         }
     }
 

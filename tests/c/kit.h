@@ -101,6 +101,7 @@ struct kit {
   gpubuf_slots *slots;
   gpubuf_step *step;
   gpubuf_graph_hold *graph_hold;
+  gpubuf_predictor *predictor;
   gpubuf_pinned *pinned;
   gpubuf_reservation *reservation;
   gpubuf_tensor *tensor;
@@ -119,6 +120,7 @@ static inline struct kit kit_make(gpubuf_device *device) {
   kit.slots = kit_slots(device);
   OK(gpubuf_slots_begin(kit.slots, GPUBUF_TIMEOUT_TRY, &kit.step));
   OK(gpubuf_graph_hold_create(device, &kit.graph_hold));
+  OK(gpubuf_predictor_create(device, NULL, &kit.predictor));
   gpubuf_pinned_options options;
   gpubuf_pinned_options_init(&options, sizeof options);
   OK(gpubuf_pinned_create(device, &options, &kit.pinned));
@@ -133,6 +135,7 @@ static inline struct kit kit_make(gpubuf_device *device) {
 
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
+  (void)gpubuf_predictor_destroy(kit->predictor);
   (void)gpubuf_reservation_destroy(kit->reservation);
   (void)gpubuf_pinned_destroy(kit->pinned);
   (void)gpubuf_workspace_destroy(kit->workspace);

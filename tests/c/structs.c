@@ -42,6 +42,8 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_workspace_options, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_workspace_stats, 8, 17 * 8);
   CHECK_LAYOUT(gpubuf_workspace_entry, 8, 6 * 8);
+  CHECK_LAYOUT(gpubuf_predictor_options, 24, 8);
+  CHECK_LAYOUT(gpubuf_predictor_stats, 8, 10 * 8);
 
   struct { gpubuf_device_options options; uint64_t later; } newer;
   gpubuf_device *device = NULL, *untouched = NULL;

@@ -32,7 +32,7 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "device",
     "stream",
     "event",
@@ -46,6 +46,7 @@ const KINDS: [&str; 13] = [
     "reservation",
     "tensor",
     "workspace",
+    "predictor",
 ];
 
 /// What a parameter is, by its type and name.
@@ -100,6 +101,10 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
+                | ("gpubuf_predictor_create", "device" | "options")
+                | ("gpubuf_predictor_record", "out_hit")
+                | ("gpubuf_predictor_prewarm", "out_warmed_bytes")
+                | ("gpubuf_predictor_prewarm_pool", "out_made" | "out_missing")
                 | ("gpubuf_pinned_trim", "out_freed_bytes")
                 | ("gpubuf_pinned_shares_get", "shares")
                 | ("gpubuf_workspace_allocate" | "gpubuf_tensor_to_host", "stream")
@@ -266,6 +271,7 @@ static gpubuf_decode_options decode_options;
 static gpubuf_workspace_options workspace_options;
 static gpubuf_tensor_options tensor_options;
 static gpubuf_spec spec;
+static gpubuf_predictor_options predictor_options;
 static int cases, failures;
 
 static gpubuf_device *open_device(void) {
@@ -304,6 +310,7 @@ static void prepare(void) {
   spec.dtype = GPUBUF_DTYPE_I32;
   spec.rank = 1;
   spec.shape[0] = 4;
+  gpubuf_predictor_options_init(&predictor_options, sizeof predictor_options);
   gpubuf_device *device = open_device();
   ended = kit_make(device);
   kit_end(&ended);
