@@ -275,7 +275,10 @@ impl Tensor {
             let timeout = if inner.replicas.is_empty() { wait.timeout() } else { Timeout::Try };
             match self.pool.acquire(0, timeout) {
                 Ok(lease) => {
-                    inner.replicas.push(Replica::new(lease, self.pool.twin() != Twin::Never, self.all()));
+                    inner.replicas.push({
+                        let twin = self.pool.twin() != Twin::Never || lease.is_standing_in();
+                        Replica::new(lease, twin, self.all())
+                    });
                     return Ok(inner.replicas.len() - 1);
                 }
                 Err(error) if error.status() == Status::Busy && !inner.replicas.is_empty() => {}
