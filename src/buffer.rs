@@ -129,6 +129,11 @@ impl Buffer {
         }
     }
 
+    /// A short look at the block, unless a thread uses it; such a thread is never told `busy` for that.
+    pub fn look<R>(&self, look: impl FnOnce(&Block) -> R) -> Option<R> {
+        self.whole.block.look(look)
+    }
+
     /// The block, and where this buffer lies in it.
     fn enter(&self) -> Result<(MutexGuard<'_, Block>, Layout)> {
         let block = self.lock()?;

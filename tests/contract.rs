@@ -18,6 +18,8 @@ mod pool;
 mod slots;
 #[path = "contract/sync.rs"]
 mod sync;
+#[path = "contract/workspace.rs"]
+mod workspace;
 
 use gpubuf::config::checks::Check;
 use kit::Case;
@@ -26,7 +28,7 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pinned::CASES, pool::CASES, slots::CASES, sync::CASES].concat()
+    [buffer::CASES, graph::CASES, pinned::CASES, pool::CASES, slots::CASES, sync::CASES, workspace::CASES].concat()
 }
 
 #[test]

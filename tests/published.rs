@@ -6,11 +6,13 @@ use common::{busy, device, hold, kit_of, pair_of, ran, read_device, release, sta
 use gpubuf::backend::{Capability, Finding};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Policy, Timeline};
 use gpubuf::lease::{Lease, Twin};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::Arc;
+use gpubuf::tensor::{Tensor, TensorOptions};
 
 const BYTES: u64 = 256;
 
@@ -152,4 +154,28 @@ fn publishing_is_a_copy_like_any_other() {
     let address = lease.publish(&timeline).expect("an address, of the twin that was needed");
     assert!(is(&device, &timeline, address, &[9; 8]));
     lease.release_after(&[timeline]).expect("a release");
+}
+
+#[test]
+fn a_tensor_is_right_in_place_and_where_uva_memory_is_stale() {
+    for device in [device(), stale()] {
+        let timeline = stream(&device);
+        let pool = Pool::create(&device, PoolOptions::new(Placement::Uva, BYTES, 2)).expect("a pool");
+        let shape = Shape::new(&[BYTES]).expect("a shape");
+        let options = TensorOptions { dtype: Dtype::U8, shape, max_blocks: 2, label: String::new() };
+        let tensor = Tensor::create(&pool, options).expect("a tensor");
+        let streams = std::slice::from_ref(&timeline);
+        for value in [1u8, 2, 3] {
+            // SAFETY: the array has as many bytes.
+            unsafe { tensor.write(16, 8, [value; 8].as_ptr()) }.expect("a write");
+            let address = tensor.publish(streams, Access::Read, Timeout::Infinite).expect("an address");
+            assert!(is(&device, &timeline, address + 16, &[value; 8]), "the device sees write {value}");
+        }
+        let address = tensor.publish(streams, Access::Write, Timeout::Infinite).expect("an address");
+        write_on(&timeline, address, 7);
+        tensor.to_host(0, ALL, Some(&timeline), Timeout::Infinite).expect("the way back");
+        // SAFETY: the tensor's memory, which nobody writes meanwhile.
+        assert_eq!(unsafe { *tensor.data() }, 7);
+        kit_of(&device).set_uva_stale(false).expect("a switch");
+    }
 }

@@ -100,7 +100,7 @@
 /** Both sides of a range are newer than the other. */
 #define GPUBUF_CONFLICT 303
 
-/** Over the byte budget. */
+/** Over a limit of bytes or entries. */
 #define GPUBUF_BUDGET 400
 
 /** No host memory. */
@@ -364,6 +364,21 @@
 /** The block that has been free for longest; the last `reserved_blocks` are kept for priorities above 0. */
 #define GPUBUF_STRATEGY_PRIORITY 2
 
+/** The sizes that were the most frequent of the window. */
+#define GPUBUF_METHOD_MOST_COMMON 0
+
+/** Those that came most often after the last size, then the most common ones. */
+#define GPUBUF_METHOD_MARKOV 1
+
+/** Those that came most often after the last two sizes, then those after the last one, then the most common ones. */
+#define GPUBUF_METHOD_MARKOV2 2
+
+/** The most common ones, until one of the others has hit more often than chance explains, and for as long as it leads. */
+#define GPUBUF_METHOD_BLEND 3
+
+/** The most sizes of one prediction. */
+#define GPUBUF_MAX_PREDICTED 8
+
 /** To be had. */
 #define GPUBUF_BLOCK_FREE 0
 
@@ -378,6 +393,18 @@
 
 /** A figure that was not measured. */
 #define GPUBUF_ABSENT 18446744073709551615ull
+
+/** Nobody holds it. Work may still use it. */
+#define GPUBUF_ENTRY_FREE 0
+
+/** Held, and nothing that the library knows of uses it. */
+#define GPUBUF_ENTRY_ALLOCATED 1
+
+/** Held, its host side is newer than its device side, and nothing that the library knows of uses it. */
+#define GPUBUF_ENTRY_STAGED 2
+
+/** Held, and queued or undeclared work, a guard or a graph uses it; or it is being made. */
+#define GPUBUF_ENTRY_IN_USE 3
 
 /** The most dimensions of a shape. */
 #define GPUBUF_MAX_RANK 8
@@ -454,6 +481,9 @@ typedef struct gpubuf_pinned gpubuf_pinned;
 /** Equal blocks of page-locked memory. */
 typedef struct gpubuf_pool gpubuf_pool;
 
+/** Predicts the size of the next step. */
+typedef struct gpubuf_predictor gpubuf_predictor;
+
 /** Bytes of a manager's budget that are held for blocks to come. */
 typedef struct gpubuf_reservation gpubuf_reservation;
 
@@ -465,6 +495,12 @@ typedef struct gpubuf_step gpubuf_step;
 
 /** A stream: work queued on it runs in order, behind the caller's back. */
 typedef struct gpubuf_stream gpubuf_stream;
+
+/** Host memory that is always writable, and copies of it for the device. */
+typedef struct gpubuf_tensor gpubuf_tensor;
+
+/** Buffers by name, and by spec. */
+typedef struct gpubuf_workspace gpubuf_workspace;
 
 /** What every call that can fail answers: GPUBUF_OK, or why it did nothing. Callers must expect statuses they do not know. */
 typedef int32_t gpubuf_status;
@@ -510,7 +546,7 @@ typedef struct gpubuf_device_options {
    */
   uint64_t upkeep_interval_ns;
   /**
-   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (of GPUBUF_BACKEND_AUTO, the most free memory),
    * "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
    * a place on the bus ("0000:3b:00.0"). NULL: by those fields.
    */
@@ -1385,6 +1421,215 @@ typedef struct gpubuf_slot_rows {
   /** Their bytes; NULL where there are none. */
   const void *rows;
 } gpubuf_slot_rows;
+
+/** What a buffer is to be, or is: a value. Set up by gpubuf_spec_init; dtype, rank and shape have no default. */
+typedef struct gpubuf_spec {
+  /** sizeof(gpubuf_spec) */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions: 1 to GPUBUF_MAX_RANK. */
+  uint32_t rank;
+  /** Where the host side lives: none, pageable, pinned (the default), uva or managed. */
+  uint32_t host_placement;
+  /** Where the device side lives: none or device (the default). */
+  uint32_t device_placement;
+  /** 0 */
+  uint32_t reserved;
+  /** Elements per dimension, outermost first; row-major. What is past rank is not looked at. */
+  uint64_t shape[8];
+} gpubuf_spec;
+
+/** What a workspace is to be. Set up by gpubuf_workspace_options_init. */
+typedef struct gpubuf_workspace_options {
+  /** sizeof(gpubuf_workspace_options) */
+  uint32_t struct_size;
+  /** The most entries there may be; 0 (the default): no limit. */
+  uint32_t max_entries;
+  /** The most bytes of both sides of all entries; 0 (the default): no limit. */
+  uint64_t max_bytes;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_workspace_options;
+
+/** One entry of a workspace, as gpubuf_workspace_list tells it. Valid during the call. */
+typedef struct gpubuf_workspace_entry {
+  /** sizeof(gpubuf_workspace_entry) in the library. */
+  uint32_t struct_size;
+  /** GPUBUF_ENTRY_ */
+  uint32_t state;
+  /** Its name; NULL: it has none. */
+  const char *name;
+  /** What it is. */
+  const gpubuf_spec *spec;
+  /** Bytes of both sides. */
+  uint64_t bytes;
+  /** Handles that hold it. */
+  uint64_t holders;
+  /** How often it was given out. */
+  uint64_t uses;
+  /** When it was given out last: the higher, the later. */
+  uint64_t last_use;
+} gpubuf_workspace_entry;
+
+/** Told of one entry: called inside gpubuf_workspace_list, on its thread, under no lock of the library. It must not throw. */
+typedef void (*gpubuf_workspace_entry_fn)(const gpubuf_workspace_entry *entry,
+                                          void *user_data);
+
+/** A workspace's figures: what is the case at this moment, then what only grows. */
+typedef struct gpubuf_workspace_stats {
+  /** sizeof(gpubuf_workspace_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Its limit; 0 is none. */
+  uint32_t max_entries;
+  /** Entries in all, those that are being made included. */
+  uint64_t entries;
+  /** Entries that somebody holds. */
+  uint64_t held_entries;
+  /** Entries that nobody holds. Work may still use them. */
+  uint64_t free_entries;
+  /** Entries with a name. */
+  uint64_t named_entries;
+  /** Bytes of both sides of all entries. */
+  uint64_t bytes;
+  /** Of those that somebody holds. */
+  uint64_t held_bytes;
+  /** Its limit; 0 is none. */
+  uint64_t max_bytes;
+  /** The most bytes that there were at one time. */
+  uint64_t peak_bytes;
+  /** Times an entry was found by its name. */
+  uint64_t found;
+  /** Times a free entry went to a next holder. */
+  uint64_t reused;
+  /** Entries made. */
+  uint64_t made;
+  /** Free entries that were taken out, for others or by gpubuf_workspace_evict and gpubuf_workspace_clear. */
+  uint64_t evicted;
+  /**
+   * Entries that could not be used again: their address was with undeclared work, a guard was open, a graph held them, or
+   * their completion could not be proven.
+   */
+  uint64_t retired;
+  /** Calls refused with GPUBUF_BUDGET. */
+  uint64_t refused;
+  /** Waits for work on an entry, or for another thread that made one or gave one back. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+} gpubuf_workspace_stats;
+
+/** What a tensor is to be. Set up by gpubuf_tensor_options_init; dtype, rank and shape have no default. */
+typedef struct gpubuf_tensor_options {
+  /** sizeof(gpubuf_tensor_options) */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions: 1 to GPUBUF_MAX_RANK. */
+  uint32_t rank;
+  /** The most blocks of the pool that it holds at a time: 1 to 8. Default: 2. */
+  uint32_t max_blocks;
+  /** Elements per dimension, outermost first; row-major. */
+  uint64_t shape[8];
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_tensor_options;
+
+/** What a tensor is. */
+typedef struct gpubuf_tensor_info {
+  /** sizeof(gpubuf_tensor_info), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions. */
+  uint32_t rank;
+  /** The most blocks that it holds at a time. */
+  uint32_t max_blocks;
+  /** Elements per dimension; 0 from rank on. */
+  uint64_t shape[8];
+  /** Elements in all. */
+  uint64_t count;
+  /** Bytes in all. */
+  uint64_t bytes;
+} gpubuf_tensor_info;
+
+/** A tensor's figures. */
+typedef struct gpubuf_tensor_stats {
+  /** sizeof(gpubuf_tensor_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Blocks that it holds now; 0 while another thread is inside. */
+  uint32_t held_blocks;
+  /** Publishes. */
+  uint64_t publishes;
+  /** Those of them where nothing was new. */
+  uint64_t unchanged;
+  /** Bytes that publishes copied from the truth to blocks. */
+  uint64_t copied_bytes;
+  /** Bytes that they did not need to copy, since the block had them. */
+  uint64_t skipped_bytes;
+  /** Bytes taken back from blocks. */
+  uint64_t read_bytes;
+  /** Waits for work on a block. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+} gpubuf_tensor_stats;
+
+/** What a predictor is to be. Set up by gpubuf_predictor_options_init. */
+typedef struct gpubuf_predictor_options {
+  /** sizeof(gpubuf_predictor_options) */
+  uint32_t struct_size;
+  /** GPUBUF_METHOD_: how it predicts. Default: the blend. */
+  uint32_t method;
+  /** How many sizes it predicts, 1 to GPUBUF_MAX_PREDICTED: a hit is a next size among so many. Default: 3. */
+  uint32_t count;
+  /** Over how many records the most common sizes are counted, 1 to 4096. Default: 100. */
+  uint32_t window;
+  /** The most sizes known at a time, window to 4096: a new one takes the place of the least recently used. Default: 256. */
+  uint32_t most_sizes;
+  /** How many steps are under way at a time, 1 to window; for gpubuf_predictor_suggest alone. Default: 2. */
+  uint32_t steps_in_flight;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_predictor_options;
+
+/** A predictor's figures. Sums of bytes stop at UINT64_MAX. */
+typedef struct gpubuf_predictor_stats {
+  /** sizeof(gpubuf_predictor_stats), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_METHOD_: the method that it goes by at this moment, which is the blend's choice. */
+  uint32_t believed;
+  /** Sizes recorded. */
+  uint64_t records;
+  /** Records before which there was a prediction: all but the first. */
+  uint64_t predictions;
+  /** Of those: the size was among the predicted ones. */
+  uint64_t hits;
+  /** Of those: it was among the most common ones of the window, for comparison. */
+  uint64_t most_common_hits;
+  /** Bytes of all predicted sizes. */
+  uint64_t predicted_bytes;
+  /** Bytes of predicted sizes that did not come next: what is wasted where every prediction is made anew for each step. */
+  uint64_t waste_bytes;
+  /** Bytes that were made ahead. What is free already is not made again. */
+  uint64_t warmed_bytes;
+  /** Of that: what was made for a size that has come since. */
+  uint64_t warmed_used_bytes;
+  /** Sizes known at this moment. */
+  uint64_t sizes;
+  /** Sizes that made room for others. */
+  uint64_t evictions;
+} gpubuf_predictor_stats;
+
+/**
+ * Has memory for a step of `size` bytes ready, and free. Called inside gpubuf_predictor_prewarm, under no lock of the library. It
+ * may call the library, and must not throw. Returns the bytes that it made; 0: they were there, or cannot be had.
+ */
+typedef uint64_t (*gpubuf_warm_fn)(uint64_t size, void *user_data);
 
 /** Some elements in a row. One entry of a list: it has no struct_size and never grows. */
 typedef struct gpubuf_piece {
@@ -3271,6 +3516,412 @@ gpubuf_status gpubuf_graph_hold_launch(gpubuf_graph_hold *hold,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_graph_hold_replayed(gpubuf_graph_hold *hold,
                                          gpubuf_stream *stream);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_spec_init(gpubuf_spec *spec,
+                      uint32_t struct_size);
+
+/**
+ * The bytes of each side of a buffer of this spec; 0 for a side that it does not have.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT (an unknown dtype, a shape or placements that no buffer has), GPUBUF_OVERFLOW,
+ * GPUBUF_VERSION_MISMATCH.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_spec_bytes(const gpubuf_spec *spec,
+                                uint64_t *out_host_bytes,
+                                uint64_t *out_device_bytes);
+
+/**
+ * Writes 1 where both are the same dtype, shape and placements, else 0.
+ *
+ * Errors: as gpubuf_spec_bytes, for either.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_spec_equal(const gpubuf_spec *spec,
+                                const gpubuf_spec *other,
+                                uint32_t *out_equal);
+
+/**
+ * A number that is the same for equal specs, in every run of this version of the library.
+ *
+ * Errors: as gpubuf_spec_bytes.
+ */
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_spec_hash(const gpubuf_spec *spec, uint64_t *out_hash);
+
+/** Zeroes `struct_size` bytes and sets struct_size. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_workspace_options_init(gpubuf_workspace_options *options,
+                                   uint32_t struct_size);
+
+/**
+ * A new, empty workspace. `options` may be NULL: no limits.
+ *
+ * Ownership: the caller's, until gpubuf_workspace_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_create(gpubuf_device *device,
+                                      const gpubuf_workspace_options *options,
+                                      gpubuf_workspace **out_workspace);
+
+/**
+ * Ends the handle. Free entries end now, held ones with the last handle of their buffer; those go on working until then.
+ * Threads that wait in the workspace get GPUBUF_SHUT_DOWN.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_workspace_destroy(gpubuf_workspace *workspace);
+
+/**
+ * The buffer of this very name: made, zeroed, where there is none. Where there is one, its spec must be equal, and its
+ * content and its uses are those that its last holder left.
+ *
+ * Ownership: a handle of the caller's own, to be ended by gpubuf_workspace_release or gpubuf_buffer_destroy. The buffer stays
+ * in the workspace, and keeps its content until it is evicted.
+ * What a new entry needs is taken from free entries, those that are free longest first, where limits demand it: never from
+ * held ones; where work still uses them it is waited for. `name` has 1 to 255 bytes. Threads: any; two that ask for one name
+ * get one buffer.
+ * Errors: GPUBUF_EXISTS (the name is of another spec: the message says what differs), GPUBUF_BUDGET (over the limits, and what
+ * would have to go is held), GPUBUF_BUSY (the try form would have to wait, for work or for another thread), GPUBUF_TIMEOUT,
+ * GPUBUF_WOULD_DEADLOCK, those of gpubuf_spec_bytes and of gpubuf_buffer_create.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_get(gpubuf_workspace *workspace,
+                                   const char *name,
+                                   const gpubuf_spec *spec,
+                                   uint64_t timeout_ns,
+                                   gpubuf_buffer **out_buffer);
+
+/**
+ * The buffer of this very name, as gpubuf_workspace_get gives it.
+ *
+ * Errors: GPUBUF_NOT_FOUND, GPUBUF_BUSY and GPUBUF_TIMEOUT (another thread makes it, or gives it back).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_find(gpubuf_workspace *workspace,
+                                    const char *name,
+                                    uint64_t timeout_ns,
+                                    gpubuf_buffer **out_buffer);
+
+/**
+ * A buffer of this spec, without a name, for the caller alone; every earlier use of it is over.
+ *
+ * Taken is a free one of equal spec that is idle, the longest free first; else one is made; else, where the limits forbid that,
+ * one that work still uses is waited for. Its bytes are those of its last holder, or zeroes where `zero` is 1.
+ * Stream order: with `zero`, the device side is zeroed on `stream`, which is needed where the spec has one: work on other
+ * streams has to be ordered behind it. Otherwise `stream` may be NULL.
+ * Ownership: a handle of the caller's own, to be ended by gpubuf_workspace_release or gpubuf_buffer_destroy. The memory is free
+ * for others then, and the streams named with its device address have no right to it any more: what is queued on them by then
+ * is fenced.
+ * Errors: GPUBUF_BUDGET, GPUBUF_BUSY, GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, those of
+ * gpubuf_spec_bytes and of gpubuf_buffer_create.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_allocate(gpubuf_workspace *workspace,
+                                        const gpubuf_spec *spec,
+                                        uint32_t zero,
+                                        gpubuf_stream *stream,
+                                        uint64_t timeout_ns,
+                                        gpubuf_buffer **out_buffer);
+
+/**
+ * Ends a handle that came from this workspace, as gpubuf_buffer_destroy does, but refuses where the buffer, with its last
+ * holder, could not be used again.
+ *
+ * Never waits. The handle stays where it is refused. Memory whose address was given out with no stream named is not used
+ * again in any case: it leaves the workspace, and a drain frees it.
+ * Errors: GPUBUF_UNFENCED (its device address was given out with no stream named, and no use declared since), GPUBUF_BUSY (a
+ * guard is open, another thread is inside), GPUBUF_GRAPH_HELD, GPUBUF_INVALID_ARGUMENT (it came from somewhere else).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_release(gpubuf_workspace *workspace,
+                                       gpubuf_buffer *buffer);
+
+/**
+ * The name is free for another entry at once. Its buffer goes on without one: it is free for whoever needs one of its spec
+ * when its last handle has ended.
+ *
+ * Errors: GPUBUF_NOT_FOUND.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_release_name(gpubuf_workspace *workspace,
+                                            const char *name);
+
+/**
+ * Takes out free entries, with a name or without, those that are free longest first, until there are at most `max_entries` of
+ * at most `max_bytes` in all, or none is free. `out_evicted` (may be NULL) gets how many went.
+ *
+ * Never waits: memory that work still uses is freed when that is done.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_evict(gpubuf_workspace *workspace,
+                                     uint64_t max_entries,
+                                     uint64_t max_bytes,
+                                     uint64_t *out_evicted);
+
+/**
+ * Takes out every free entry, and leaves those that are held. `out_cleared` and `out_kept` (each may be NULL) say how many.
+ *
+ * Never waits.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_clear(gpubuf_workspace *workspace,
+                                     uint64_t *out_cleared,
+                                     uint64_t *out_kept);
+
+/**
+ * Queues, for every entry that is held or has a name, what is newer on one side to the other, as gpubuf_buffer_sync does with
+ * each buffer's own policy. `out_synced` (may be NULL) gets how many had something to move.
+ *
+ * Stream order: as gpubuf_buffer_sync. Entries whose other side has everything are not touched.
+ * Errors: the first of those of gpubuf_buffer_sync, when all other entries are done: GPUBUF_BUSY (another thread is inside, a write
+ * guard is open), GPUBUF_CONFLICT, GPUBUF_UNFENCED; GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_sync_all(gpubuf_workspace *workspace,
+                                        gpubuf_stream *stream,
+                                        uint64_t *out_synced);
+
+/** Tells `each` of every entry, in the order in which they were made, as they were when the call began. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_list(const gpubuf_workspace *workspace,
+                                    gpubuf_workspace_entry_fn each,
+                                    void *user_data);
+
+/** The workspace's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_stats_get(const gpubuf_workspace *workspace,
+                                         gpubuf_workspace_stats *inout_stats);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_tensor_options_init(gpubuf_tensor_options *options,
+                                uint32_t struct_size);
+
+/**
+ * A new tensor of zeroes, in ordinary host memory. It takes blocks of the pool when it publishes, and keeps them.
+ *
+ * The pool has blocks that kernels use in place (uva, managed), or device twins; a block is at least as large as the tensor.
+ * Ownership: the caller's, until gpubuf_tensor_destroy. The pool may be destroyed before.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_UNSUPPORTED (kernels cannot address the pool's blocks),
+ * GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_create(gpubuf_pool *pool,
+                                   const gpubuf_tensor_options *options,
+                                   gpubuf_tensor **out_tensor);
+
+/**
+ * Ends the handle, and the truth with it. The blocks go back to the pool with the uses they have.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API gpubuf_status gpubuf_tensor_destroy(gpubuf_tensor *tensor);
+
+/** What the tensor is. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_info_get(const gpubuf_tensor *tensor,
+                                     gpubuf_tensor_info *inout_info);
+
+/**
+ * The truth: ordinary host memory, the same for the tensor's life, to be read and written at any time. Whoever writes through
+ * the pointer says so with gpubuf_tensor_mark before the next publish.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_data(gpubuf_tensor *tensor,
+                                 void **out_data);
+
+/**
+ * Says that elements of the truth were written through its pointer. `count` may be GPUBUF_ALL.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT (outside the tensor), GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_mark(gpubuf_tensor *tensor,
+                                 uint64_t first,
+                                 uint64_t count);
+
+/**
+ * Copies elements from `source` to the truth, and marks them. Never waits for the device: what was published stays as it was.
+ *
+ * `source` must not overlap the truth. Errors: as gpubuf_tensor_mark.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_write(gpubuf_tensor *tensor,
+                                  uint64_t first,
+                                  uint64_t count,
+                                  const void *source);
+
+/**
+ * Every element of the truth becomes `element`. Never waits for the device.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_tensor_fill(gpubuf_tensor *tensor, const void *element);
+
+/**
+ * Gives the address of a block with what the truth holds now, for work that is queued on these streams, 1 to 8, before the
+ * next publish.
+ *
+ * Where nothing changed since the last publish, the block and its address are the same and nothing is copied. Else the block
+ * is the current one if nothing uses it, one that nothing uses any more, or one more of the pool's; only what changed since
+ * that block was last in step is copied, by the CPU. Where the tensor may hold no more blocks, and the pool has none, it waits
+ * for the block that was published first, up to the deadline.
+ * `access`: GPUBUF_ACCESS_READ, or GPUBUF_ACCESS_WRITE where the work writes the block: then that is out of step with the truth,
+ * and sent again, until gpubuf_tensor_to_host has taken over what was written.
+ * Stream order: the streams are fenced by the library, no later than the next publish: the work that is queued there by then
+ * keeps its block. Where blocks have device twins, a copy to the twin is queued on the first stream, and the others wait for it
+ * on the device.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (the try form would have to wait; another thread is inside),
+ * GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (the copy of an earlier publish,
+ * told once), GPUBUF_EXHAUSTED, GPUBUF_SHUT_DOWN (the pool was destroyed, and another block is needed), GPUBUF_DEVICE_LOST,
+ * GPUBUF_QUARANTINED. After an error the last address is for no more work.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_publish(gpubuf_tensor *tensor,
+                                    gpubuf_stream *const *streams,
+                                    size_t stream_count,
+                                    uint32_t access,
+                                    uint64_t timeout_ns,
+                                    uint64_t *out_address);
+
+/**
+ * Copies elements of the published block back to the truth, once the work on the streams named with it is done. `count` may be
+ * GPUBUF_ALL. What was written to these elements of the truth since the publish is lost.
+ *
+ * Stream order: where blocks have device twins, a copy from the twin is queued on `stream`, behind that work, and waited for;
+ * otherwise `stream` may be NULL.
+ * Errors: GPUBUF_NOT_BEGUN (nothing was published with GPUBUF_ACCESS_WRITE), GPUBUF_BUSY, GPUBUF_TIMEOUT (the truth is as it was),
+ * GPUBUF_INVALID_ARGUMENT, GPUBUF_WOULD_DEADLOCK, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_to_host(gpubuf_tensor *tensor,
+                                    uint64_t first,
+                                    uint64_t count,
+                                    gpubuf_stream *stream,
+                                    uint64_t timeout_ns);
+
+/**
+ * Waits until nothing uses the tensor's blocks any more.
+ *
+ * Errors: GPUBUF_BUSY, GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED, GPUBUF_DEVICE_LOST,
+ * GPUBUF_QUARANTINED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_synchronize(gpubuf_tensor *tensor,
+                                        uint64_t timeout_ns);
+
+/** The tensor's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_stats_get(const gpubuf_tensor *tensor,
+                                      gpubuf_tensor_stats *inout_stats);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_predictor_options_init(gpubuf_predictor_options *options,
+                                   uint32_t struct_size);
+
+/**
+ * A predictor that has recorded nothing yet. `device`, in whose reports it is, may be NULL; so may `options`, for the defaults.
+ *
+ * All its memory, some hundred bytes for each of most_sizes and of the contexts of its method, is made here.
+ * Ownership: the caller's, until gpubuf_predictor_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_VERSION_MISMATCH.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_create(gpubuf_device *device,
+                                      const gpubuf_predictor_options *options,
+                                      gpubuf_predictor **out_predictor);
+
+/**
+ * Ends the handle. What was warmed stays where it is. NULL is GPUBUF_OK.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API gpubuf_status gpubuf_predictor_destroy(gpubuf_predictor *predictor);
+
+/**
+ * The next step has come, and this is its size in bytes, at least 1. `out_hit` is 1 where it was among the predicted ones, else 0;
+ * it may be NULL.
+ *
+ * Threads: any. Allocates nothing, and takes a time that does not depend on what was recorded.
+ * Errors: GPUBUF_INVALID_ARGUMENT (0, or above INT64_MAX: not recorded).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_record(gpubuf_predictor *predictor,
+                                      uint64_t size,
+                                      uint32_t *out_hit);
+
+/**
+ * The sizes that the next step may have, the likeliest first, each once: up to `capacity`, and not more than the options' count.
+ *
+ * There are fewer while fewer are known, none before the first record. `out_count` is how many were written.
+ * Threads: any. Allocates nothing.
+ * Errors: GPUBUF_INVALID_ARGUMENT (NULL with a capacity above 0).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_predict(const gpubuf_predictor *predictor,
+                                       uint64_t *out_sizes,
+                                       size_t capacity,
+                                       size_t *out_count);
+
+/** The predictor's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_stats_get(const gpubuf_predictor *predictor,
+                                         gpubuf_predictor_stats *inout_stats);
+
+/**
+ * Calls `warm` for each predicted size, the likeliest first: it has memory for that size ready, and free, when it comes. Whatever
+ * gives memory and takes it back is warmed by taking some and giving it back.
+ *
+ * Not for a step's path: what is made ahead is made where nobody waits for it. `out_warmed_bytes`, the sum of what `warm`
+ * returned, may be NULL.
+ * Threads: any; `warm` is called on this one, under no lock of the library.
+ * Errors: GPUBUF_INVALID_ARGUMENT (`warm` is NULL).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_prewarm(gpubuf_predictor *predictor,
+                                       gpubuf_warm_fn warm,
+                                       void *user_data,
+                                       uint64_t *out_warmed_bytes);
+
+/**
+ * Sees to it that the pool has `blocks_each` free blocks for each predicted size that is above `above_bytes` (what is not is a
+ * smaller pool's; 0: none is) and fits a block. Blocks that lack are made, as far as the pool's max_blocks goes, and are free.
+ *
+ * The pool's waiters and reserve come before. `out_made`, the blocks that were made, and `out_missing`, the free blocks that
+ * lack still, may be NULL: a pool that is at its max_blocks, or memory that cannot be had, is no error. The pool does not
+ * shrink for the cool-down that its options name.
+ * Allocates, and may call the driver: not for a step's path. Threads: any.
+ * Errors: GPUBUF_INVALID_ARGUMENT (above_bytes is not below the pool's block size, or blocks_each is not 1 to 1048576),
+ * GPUBUF_DEVICE_LOST, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_prewarm_pool(gpubuf_predictor *predictor,
+                                            gpubuf_pool *pool,
+                                            uint64_t above_bytes,
+                                            uint32_t blocks_each,
+                                            uint32_t *out_made,
+                                            uint32_t *out_missing);
+
+/**
+ * Pools for what was recorded, as lines of C++ to paste: the fewest with which at most a tenth of the bytes is padding, at most
+ * four; each with as many blocks as steps of its sizes were under way at a time (steps_in_flight).
+ *
+ * Sizes that made room for others are not in it: the first line says how many records are. Allocates; not for a step's path.
+ * Cut to fit and ended; `out_length`, the whole length, may be NULL. The text may change at any time.
+ * Errors: GPUBUF_INVALID_ARGUMENT (`buffer` is NULL with a capacity above 0), GPUBUF_OUT_OF_HOST_MEMORY.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_suggest(const gpubuf_predictor *predictor,
+                                       char *buffer,
+                                       size_t capacity,
+                                       size_t *out_length);
 
 /**
  * The state of the whole process: the library, what the system lets it have, each device with its reason, its figures, what a

@@ -1,7 +1,7 @@
 //! Making buffers.
 
 use super::{Buffer, Layout, Whole};
-use crate::config::Placement;
+use crate::config::{Placement, expect_sides};
 use crate::dtype::{Dtype, Shape};
 use crate::error::Result;
 use crate::fail;
@@ -31,18 +31,7 @@ pub struct BufferOptions {
 
 impl BufferOptions {
     fn check(&self) -> Result<()> {
-        if self.host == Placement::Device {
-            return fail!(
-                InvalidArgument,
-                "host_placement device: a host side is none, pageable, pinned, uva or managed"
-            );
-        }
-        if !matches!(self.device, Placement::None | Placement::Device) {
-            return fail!(InvalidArgument, "device_placement {}: a device side is none or device", self.device.name());
-        }
-        if self.host == Placement::None && self.device == Placement::None {
-            return fail!(InvalidArgument, "a buffer needs at least one side: both placements are none");
-        }
+        expect_sides(self.host, self.device)?;
         let lent = !self.host_memory.is_null();
         if (lent && self.host == Placement::None) || (self.device_memory != 0 && self.device == Placement::None) {
             return fail!(InvalidArgument, "memory is lent for a side whose placement is none");

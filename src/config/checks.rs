@@ -141,12 +141,15 @@ checks! {
     ResizeViews = 80, Refusal, "resize-views", "resize that would take memory, or rows, from under live views (busy)";
     ResizeWaits = 81, HostWait, "resize-waits", "resize that keeps the host contents waits for work that still writes them";
     PartWaits = 82, Deferral, "part-waits", "memory of a manager's block is given out again after its last use only";
-    CopyCatchesUp = 83, Deferral, "copy-catches-up", "a copy of the device block is sent the kept rows that were committed to other copies since its last commit";
-    BindingHolds = 84, Refusal, "binding-holds", "release of a block that is bound to a step, before the step is retired or given up (graph held)";
-    BindingOrders = 85, DeviceWait, "binding-orders", "commit waits on the device for work on other streams that writes a block bound to the step";
-    BindingFollows = 86, DeviceWait, "binding-follows", "commit waits on the device for the streams named with memory bound to the step";
-    BindingSeals = 87, Refusal, "binding-seals", "a block bound to a committed step is not written before the step is retired (unfenced)";
-    BindingDeclares = 88, HostWait, "binding-declares", "the consumers of a retired step are uses of the blocks bound to it: CPU writes wait for them";
+    ReuseWaits = 83, HostWait, "reuse-waits", "a workspace gives a free buffer to the next holder when each use by the last is over";
+    ReuseSealed = 84, Deferral, "reuse-sealed", "a buffer whose address is with undeclared work is given to no next holder: it leaves the workspace";
+    TensorEnds = 85, HostWait, "tensor-ends", "a tensor's blocks go back to their pool with a fence on each stream that was named with their address";
+    CopyCatchesUp = 86, Deferral, "copy-catches-up", "a copy of the device block is sent the kept rows that were committed to other copies since its last commit";
+    BindingHolds = 87, Refusal, "binding-holds", "release of a block that is bound to a step, before the step is retired or given up (graph held)";
+    BindingOrders = 88, DeviceWait, "binding-orders", "commit waits on the device for work on other streams that writes a block bound to the step";
+    BindingFollows = 89, DeviceWait, "binding-follows", "commit waits on the device for the streams named with memory bound to the step";
+    BindingSeals = 90, Refusal, "binding-seals", "a block bound to a committed step is not written before the step is retired (unfenced)";
+    BindingDeclares = 91, HostWait, "binding-declares", "the consumers of a retired step are uses of the blocks bound to it: CPU writes wait for them";
 }
 
 /// Whether the check is in force.

@@ -1,6 +1,7 @@
 //! What a device tells of itself, its streams and its objects, in a report.
 
-use super::device::{Device, all_devices};
+use super::device::Device;
+use super::devices::all_devices;
 use super::timeline::Timeline;
 use crate::backend::Capability;
 use crate::stats::Record;

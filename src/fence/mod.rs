@@ -8,6 +8,7 @@ mod area;
 mod block;
 mod deferred;
 mod device;
+mod devices;
 mod dirty;
 mod event;
 mod figures;
@@ -24,7 +25,8 @@ mod uses;
 
 pub use area::Area;
 pub use block::{Block, HoldMark, Keep};
-pub use device::{Care, Device, Member, shut_down_all, uptime};
+pub use device::{Care, Device, Member};
+pub use devices::{shut_down_all, uptime};
 pub use dirty::Policy;
 pub use event::Event;
 pub use figures::device_records;

@@ -151,7 +151,7 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
             policy: policy(options.sync_policy, "options.sync_policy")?.unwrap_or_default(),
             timed: flag(options.timed, "options.timed")?,
         };
-        c.give(out, Buffer::create_with(device, buffer, settings)?)
+        c.give(out, Buffer::create_with(device, buffer, settings)?.into())
     })
 }
 

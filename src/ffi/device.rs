@@ -41,7 +41,7 @@ pub struct gpubuf_device_options {
     /// more; release and log callbacks are then called on that thread as well. It ends when the device's handle is destroyed,
     /// after the round that it is in, and is waited for by gpubuf_shutdown. 0: there is no such thread. Default: 0.
     pub upkeep_interval_ns: u64,
-    /// Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+    /// Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (of GPUBUF_BACKEND_AUTO, the most free memory),
     /// "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
     /// a place on the bus ("0000:3b:00.0"). NULL: by those fields.
     pub name: *const c_char,

@@ -225,6 +225,45 @@ entries! {
     Normally gpubuf_graph_hold_launch;
     Normally gpubuf_graph_hold_replayed;
 
+    AnyTime gpubuf_spec_init;
+    AnyTime gpubuf_spec_bytes;
+    AnyTime gpubuf_spec_equal;
+    AnyTime gpubuf_spec_hash;
+    AnyTime gpubuf_workspace_options_init;
+    Normally gpubuf_workspace_create;
+    Ends gpubuf_workspace_destroy;
+    Normally gpubuf_workspace_get;
+    Normally gpubuf_workspace_find;
+    Normally gpubuf_workspace_allocate;
+    Normally gpubuf_workspace_release;
+    Normally gpubuf_workspace_release_name;
+    Normally gpubuf_workspace_evict;
+    Normally gpubuf_workspace_clear;
+    Normally gpubuf_workspace_sync_all;
+    Normally gpubuf_workspace_list;
+    Normally gpubuf_workspace_stats_get;
+    AnyTime gpubuf_tensor_options_init;
+    Normally gpubuf_tensor_create;
+    Ends gpubuf_tensor_destroy;
+    Normally gpubuf_tensor_info_get;
+    Normally gpubuf_tensor_data;
+    Normally gpubuf_tensor_mark;
+    Normally gpubuf_tensor_write;
+    Normally gpubuf_tensor_fill;
+    Normally gpubuf_tensor_publish;
+    Normally gpubuf_tensor_to_host;
+    Normally gpubuf_tensor_synchronize;
+    Normally gpubuf_tensor_stats_get;
+    AnyTime gpubuf_predictor_options_init;
+    Normally gpubuf_predictor_create;
+    Ends gpubuf_predictor_destroy;
+    Normally gpubuf_predictor_record;
+    Normally gpubuf_predictor_predict;
+    Normally gpubuf_predictor_stats_get;
+    Normally gpubuf_predictor_prewarm;
+    Normally gpubuf_predictor_prewarm_pool;
+    Normally gpubuf_predictor_suggest;
+
     AlsoAfterwards gpubuf_report;
 
     AnyTime gpubuf_ops_gather;

@@ -39,6 +39,14 @@ pub mod step;
 
 pub mod graph_hold;
 
+pub mod spec;
+
+pub mod workspace;
+
+pub mod tensor;
+
+pub mod predictor;
+
 pub mod report;
 
 pub mod ops;

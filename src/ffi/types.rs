@@ -47,7 +47,7 @@ pub const GPUBUF_TIMEOUT: i32 = 301;
 pub const GPUBUF_WOULD_DEADLOCK: i32 = 302;
 /// Both sides of a range are newer than the other.
 pub const GPUBUF_CONFLICT: i32 = 303;
-/// Over the byte budget.
+/// Over a limit of bytes or entries.
 pub const GPUBUF_BUDGET: i32 = 400;
 /// No host memory.
 pub const GPUBUF_OUT_OF_HOST_MEMORY: i32 = 401;
@@ -242,6 +242,17 @@ pub const GPUBUF_STRATEGY_ROUND_ROBIN: u32 = 1;
 /// The block that has been free for longest; the last `reserved_blocks` are kept for priorities above 0.
 pub const GPUBUF_STRATEGY_PRIORITY: u32 = 2;
 
+/// The sizes that were the most frequent of the window.
+pub const GPUBUF_METHOD_MOST_COMMON: u32 = 0;
+/// Those that came most often after the last size, then the most common ones.
+pub const GPUBUF_METHOD_MARKOV: u32 = 1;
+/// Those that came most often after the last two sizes, then those after the last one, then the most common ones.
+pub const GPUBUF_METHOD_MARKOV2: u32 = 2;
+/// The most common ones, until one of the others has hit more often than chance explains, and for as long as it leads.
+pub const GPUBUF_METHOD_BLEND: u32 = 3;
+/// The most sizes of one prediction.
+pub const GPUBUF_MAX_PREDICTED: u32 = 8;
+
 /// To be had.
 pub const GPUBUF_BLOCK_FREE: u32 = 0;
 /// Somebody has it, and nothing that the library knows of uses it on the device.
@@ -253,6 +264,15 @@ pub const GPUBUF_BLOCK_HELD: u32 = 3;
 
 /// A figure that was not measured.
 pub const GPUBUF_ABSENT: u64 = 18446744073709551615;
+
+/// Nobody holds it. Work may still use it.
+pub const GPUBUF_ENTRY_FREE: u32 = 0;
+/// Held, and nothing that the library knows of uses it.
+pub const GPUBUF_ENTRY_ALLOCATED: u32 = 1;
+/// Held, its host side is newer than its device side, and nothing that the library knows of uses it.
+pub const GPUBUF_ENTRY_STAGED: u32 = 2;
+/// Held, and queued or undeclared work, a guard or a graph uses it; or it is being made.
+pub const GPUBUF_ENTRY_IN_USE: u32 = 3;
 
 /// The most dimensions of a shape.
 pub const GPUBUF_MAX_RANK: u32 = 8;
@@ -312,6 +332,19 @@ pub struct gpubuf_step {
 pub struct gpubuf_graph_hold {
     _private: [u8; 0],
 }
+/// Host memory that is always writable, and copies of it for the device.
+pub struct gpubuf_tensor {
+    _private: [u8; 0],
+}
+/// Buffers by name, and by spec.
+pub struct gpubuf_workspace {
+    _private: [u8; 0],
+}
+
+/// Predicts the size of the next step.
+pub struct gpubuf_predictor {
+    _private: [u8; 0],
+}
 
 /// Takes the library's messages (GPUBUF_LOG_DEBUG to GPUBUF_LOG_ERROR): called on any thread, on several at a time, under no
 /// lock of the library. It may call the library, and must not throw. `message` is valid during the call.
@@ -326,6 +359,10 @@ pub type gpubuf_release_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)
 /// of a block. It may release blocks, and must not throw or wait.
 pub type gpubuf_give_back_fn =
     Option<unsafe extern "C" fn(block_index: u32, holder_priority: i32, waiter_priority: i32, user_data: *mut c_void)>;
+
+/// Has memory for a step of `size` bytes ready, and free. Called inside gpubuf_predictor_prewarm, under no lock of the library. It
+/// may call the library, and must not throw. Returns the bytes that it made; 0: they were there, or cannot be had.
+pub type gpubuf_warm_fn = Option<unsafe extern "C" fn(size: u64, user_data: *mut c_void) -> u64>;
 
 /// Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
 /// Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
@@ -346,6 +383,7 @@ mod tests {
     use crate::config::{self, Placement};
     use crate::dtype::{Dtype, MAX_RANK};
     use crate::error::Status;
+    use crate::predictor::{MOST_PREDICTED, Method};
 
     /// Looks a constant up in this file's text.
     fn constant(name: &str) -> u64 {
@@ -383,6 +421,10 @@ mod tests {
             [GPUBUF_SHORTAGE_BUDGET, GPUBUF_SHORTAGE_MEMORY]
         );
         assert_eq!([GPUBUF_TWIN_NEVER, GPUBUF_TWIN_AT_ONCE, GPUBUF_TWIN_ON_NEED], [0, 1, 2]);
+        for method in [Method::MostCommon, Method::Markov, Method::Markov2, Method::Blend] {
+            assert_eq!(constant(&format!("GPUBUF_METHOD_{}", method.name().to_uppercase())), method as u64);
+        }
+        assert_eq!(GPUBUF_MAX_PREDICTED as usize, MOST_PREDICTED);
         assert_eq!(GPUBUF_BACKEND_CUDA, BackendKind::Cuda as u32);
         assert_eq!(GPUBUF_BACKEND_HOST, BackendKind::Host as u32);
         let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error].map(|level| level as i32);

@@ -64,6 +64,7 @@ impl Pinned {
                 let mut state = self.state.lock();
                 self.expect_open(&state)?;
                 if state.admits(need.bytes, request.priority) {
+                    state.queue.pass(request.priority);
                     return state.start(need, request.owner, reserves).map(Some);
                 }
                 looked |= state.ledger.pending == 0;

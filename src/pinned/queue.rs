@@ -1,10 +1,13 @@
-//! Who waits for memory: by priority, then by arrival.
+//! Who waits for memory: by priority, then by arrival; who was passed over too often is passed over no more.
 
 use super::request::{Need, Owner};
 use super::state::Start;
 use crate::error::{Error, Result, Status};
 use crate::sync::{Arc, Condvar};
 use std::collections::VecDeque;
+
+/// Times that a waiter lets others pass who came later, with a higher priority.
+const PATIENCE: u32 = 64;
 
 /// Waiters. A waiter has one state, changed under the manager's lock, so that a hand-over and a time-out never both win.
 #[derive(Default)]
@@ -22,6 +25,8 @@ pub(super) struct Waiter {
     /// Only the budget is asked for.
     pub reserves: bool,
     priority: i32,
+    /// How many came later and went first.
+    passed: u32,
     wake: Arc<Condvar>,
 }
 
@@ -37,9 +42,17 @@ impl Queue {
         self.order.len()
     }
 
-    /// How many wait that are not of lower priority.
+    /// How many wait that a request of this priority does not pass.
     pub fn ahead(&self, priority: i32) -> usize {
-        self.order.iter().take_while(|place| self.waiters[**place as usize].priority >= priority).count()
+        let stays = |waiter: &Waiter| waiter.priority >= priority || waiter.passed >= PATIENCE;
+        self.order.iter().rposition(|place| stays(&self.waiters[*place as usize])).map_or(0, |last| last + 1)
+    }
+
+    /// A request of this priority goes before those it passes.
+    pub fn pass(&mut self, priority: i32) {
+        for place in self.order.range(self.ahead(priority)..) {
+            self.waiters[*place as usize].passed += 1;
+        }
     }
 
     /// Lines up.
@@ -50,7 +63,8 @@ impl Queue {
             return Err(Error::new(Status::OutOfHostMemory, "no host memory for the list of who waits"));
         }
         let wake = Arc::new(Condvar::new());
-        let waiter = Waiter { turn: Turn::Waits, need, owner, reserves, priority, wake: wake.clone() };
+        self.pass(priority);
+        let waiter = Waiter { turn: Turn::Waits, need, owner, reserves, priority, passed: 0, wake: wake.clone() };
         let place = match self.idle.pop() {
             Some(place) => {
                 self.waiters[place as usize] = waiter;

@@ -32,8 +32,22 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 11] =
-    ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold", "pinned", "reservation"];
+const KINDS: [&str; 14] = [
+    "device",
+    "stream",
+    "event",
+    "buffer",
+    "pool",
+    "block",
+    "slots",
+    "step",
+    "graph_hold",
+    "pinned",
+    "reservation",
+    "tensor",
+    "workspace",
+    "predictor",
+];
 
 /// What a parameter is, by its type and name.
 #[derive(Clone, Copy, PartialEq)]
@@ -83,12 +97,20 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
         || parameter == "user_data"
         || matches!(
             (function, parameter),
-            ("gpubuf_device_open" | "gpubuf_slots_create", "options")
+            ("gpubuf_device_open" | "gpubuf_slots_create" | "gpubuf_workspace_create", "options")
                 | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
+                | ("gpubuf_predictor_create", "device" | "options")
+                | ("gpubuf_predictor_record", "out_hit")
+                | ("gpubuf_predictor_prewarm", "out_warmed_bytes")
+                | ("gpubuf_predictor_prewarm_pool", "out_made" | "out_missing")
                 | ("gpubuf_pinned_trim", "out_freed_bytes")
                 | ("gpubuf_pinned_shares_get", "shares")
+                | ("gpubuf_workspace_allocate" | "gpubuf_tensor_to_host", "stream")
+                | ("gpubuf_workspace_evict", "out_evicted")
+                | ("gpubuf_workspace_sync_all", "out_synced")
+                | ("gpubuf_workspace_clear", "out_cleared" | "out_kept")
                 | ("gpubuf_slots_abort_all", "out_aborted")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
@@ -112,6 +134,7 @@ fn good(kind: &str, name: &str) -> String {
         Role::Data if kind.contains("_options") || kind.contains("_request") => {
             format!("&{}", kind.trim_start_matches("const ").trim_end_matches(" *").replace("gpubuf_", ""))
         }
+        Role::Data if kind == "const gpubuf_spec *" => "&spec".into(),
         Role::Data if name.starts_with("inout_") => format!("({kind})figures"),
         // What an index operation writes must not be what it reads. As a shape the figures are 64 elements.
         Role::Data if matches!(name, "out_target" | "out_extent" | "out_pieces" | "shape") => {
@@ -159,7 +182,7 @@ pub fn pointer_cases(functions: &[Function]) -> String {
             let _ = writeln!(out, "  {case}");
         };
         // Without objects the arguments are good as they are: what a NULL then answers is about the NULL.
-        if function.name.starts_with("gpubuf_ops_") {
+        if function.name.starts_with("gpubuf_ops_") || function.name.starts_with("gpubuf_spec_") {
             case(0, &arguments[0], "GPUBUF_OK");
         }
         for (place, (kind, name)) in function.parameters.iter().enumerate() {
@@ -246,6 +269,10 @@ static gpubuf_pinned_request pinned_request;
 static gpubuf_slots_options slots_options;
 static gpubuf_slot_options slot_options;
 static gpubuf_decode_options decode_options;
+static gpubuf_workspace_options workspace_options;
+static gpubuf_tensor_options tensor_options;
+static gpubuf_spec spec;
+static gpubuf_predictor_options predictor_options;
 static int cases, failures;
 
 static gpubuf_device *open_device(void) {
@@ -275,6 +302,16 @@ static void prepare(void) {
   slot_options.shape[0] = 4;
   slot_options.name = "ids";
   gpubuf_decode_options_init(&decode_options, sizeof decode_options);
+  gpubuf_workspace_options_init(&workspace_options, sizeof workspace_options);
+  gpubuf_tensor_options_init(&tensor_options, sizeof tensor_options);
+  tensor_options.dtype = GPUBUF_DTYPE_I32;
+  tensor_options.rank = 1;
+  tensor_options.shape[0] = 4;
+  gpubuf_spec_init(&spec, sizeof spec);
+  spec.dtype = GPUBUF_DTYPE_I32;
+  spec.rank = 1;
+  spec.shape[0] = 4;
+  gpubuf_predictor_options_init(&predictor_options, sizeof predictor_options);
   gpubuf_device *device = open_device();
   ended = kit_make(device);
   kit_end(&ended);
