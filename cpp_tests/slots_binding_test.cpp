@@ -84,7 +84,11 @@ TEST_F(SlotsBinding, RefusesWhatIsNoMemoryForTheSlot) {
   EXPECT_STATUS(status::invalid_argument, step.bind<no_throw>(hidden, 0, 1));
   EXPECT_STATUS(status::invalid_argument, step.bind<no_throw>(hidden, 0x1000, 5)) << "more rows than the slot has";
   EXPECT_STATUS(status::invalid_argument, step.bind<no_throw>(hidden, 0x1000, gpubuf::all));
-  auto pinned = gpubuf::block::create(device, 4 * 8 * sizeof(float));
+  gpubuf::block_options options;
+  options.bytes = 4 * 8 * sizeof(float);
+  options.device_side = GPUBUF_TWIN_NEVER;
+  auto pinned = gpubuf::block::create(device, options);
+  EXPECT_STATUS(status::unsupported, step.bind<no_throw>(hidden, pinned)) << "kernels cannot use it";
   EXPECT_STATUS(status::unsupported, step.write<no_throw>(hidden, std::vector<float>(8)));
   EXPECT_STATUS(status::unsupported, slots.device_address<no_throw>(hidden)) << "it is the step's";
   EXPECT_EQ(0u, slots.info(hidden).device_address);

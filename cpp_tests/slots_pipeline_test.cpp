@@ -2,7 +2,6 @@
 #include "support.hpp"
 
 using gpubuf::no_throw;
-using gpubuf::no_wait;
 using gpubuf::slot_kind;
 using gpubuf::status;
 
@@ -22,7 +21,7 @@ class SlotsPipeline : public test::Device {
     return gpubuf::slots::create(device, options);
   }
   gpubuf::step filled(std::int32_t value) {
-    auto step = slots.begin(no_wait);
+    auto step = slots.begin();
     step.write(ids, {value, value, value, value});
     return step;
   }
