@@ -5,11 +5,12 @@ mod common;
 
 use common::{busy, copies_fail_alone, device, hold, kit, kit_of, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation, View};
-use gpubuf::config::{ALL, Timeout};
+use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
-use gpubuf::fence::{Device, Timeline};
+use gpubuf::fence::{Access, Device, Timeline};
 use gpubuf::graph::GraphHold;
+use gpubuf::lease::{AloneOptions, Lease, Twin};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, Step};
 use gpubuf::sync::{Arc, Mutex};
 use std::slice::from_ref;
@@ -17,12 +18,16 @@ use std::slice::from_ref;
 const NEED: u32 = 0;
 const KEEP: u32 = 1;
 const TABLE: u32 = 2;
+/// Dynamic; in the model only.
+const STATE: u32 = 3;
+/// Bytes of what is bound to it.
+const BLOCK: usize = 64;
 const ROWS: usize = 24;
 /// Bytes of a row of the table, so that distant rows are islands.
 const WIDE: usize = 8192;
 const LONG: Timeout = Timeout::Within(std::time::Duration::from_secs(60));
 
-fn slots(device: &Arc<Device>, device_depth: u32, depth: u32) -> Arc<Slots> {
+fn draft(device: &Arc<Device>, device_depth: u32, depth: u32) -> Arc<Slots> {
     let options = SlotsOptions { device_depth, depth, ..SlotsOptions::default() };
     let slots = Slots::create(device, options, "copies").unwrap();
     for (name, kind, dims) in [
@@ -34,6 +39,11 @@ fn slots(device: &Arc<Device>, device_depth: u32, depth: u32) -> Arc<Slots> {
         let options = SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy, follows_tokens: false, pad: None };
         slots.add(&options).unwrap();
     }
+    slots
+}
+
+fn slots(device: &Arc<Device>, device_depth: u32, depth: u32) -> Arc<Slots> {
+    let slots = draft(device, device_depth, depth);
     slots.freeze().unwrap();
     slots
 }
@@ -242,11 +252,12 @@ impl Random {
 /// What a kernel has to find, and where.
 struct Look {
     step: u64,
-    from: [u64; 3],
+    from: [u64; 4],
     need: Vec<u8>,
     keep: Vec<u8>,
     /// The first byte of each row.
     table: Vec<u8>,
+    state: Vec<u8>,
     wrong: Arc<Mutex<Vec<String>>>,
 }
 
@@ -260,11 +271,17 @@ fn look(view: &dyn View, [expected, _]: [usize; 2]) {
         found
     };
     let table: Vec<u8> = read(expected.from[2], ROWS * WIDE).chunks(WIDE).map(|row| row[WIDE - 1]).collect();
-    let found = [read(expected.from[0], expected.need.len()), read(expected.from[1], ROWS), table];
+    let found = [
+        read(expected.from[0], expected.need.len()),
+        read(expected.from[1], ROWS),
+        table,
+        read(expected.from[3], BLOCK),
+    ];
     for (what, found, wanted) in [
         ("need", &found[0], &expected.need),
         ("keep", &found[1], &expected.keep),
         ("table", &found[2], &expected.table),
+        ("state", &found[3], &expected.state),
     ] {
         if found != wanted {
             expected.wrong.lock().push(format!("step {}: {what} is {found:?}, not {wanted:?}", expected.step));
@@ -278,6 +295,8 @@ struct Filling {
     need: Vec<u8>,
     keep: Vec<(usize, u8)>,
     table: Vec<(usize, u8)>,
+    /// Which block is bound.
+    block: usize,
 }
 
 #[derive(Default)]
@@ -290,13 +309,22 @@ struct Model {
     /// By copy: its content is not known, and how many failures it has still to tell.
     bad: Vec<bool>,
     failures: Vec<u32>,
+    /// What the CPU wrote to each block last.
+    blocks: Vec<u8>,
+    /// By copy: the block that its step has, until it is retired.
+    bound: Vec<usize>,
 }
 
 fn random_steps(seed: u64, device_depth: u32) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let device = device();
     let depth = 2 + random.below(3) as u32;
-    let slots = slots(&device, device_depth, depth);
+    let slots = draft(&device, device_depth, depth);
+    let (name, shape) = ("state", Shape::new(&[BLOCK as u64]).unwrap());
+    let (kind, own_copy, follows_tokens) = (SlotKind::Dynamic, false, false);
+    slots.add(&SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy, follows_tokens, pad: None }).unwrap();
+    slots.freeze().unwrap();
+    let leases: Vec<Lease> = (0..3).map(|_| block(&device)).collect();
     let streams = [(); 3].map(|()| stream(&device));
     let mut shut = [false; 3];
     let wrong = Arc::new(Mutex::new(Vec::new()));
@@ -307,18 +335,22 @@ fn random_steps(seed: u64, device_depth: u32) {
         unretired: vec![None; copies],
         bad: vec![false; copies],
         failures: vec![0; copies],
+        blocks: vec![0; leases.len()],
+        bound: vec![0; copies],
         ..Model::default()
     };
     let mut filling: Vec<Filling> = Vec::new();
     let mut value = 0u8;
     for _ in 0..160 {
         value = value.wrapping_add(1);
-        match random.below(10) {
+        match random.below(12) {
             0 | 1 => match slots.begin(Timeout::Try) {
                 Ok(step) => {
                     let need = vec![value; 1 + random.below(ROWS)];
                     write(&step, NEED, 0, &need).unwrap();
-                    filling.push(Filling { step, need, keep: Vec::new(), table: Vec::new() });
+                    let block = random.below(leases.len());
+                    step.bind_block(STATE, &leases[block], 0, ALL).unwrap();
+                    filling.push(Filling { step, need, keep: Vec::new(), table: Vec::new(), block });
                 }
                 Err(error) => assert_eq!(error.status(), Status::Busy, "seed {seed}: {error}"),
             },
@@ -349,6 +381,27 @@ fn random_steps(seed: u64, device_depth: u32) {
                     slots.retire(ticket, &[]).unwrap();
                 }
             }
+            9 => {
+                let which = random.below(leases.len());
+                let is_out = (0..copies).any(|copy| model.unretired[copy].is_some() && model.bound[copy] == which);
+                match leases[which].begin(Access::Write, 0, ALL, Timeout::Try) {
+                    Ok((data, token)) => {
+                        assert!(!is_out, "seed {seed}: consumers that were not declared may read it");
+                        // SAFETY: the guard covers the block.
+                        unsafe { data.write_bytes(value, BLOCK) };
+                        leases[which].end(Access::Write, token).unwrap();
+                        model.blocks[which] = value;
+                    }
+                    Err(error) if is_out => assert_eq!(error.status(), Status::Unfenced, "seed {seed}: {error}"),
+                    Err(error) => assert_eq!(error.status(), Status::Busy, "seed {seed}: {error}"),
+                }
+            }
+            10 if !filling.is_empty() => {
+                let place = random.below(filling.len());
+                let block = random.below(leases.len());
+                filling[place].step.bind_block(STATE, &leases[block], 0, ALL).unwrap();
+                filling[place].block = block;
+            }
             _ => {
                 let which = random.below(3);
                 shut[which] = !shut[which];
@@ -369,6 +422,16 @@ fn random_steps(seed: u64, device_depth: u32) {
     device.backend().synchronize(None).unwrap();
     assert_eq!(*wrong.lock(), Vec::<String>::new(), "seed {seed}, {device_depth} copies");
     assert_eq!(slots.stats().steps_committed, model.committed);
+    slots.abort_all(drop).unwrap();
+    for ticket in model.unretired.iter().flatten() {
+        slots.retire(*ticket, &[]).unwrap();
+    }
+    leases.iter().for_each(|lease| lease.release().expect("every step has let it go"));
+}
+
+fn block(device: &Arc<Device>) -> Lease {
+    let (placement, twin, timed) = (Placement::Uva, Twin::Never, false);
+    Lease::create(device, AloneOptions { placement, bytes: BLOCK as u64, twin, timed, label: String::new() }).unwrap()
 }
 
 /// Commits a step, perhaps with a fault, and queues a kernel that looks at what it finds.
@@ -405,6 +468,7 @@ fn commit(
             step.keep.iter().for_each(|(row, value)| model.keep[*row] = *value);
             step.table.iter().for_each(|(row, value)| model.table[*row] = *value);
             model.unretired[copy] = Some(ticket);
+            model.bound[copy] = step.block;
             let failed = fault.is_some_and(|(_, when)| when == FailWhen::Execution);
             if failed {
                 model.bad[copy] = true;
@@ -413,7 +477,8 @@ fn commit(
             if !model.bad[copy] {
                 let expected = Look {
                     step: ticket,
-                    from: [NEED, KEEP, TABLE].map(|slot| slots.device_address(slot, copy as u32).unwrap()),
+                    from: [NEED, KEEP, TABLE, STATE].map(|slot| step.step.address(slot).unwrap()),
+                    state: vec![model.blocks[step.block]; BLOCK],
                     need: step.need,
                     keep: model.keep.clone(),
                     table: model.table.clone(),
@@ -423,6 +488,11 @@ fn commit(
             }
         }
         Err(error) => match error.status() {
+            Status::Unfenced => {
+                let block = filling[place].block;
+                let out = |(ticket, bound): (&Option<u64>, &usize)| ticket.is_some() && *bound == block;
+                assert!(model.unretired.iter().zip(&model.bound).any(out), "{error}");
+            }
             Status::NotRetired => assert!(model.unretired[copy].is_some(), "{error}"),
             Status::CopyFailed => {
                 assert!(model.failures[copy] > 0, "told once, and of its own copy: {error}");
