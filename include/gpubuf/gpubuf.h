@@ -70,7 +70,7 @@
 /** An address was given to work the library cannot see, and no fence was declared since. */
 #define GPUBUF_UNFENCED 200
 
-/** The previous committed step was not retired. */
+/** The committed step that this one would overwrite was not retired. */
 #define GPUBUF_NOT_RETIRED 201
 
 /** An end without a begin, twice, or with an old token or ticket. */
@@ -82,7 +82,7 @@
 /** A required slot, or a part of it, was not written in this step. */
 #define GPUBUF_SLOT_UNWRITTEN 204
 
-/** A graph holds the address. */
+/** A graph, or a step that is not over, has the address. */
 #define GPUBUF_GRAPH_HELD 205
 
 /** Every usable block or entry is quarantined, or the table of handles is full. */
