@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{busy, device, hold, kit_of, lose, ran, release, status, stream};
+use common::{busy, device, hold, kit_of, lose, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
-use gpubuf::config::{ALL, Placement, Timeout};
+use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
 use gpubuf::fence::{Access, Device};
@@ -299,4 +299,28 @@ fn a_lost_device_lets_blocks_go() {
     lose(&device);
     assert_eq!(status(slots.retire(ticket, &[])), Status::DeviceLost);
     assert_eq!(status(lease.release()), Status::Unfenced, "its consumers were not declared");
+}
+
+#[test]
+fn a_side_that_stands_in_has_what_the_host_wrote() {
+    let device = device();
+    kit_of(&device).set_uva_stale(true).unwrap();
+    device.probe(device.timeout(TIMEOUT_INFINITE)).unwrap();
+    let stream = stream(&device);
+    let slots = slots(&device, 1);
+    let lease = block(&device, Placement::Uva, Twin::Never);
+    assert!(lease.is_standing_in());
+    for value in [1u8, 2] {
+        let step = filled(&slots);
+        step.bind_block(STATE, &lease, 0, ROW).unwrap();
+        // SAFETY: so many bytes are there. Written after the binding, before the commit.
+        unsafe { lease.copy_in(0, ROW, [value; ROW as usize].as_ptr(), Timeout::Infinite) }.unwrap();
+        step.commit(&stream, &[]).unwrap();
+        ran(&stream);
+        let address = step.address(STATE).unwrap();
+        step.retire(&[]).unwrap();
+        assert_eq!(read_device(&device, address, ROW), [value; ROW as usize]);
+    }
+    lease.release().unwrap();
+    kit_of(&device).set_uva_stale(false).unwrap();
 }

@@ -174,8 +174,9 @@ pub unsafe extern "C" fn gpubuf_step_bind(
 /// Binds a dynamic slot, for this step, to bytes of a block that kernels can use: a uva block, or one with a device twin. Whole
 /// rows; `bytes` may be GPUBUF_ALL. Nothing is copied.
 ///
-/// The block stays the caller's, who may write it up to the commit. From then on it is sealed (GPUBUF_UNFENCED for CPU writes and
-/// copies) until the step is retired, which declares the consumers as readers of it. It is not released (GPUBUF_GRAPH_HELD) before
+/// The block stays the caller's, who may write it up to the commit. From then on the side that kernels read is sealed
+/// (GPUBUF_UNFENCED for CPU writes in place and for copies to the twin) until the step is retired, which declares the consumers
+/// as readers of it. It is not released (GPUBUF_GRAPH_HELD) before
 /// the step is retired or given up.
 /// Stream order: the commit comes, on the device, behind work that still writes the block; the retire records a fence on the
 /// commit stream, too.

@@ -48,8 +48,12 @@ impl Block {
         let side = self.bound_side()?;
         let mut submission = timeline.submission();
         side.order_before(&mut submission, false, all, Role::Bound)?;
-        // Refuses while a write guard is open, or while the host side is newer; seals.
-        self.seal_address()?;
+        // Refuses while a write guard is open; seals. A side that stands in for the host's gets what the host wrote.
+        if self.stands_in {
+            self.publish(all, timeline, false, true)?;
+        } else {
+            self.seal_address()?;
+        }
         if !on(Check::BindingSeals) {
             self.unseal();
         }
