@@ -3106,6 +3106,11 @@ gpubuf_status gpubuf_slots_retire(gpubuf_slots *slots,
                                   gpubuf_stream *const *streams,
                                   size_t stream_count);
 
+/** The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_stats_get(const gpubuf_slots *slots,
+                                     gpubuf_slots_stats *inout_stats);
+
 /**
  * Queues a copy of a slot's rows, as they are on the stream now, to a read-back entry, between commit and retire of `ticket`.
  *
@@ -3158,11 +3163,6 @@ gpubuf_status gpubuf_slots_begin_read(gpubuf_slots *slots,
  * Errors: GPUBUF_NOT_BEGUN (ended, or never begun), GPUBUF_BUSY (another thread is inside).
  */
 GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_slots_end_read(gpubuf_slots *slots, uint64_t read_back);
-
-/** The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
-GPUBUF_API GPUBUF_MUST_USE
-gpubuf_status gpubuf_slots_stats_get(const gpubuf_slots *slots,
-                                     gpubuf_slots_stats *inout_stats);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API

@@ -189,11 +189,11 @@ entries! {
     Normally gpubuf_slots_begin;
     Normally gpubuf_slots_begin_replay;
     Normally gpubuf_slots_retire;
+    Normally gpubuf_slots_stats_get;
     Normally gpubuf_slots_read_back;
     Normally gpubuf_slots_read_back_buffer;
     Normally gpubuf_slots_begin_read;
     Normally gpubuf_slots_end_read;
-    Normally gpubuf_slots_stats_get;
     AnyTime gpubuf_decode_options_init;
     Normally gpubuf_slots_create_decode;
     Normally gpubuf_step_write;

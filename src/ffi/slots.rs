@@ -7,7 +7,7 @@ use super::entries::Entry;
 use super::types::*;
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::slots::{DecodeOptions, MOST_SIZES, SlotKind, SlotOptions, Slots, SlotsOptions, Step, decode_defaults};
+use crate::slots::{MOST_SIZES, SlotKind, SlotOptions, Slots, SlotsOptions, Step};
 use std::ffi::{c_char, c_void};
 
 /// Written in each step, from row 0 without holes.
@@ -155,39 +155,7 @@ pub struct gpubuf_slots_stats {
     pub bindings: u64,
 }
 
-/// The inputs of a decode loop. Set up by gpubuf_decode_options_init.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct gpubuf_decode_options {
-    /// sizeof(gpubuf_decode_options)
-    pub struct_size: u32,
-    /// As in gpubuf_slots_options.
-    pub depth: u32,
-    /// As in gpubuf_slots_options.
-    pub read_back_depth: u32,
-    /// As in gpubuf_slots_options.
-    pub device_depth: u32,
-    /// Requests in one step, at most. Default: 256.
-    pub max_batch: u64,
-    /// Tokens in one step, at most. Default: 8192.
-    pub max_tokens: u64,
-    /// Tokens of one request, at most. Default: 32768.
-    pub max_seq_len: u64,
-    /// Tokens of one block of the key-value cache. Default: 16.
-    pub block_size: u64,
-    /// As in gpubuf_slots_options.
-    pub read_back_bytes: u64,
-    /// As in gpubuf_slots_options.
-    pub gap_bytes: u64,
-    /// For messages; NULL: none. Copied.
-    pub label: *const c_char,
-    /// As in gpubuf_slots_options.
-    pub padded_sizes: *const u64,
-    /// As in gpubuf_slots_options.
-    pub padded_size_count: u64,
-}
-
-growing!(gpubuf_slots_options, gpubuf_slot_options, gpubuf_slot_info, gpubuf_slots_stats, gpubuf_decode_options);
+growing!(gpubuf_slots_options, gpubuf_slot_options, gpubuf_slot_info, gpubuf_slots_stats);
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -207,7 +175,7 @@ fn defaults(options: &mut gpubuf_slots_options) {
 }
 
 /// The sizes of a table.
-fn sizes<'c>(sizes: *const u64, count: u64) -> Result<&'c [u64]> {
+pub(super) fn sizes<'c>(sizes: *const u64, count: u64) -> Result<&'c [u64]> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     list(sizes, count, MOST_SIZES, ["options.padded_sizes", "options.padded_size_count"])
 }
@@ -493,87 +461,6 @@ pub unsafe extern "C" fn gpubuf_slots_retire(
     })
 }
 
-/// Queues a copy of a slot's rows, as they are on the stream now, to a read-back entry, between commit and retire of `ticket`.
-///
-/// `out_read_back` gets the number for gpubuf_slots_begin_read and gpubuf_slots_end_read. Never waits.
-/// Stream order: behind everything queued on the stream and, on the device, behind the step's copy.
-/// Errors: GPUBUF_NOT_BEGUN (retired, or another ticket), GPUBUF_BUSY (every read-back entry is in use),
-/// GPUBUF_INVALID_ARGUMENT (no such rows, or more than read_back_bytes), GPUBUF_NOT_FOUND, GPUBUF_UNSUPPORTED
-/// (read_back_depth 0), GPUBUF_COPY_FAILED (the step's copy, told once), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING,
-/// GPUBUF_DEVICE_LOST.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_read_back(
-    slots: *mut gpubuf_slots,
-    ticket: u64,
-    slot: u32,
-    first_row: u64,
-    row_count: u64,
-    stream: *mut gpubuf_stream,
-    out_read_back: *mut u64,
-) -> gpubuf_status {
-    call(Entry::gpubuf_slots_read_back, |c| {
-        let slots = c.get(slots, "slots")?;
-        let stream = c.get(stream, "stream")?;
-        let out = c.out(out_read_back, "out_read_back")?;
-        out.set(slots.read_back(ticket, slot, first_row, row_count, stream)?);
-        Ok(())
-    })
-}
-
-/// As gpubuf_slots_read_back, of elements of a buffer's device side (or of its uva host side): a step's results.
-///
-/// Stream order: also behind the library's copies and declared work that write the buffer.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_read_back_buffer(
-    slots: *mut gpubuf_slots,
-    ticket: u64,
-    buffer: *mut gpubuf_buffer,
-    first: u64,
-    count: u64,
-    stream: *mut gpubuf_stream,
-    out_read_back: *mut u64,
-) -> gpubuf_status {
-    call(Entry::gpubuf_slots_read_back_buffer, |c| {
-        let slots = c.get(slots, "slots")?;
-        let buffer = c.get(buffer, "buffer")?;
-        let stream = c.get(stream, "stream")?;
-        let out = c.out(out_read_back, "out_read_back")?;
-        let range = buffer.elements(first, count)?;
-        out.set(slots.read_back_block(ticket, &mut *buffer.lock()?, range, stream)?);
-        Ok(())
-    })
-}
-
-/// The bytes of a read-back, once they have landed: valid until gpubuf_slots_end_read.
-///
-/// Errors: GPUBUF_BUSY (try form), GPUBUF_TIMEOUT: call it again; GPUBUF_COPY_FAILED: end it; GPUBUF_NOT_BEGUN (ended, or
-/// never begun), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_begin_read(
-    slots: *mut gpubuf_slots,
-    read_back: u64,
-    timeout_ns: u64,
-    out_data: *mut *const c_void,
-    out_bytes: *mut u64,
-) -> gpubuf_status {
-    call(Entry::gpubuf_slots_begin_read, |c| {
-        let slots = c.get(slots, "slots")?;
-        let (data, bytes) = (c.out(out_data, "out_data")?, c.out(out_bytes, "out_bytes")?);
-        let got = slots.begin_read(read_back, slots.device().timeout(timeout_ns))?;
-        data.set(got.0.cast());
-        bytes.set(got.1);
-        Ok(())
-    })
-}
-
-/// Ends a read-back, read or not: its entry is free again.
-///
-/// Errors: GPUBUF_NOT_BEGUN (ended, or never begun), GPUBUF_BUSY (another thread is inside).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_end_read(slots: *mut gpubuf_slots, read_back: u64) -> gpubuf_status {
-    call(Entry::gpubuf_slots_end_read, |c| c.get(slots, "slots")?.end_read(read_back))
-}
-
 /// The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_stats_get(
@@ -614,59 +501,5 @@ pub unsafe extern "C" fn gpubuf_slots_stats_get(
             bindings: stats.bindings,
         });
         Ok(())
-    })
-}
-
-/// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_decode_options_init(options: *mut gpubuf_decode_options, struct_size: u32) {
-    plain(Entry::gpubuf_decode_options_init, (), || {
-        init(options, struct_size, |options| {
-            let defaults = DecodeOptions::default();
-            options.depth = defaults.slots.depth;
-            options.read_back_depth = defaults.slots.read_back_depth;
-            options.read_back_bytes = defaults.slots.read_back_bytes;
-            options.gap_bytes = defaults.slots.gap_bytes;
-            options.device_depth = defaults.slots.device_depth;
-            options.max_batch = defaults.max_batch;
-            options.max_tokens = defaults.max_tokens;
-            options.max_seq_len = defaults.max_seq_len;
-            options.block_size = defaults.block_size;
-        });
-    });
-}
-
-/// The slots of a decode loop, not frozen yet: more may be added.
-///
-/// Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), which follow the tokens; query_start_loc i32, one
-/// more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
-/// seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
-///
-/// Ownership, errors: as gpubuf_slots_create.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_create_decode(
-    device: *mut gpubuf_device,
-    options: *const gpubuf_decode_options,
-    out_slots: *mut *mut gpubuf_slots,
-) -> gpubuf_status {
-    call(Entry::gpubuf_slots_create_decode, |c| {
-        let device = c.get(device, "device")?;
-        let options = self::options(options, "options")?;
-        let out = c.out(out_slots, "out_slots")?;
-        let decode = DecodeOptions {
-            slots: SlotsOptions {
-                depth: options.depth,
-                read_back_depth: options.read_back_depth,
-                read_back_bytes: options.read_back_bytes,
-                gap_bytes: options.gap_bytes,
-                device_depth: options.device_depth,
-                padded_sizes: sizes(options.padded_sizes, options.padded_size_count)?,
-            },
-            max_batch: options.max_batch,
-            max_tokens: options.max_tokens,
-            max_seq_len: options.max_seq_len,
-            block_size: options.block_size,
-        };
-        c.give(out, decode_defaults(device, &decode, label(options.label, "options.label")?)?)
     })
 }
