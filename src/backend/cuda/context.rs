@@ -90,9 +90,9 @@ impl Context {
 
     /// Makes the context current until the guard is dropped; what was current before is again then.
     pub fn enter(&self) -> Result<Entered<'_>> {
-        if exit::is_near() {
+        let Some(inside) = exit::Inside::begin() else {
             return fail!(ShutDown, "the process is exiting, and so is the driver");
-        }
+        };
         let mut current = null_mut();
         // SAFETY: the pointer is that of a local; needs no context.
         let code = unsafe { (self.driver.cuCtxGetCurrent)(&mut current) };
@@ -111,7 +111,7 @@ impl Context {
             }
             self.check(code, "entering the device's context")?;
         }
-        Ok(Entered { context: self, pushed, mode: None, of_this_thread: PhantomData })
+        Ok(Entered { context: self, pushed, mode: None, _inside: inside, of_this_thread: PhantomData })
     }
 
     /// As [`Context::enter`], for calls that another thread's global capture would forbid, or be broken by: allocations, frees,
@@ -181,6 +181,8 @@ pub struct Entered<'a> {
     pushed: bool,
     /// The thread's capture mode, where it was changed.
     mode: Option<c_int>,
+    /// Ends after the context was put back.
+    _inside: exit::Inside,
     /// What it puts back is the thread's.
     of_this_thread: PhantomData<*const ()>,
 }
