@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `lease`, `buffer`, `pool`, `graph` < `slots` < `report` < `ffi`.
+//! `fence` < `lease`, `buffer`, `pool`, `graph` < `slots`, `staged` < `report` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -17,5 +17,6 @@ pub mod ops;
 pub mod pool;
 pub mod report;
 pub mod slots;
+pub mod staged;
 pub mod stats;
 pub mod sync;

@@ -14,6 +14,8 @@ mod kit;
 mod pool;
 #[path = "contract/slots.rs"]
 mod slots;
+#[path = "contract/staged.rs"]
+mod staged;
 #[path = "contract/sync.rs"]
 mod sync;
 
@@ -24,7 +26,7 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES, sync::CASES].concat()
+    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES, staged::CASES, sync::CASES].concat()
 }
 
 #[test]

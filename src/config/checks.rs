@@ -140,6 +140,7 @@ checks! {
     ResizeHeld = 79, Refusal, "resize-held", "resize beyond the capacity of a buffer that a graph holds (graph held)";
     ResizeViews = 80, Refusal, "resize-views", "resize that would take memory, or rows, from under live views (busy)";
     ResizeWaits = 81, HostWait, "resize-waits", "resize that keeps the host contents waits for work that still writes them";
+    ApplyWaits = 82, HostWait, "apply-waits", "apply of staged rows waits for the copy and the scatter that still use its staging entry";
 }
 
 /// Whether the check is in force.

@@ -56,6 +56,7 @@ mod fill;
 mod graph;
 mod memory;
 mod memory_calls;
+mod module;
 mod pointer;
 mod pools;
 mod proc_address;
