@@ -11,8 +11,8 @@ use crate::sync::Arc;
 
 impl StagedRows {
     /// Applies what is staged: one copy and one kernel on `timeline`, with one fence; nothing at all where nothing is staged.
-    /// Work queued later on `timeline` and on the `consumers` comes behind it. Waits on the host for a staging entry only,
-    /// up to the timeout.
+    /// It comes behind every earlier apply, on whatever stream, and work queued later on `timeline` and on the `consumers`
+    /// comes behind it. Waits on the host for a staging entry only, up to the timeout.
     ///
     /// After an error everything is still staged, and applying it again is harmless, whatever of it was queued. Where the
     /// copy or the kernel fails when it runs, the table is as it was before, and the next operation on it is told

@@ -5,25 +5,26 @@ use super::plan::{Part, most_parts};
 use crate::backend::scatter::{DESCRIPTOR_BYTES, HEADER_BYTES, PIECE_ALIGNMENT, descriptor, header};
 use crate::buffer::Layout;
 use crate::error::{Result, try_vec};
-use crate::fence::{Entry, Piece};
+use crate::fence::{Area, Entry, Piece, Range};
 
 /// Packs entries of so many writes at most. Allocates when it is made only.
 pub(super) struct Packer {
     pieces: Vec<Piece>,
     bytes: usize,
     ticket: u64,
+    whole: Area,
 }
 
 impl Packer {
     pub fn new(writes: u32) -> Result<Packer> {
         let none = Piece { source: 0, target: 0, bytes: 0 };
         let pieces = try_vec(most_parts(writes), none, "the pieces of staged writes")?;
-        Ok(Packer { pieces, bytes: 0, ticket: 0 })
+        Ok(Packer { pieces, bytes: 0, ticket: 0, whole: Range { start: 0, end: 0 }.into() })
     }
 
     /// What was packed last.
     pub fn entry(&self) -> Entry<'_> {
-        Entry { bytes: self.bytes, pieces: &self.pieces, ticket: self.ticket }
+        Entry { bytes: self.bytes, pieces: &self.pieces, ticket: self.ticket, whole: self.whole }
     }
 
     /// Packs the parts into `entry`, for a table with this layout whose places are counted from address `base`. Each time
@@ -53,5 +54,6 @@ impl Packer {
             self.pieces.push(Piece { source, target, bytes: part.bytes });
         }
         self.bytes = end;
+        self.whole = layout.all();
     }
 }

@@ -20,6 +20,9 @@ pub struct Entry<'a> {
     pub pieces: &'a [Piece],
     /// What it begins with.
     pub ticket: u64,
+    /// What all of the table's places lie in. Whoever sees this scatter sees all before it: it comes behind the uses of all
+    /// of this, and not only of its places.
+    pub whole: Area,
 }
 
 impl Entry<'_> {
@@ -61,7 +64,7 @@ pub fn scatter(
         let (from, to) = (host.storage()?.memory(), device.storage()?.memory());
         side.expect_copy(timeline, true, places)?;
         timeline.expect_not_capturing(Check::CaptureCopies)?;
-        side.order_before(&mut submission, true, places, Role::Copy)?;
+        side.order_before(&mut submission, true, entry.whole, Role::Copy)?;
         let memory = side.storage()?.memory();
         if !by_kernel {
             let (from, to) = (copy_address(from), copy_address(memory));
