@@ -76,6 +76,55 @@ TEST_F(Blocks, GetTheirTwinOnFirstNeed) {
   EXPECT_EQ(64u, device.stats().device_bytes);
 }
 
+TEST_F(Blocks, AreSyncedWhereOneSideIsNewer) {
+  auto block = gpubuf::block::create(device, 64);
+  block.copy_in(std::vector<std::byte>(16, std::byte{4}));
+  EXPECT_EQ(16u, block.stats().host_newer_bytes);
+  block.sync_blocking(stream);  // to the device, what was written
+  EXPECT_EQ(16u, block.stats().to_device_bytes);
+  EXPECT_EQ(0u, block.stats().host_newer_bytes);
+  const auto address = block.device_address();
+  gpubuf::host::call(stream, [=](gpubuf::host::view& view) { view.write(address, "\x09", 1); });
+  block.fence(stream);  // work on the device may have written all of it
+  block.sync_blocking(stream);  // and so it comes back
+  EXPECT_EQ(std::byte{9}, block.begin_read()[0]);
+  block.copy_in(std::vector<std::byte>(1));
+  block.device_address();
+  block.fence(stream);
+  EXPECT_STATUS(status::conflict, block.sync<no_throw>(stream)) << "both are newer";
+  EXPECT_OK(block.sync<no_throw>(stream, gpubuf::sync_policy::host_wins));
+  EXPECT_EQ(1u, block.stats().conflicts);
+}
+
+TEST_F(Blocks, TellWhatMovedAndHowLongItTook) {
+  auto untimed = gpubuf::block::create(device, 64);
+  untimed.to_device_blocking(stream);
+  EXPECT_EQ(1u, untimed.stats().to_device_copies);
+  EXPECT_EQ(gpubuf::absent, untimed.stats().to_device_ns) << "not asked for, not guessed";
+  gpubuf::block_options options;
+  options.bytes = 64;
+  options.device_side = static_cast<std::uint32_t>(twin::at_once);
+  options.timed = 1;
+  auto timed = gpubuf::block::create(device, options);
+  timed.to_device_blocking(stream);
+  timed.to_host_blocking(stream);
+  const auto stats = timed.stats();
+  EXPECT_EQ(1u, stats.to_device_timed);
+  EXPECT_EQ(1u, stats.to_host_timed);
+  EXPECT_NE(gpubuf::absent, stats.to_device_ns);
+}
+
+TEST_F(Blocks, AreResetToZeroes) {
+  auto block = gpubuf::block::create(device, 64);
+  block.copy_in(std::vector<std::byte>(64, std::byte{5}));
+  block.sync(stream);
+  block.reset_contents(stream);
+  EXPECT_EQ(std::byte{0}, block.begin_read()[63]);
+  EXPECT_EQ(0u, block.stats().to_device_copies) << "the figures begin anew";
+  EXPECT_EQ(std::byte{0}, seen(block.publish(stream), 64)[0]);
+  block.declare_unread();
+}
+
 TEST_F(Blocks, AreKnownToTheirPool) {
   EXPECT_EQ(block_state::free, state(in_place, 0));
   EXPECT_EQ(gpubuf::absent, in_place.block_info(0).last_use_ns);

@@ -136,6 +136,9 @@ TEST(Null, EveryFunctionRefusesANullObject) {
 #define REFUSES_NULL(...) EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, __VA_ARGS__)
   REFUSES_NULL(gpubuf_describe(nullptr, &byte, 1, nullptr));
   REFUSES_NULL(gpubuf_set_label(nullptr, "x"));
+  auto capabilities = gpubuf::detail::sized<gpubuf_capabilities>();
+  REFUSES_NULL(gpubuf_device_probe(nullptr, GPUBUF_TIMEOUT_DEFAULT, &capabilities));
+  REFUSES_NULL(gpubuf_device_capability_reason(nullptr, GPUBUF_CAPABILITY_PINNED_MEMORY, &byte, 1, nullptr));
   REFUSES_NULL(gpubuf_device_backend(nullptr, &small));
   REFUSES_NULL(gpubuf_device_backend_reason(nullptr, &byte, 1, nullptr));
   REFUSES_NULL(gpubuf_device_maintain(nullptr, nullptr));
@@ -256,6 +259,8 @@ TEST_F(Wrong, OutputsMustBeThere) {
   void* data = nullptr;
 #define NEEDS_OUTPUT(...) EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, __VA_ARGS__)
   NEEDS_OUTPUT(gpubuf_device_count(GPUBUF_BACKEND_HOST, nullptr));
+  NEEDS_OUTPUT(gpubuf_device_summary_get(GPUBUF_BACKEND_HOST, 0, nullptr));
+  NEEDS_OUTPUT(gpubuf_device_probe(device.capi(), GPUBUF_TIMEOUT_DEFAULT, nullptr));
   NEEDS_OUTPUT(gpubuf_device_open(nullptr, nullptr));
   NEEDS_OUTPUT(gpubuf_device_backend(device.capi(), nullptr));
   NEEDS_OUTPUT(gpubuf_device_stats_get(device.capi(), nullptr));

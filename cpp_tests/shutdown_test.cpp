@@ -14,6 +14,9 @@ TEST(Shutdown, EndsEverything) {
   auto buffer = gpubuf::buffer::create<float>(device, {4});
   auto pool = gpubuf::pool::create(device, 64, 1);
   auto block = pool.acquire();
+  auto pinned = gpubuf::pinned::create(device, 1 << 20);
+  auto small = pinned.allocate(100);
+  auto reserved = pinned.reserve(100);
   auto slots = gpubuf::slots::create(device);
   const auto slot = slots.add<float>("x", {4});
   slots.freeze();
@@ -42,6 +45,9 @@ TEST(Shutdown, EndsEverything) {
   EXPECT_STATUS(status::shut_down, buffer.to_device<no_throw>(stream));
   EXPECT_STATUS(status::shut_down, pool.acquire<no_throw>());
   EXPECT_STATUS(status::shut_down, block.copy_in<no_throw>(memory));
+  EXPECT_STATUS(status::shut_down, pinned.allocate<no_throw>(1));
+  EXPECT_STATUS(status::shut_down, pinned.free<no_throw>(small));
+  EXPECT_STATUS(status::shut_down, reserved.commit<no_throw>(1));
   EXPECT_STATUS(status::shut_down, slots.begin<no_throw>());
   EXPECT_STATUS(status::shut_down, filling.write<no_throw>(slot, {1}));
   EXPECT_ERROR(status::shut_down, buffer.begin_write<float>());
@@ -63,4 +69,5 @@ TEST(Shutdown, EndsEverything) {
   EXPECT_OK(gpubuf_step_destroy(filling.release()));
   EXPECT_OK(gpubuf_slots_destroy(slots.release()));
   EXPECT_OK(gpubuf_stream_destroy(stream.release()));
-}  // The guard, the block, the pool and the event end here.
+  EXPECT_OK(gpubuf_pinned_destroy(pinned.release()));
+}  // The guard, the blocks, the reservation, the pool and the event end here.

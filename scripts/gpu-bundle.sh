@@ -45,7 +45,7 @@ rm -f "$stage"/lib/*.sha256
 cp "$build/standin/libcuda.so.1" "$stage/lib/standin/"
 cp -r include "$stage/include"
 cp "$build"/scripts/gpu/gpu_{info,conformance,race,bandwidth,step} "$build/benches/spine" "$stage/bin/"
-cp "$build"/examples/{quickstart,own_stream,decode_replay} "$stage/examples/"
+cp "$build"/examples/{quickstart,own_stream,probe,decode_replay} "$stage/examples/"
 trace="$gpubuf_root/../shared/traces/azure_llm_2023_code.csv"
 if [ -e "$trace" ]; then cp "$trace" "$stage/examples/"; fi
 find "$build/cpp_tests" -maxdepth 1 -type f -executable -name '*_test' -exec cp {} "$stage/tests/cpp/" \;

@@ -1,4 +1,5 @@
-//! The arena of a set of input slots: where each slot lies, and which copies bring one step to the device.
+//! The arena of a set of input slots: where each slot lies, and which copies bring one step to the device. Places of any
+//! size that come and go are [`tlsf`]'s.
 //!
 //! Plain data: no pointers, no device. Offsets are bytes from the arena's start, the same in every staging entry and on the
 //! device.
@@ -7,6 +8,8 @@
 //! wrote. Everything else is *dead*: gaps between slots, and required slots past what was written. A staging entry holds
 //! the bytes of an older step where this one wrote nothing, so a copy may run over live bytes that this step did not write
 //! only after they were refilled.
+
+pub mod tlsf;
 
 use crate::config::ALIGNMENT;
 use crate::error::{Result, try_vec};

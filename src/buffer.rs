@@ -42,6 +42,7 @@ struct Whole {
     device: Arc<Device>,
     placements: (Placement, Placement),
     borrowed: bool,
+    stands_in: bool,
     policy: Policy,
     /// Bytes that each side has memory for. Changed only inside the block.
     capacity: AtomicUsize,
@@ -111,6 +112,7 @@ impl Buffer {
     pub fn owned_bytes(&self) -> u64 {
         let (host, device) = self.whole.placements;
         let sides = [host, device].into_iter().filter(|side| *side != Placement::None).count();
+        let sides = sides + self.whole.stands_in as usize;
         if self.is_view || self.whole.borrowed { 0 } else { (self.capacity() * sides) as u64 }
     }
 
@@ -125,6 +127,11 @@ impl Buffer {
             Some(block) => Ok(block),
             None => fail!(Busy, "{} is in use by another thread: one at a time", self.name),
         }
+    }
+
+    /// A short look at the block, unless a thread uses it; such a thread is never told `busy` for that.
+    pub fn look<R>(&self, look: impl FnOnce(&Block) -> R) -> Option<R> {
+        self.whole.block.look(look)
     }
 
     /// The block, and where this buffer lies in it.
@@ -177,6 +184,18 @@ impl Buffer {
     pub fn device_address(&self, streams: &[Arc<Timeline>]) -> Result<u64> {
         let (mut block, layout) = self.enter()?;
         block.address_of(layout.all(), streams, false)
+    }
+
+    /// Has work queued on the stream from now on see what the host wrote, and gives the address for it: the same program is right
+    /// where kernels use the host side in place, and where there is a device side. The library fences the stream when it must.
+    pub fn publish(&self, stream: &Arc<Timeline>) -> Result<u64> {
+        let (mut block, layout) = self.enter()?;
+        block.publish(layout.all(), stream, true, false)
+    }
+
+    /// Whether it has a device side in the place of memory that kernels would not see.
+    pub fn is_standing_in(&self) -> bool {
+        self.whole.stands_in
     }
 
     /// Work queued on the stream up to now read or wrote the buffer.

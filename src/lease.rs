@@ -12,7 +12,8 @@ use crate::config::{ALL, Placement, Timeout};
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{
-    Access, Block, BlockGuard, Device, Holdable, HostWait, Name, Range, Side, Storage, Timeline, Which, record_all,
+    Access, Block, BlockGuard, Device, Flows, Holdable, HostWait, Name, Policy, Range, Side, Storage, Timeline, Which,
+    record_all,
 };
 use crate::stats::WaitCounters;
 use crate::sync::{Arc, AtomicU64, MutexGuard, OneThread, Ordering};
@@ -55,12 +56,26 @@ pub enum Returned {
     Quarantined,
 }
 
+/// What blocks are made alike.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockKind {
+    /// Where the host side lives.
+    pub placement: Placement,
+    /// Bytes of each side.
+    pub bytes: usize,
+    /// When it gets a device twin.
+    pub twin: Twin,
+    /// Whether copies between the sides are timed.
+    pub timed: bool,
+}
+
 /// One block of a home.
 pub struct Cell {
     number: u64,
     placement: Placement,
     bytes: usize,
     twin: Twin,
+    stands_in: bool,
     block: OneThread<Block>,
     /// Odd while leased; each lease and each return adds one. An old lease is known by its serial.
     serial: AtomicU64,
@@ -69,23 +84,31 @@ pub struct Cell {
 impl Cell {
     /// A block that is not leased yet; `number` is its number in its home.
     pub fn new(number: u64, placement: Placement, twin: Twin, block: Block) -> Arc<Cell> {
-        let bytes = block.bytes();
-        Arc::new(Cell { number, placement, bytes, twin, block: OneThread::new(block), serial: AtomicU64::new(0) })
+        let (bytes, stands_in) = (block.bytes(), block.is_standing_in());
+        Arc::new(Cell {
+            number,
+            placement,
+            bytes,
+            twin,
+            stands_in,
+            block: OneThread::new(block),
+            serial: AtomicU64::new(0),
+        })
     }
 
     /// As [`Cell::new`], with zeroed memory of its own. Calls nobody back.
-    pub fn allocate(
-        device: &Arc<Device>,
-        name: &Arc<Name>,
-        number: u64,
-        placement: Placement,
-        bytes: usize,
-        twin: Twin,
-    ) -> Result<Arc<Cell>> {
-        let storage = Storage::allocate_only(device, placement, bytes).map_err(|e| e.context(name))?;
+    pub fn allocate(device: &Arc<Device>, name: &Arc<Name>, number: u64, kind: BlockKind) -> Result<Arc<Cell>> {
+        let BlockKind { placement, bytes, twin, timed } = kind;
+        let stands_in = device.needs_stand_in(placement);
+        let (real, twin) = if stands_in { (Placement::Pinned, Twin::Eager) } else { (placement, twin) };
+        let storage = Storage::allocate_only(device, real, bytes).map_err(|e| e.context(name))?;
         let host = Side::new(Which::Host, name, storage);
         let on_device = if twin == Twin::Eager { Some(twin::side(device, name, bytes)?) } else { None };
-        Ok(Cell::new(number, placement, twin, Block::new(name, bytes, Some(host), on_device)))
+        let mut block = Block::new(name, bytes, Some(host), on_device);
+        if timed {
+            block.take_times(device).map_err(|e| e.context(name))?;
+        }
+        Ok(Cell::new(number, placement, twin, if stands_in { block.standing_in() } else { block }))
     }
 
     /// Its number in its home.
@@ -188,6 +211,49 @@ impl Lease {
         block.seal_address()
     }
 
+    /// Has work queued on the stream from now on see what the host wrote, and gives the address for it: the same program is right
+    /// where kernels use the block in place, and where it has a twin. Seals as [`Lease::device_address`] does.
+    pub fn publish(&self, stream: &Arc<Timeline>) -> Result<u64> {
+        let mut block = self.lock()?;
+        self.need_twin(&mut block)?;
+        let all = block.all();
+        block.publish(all, stream, false, true)
+    }
+
+    /// Makes both sides the same, as [`Block::sync`] does; nothing where there is one side only.
+    pub fn sync(&self, policy: Policy, stream: &Arc<Timeline>, blocking: Option<Timeout>) -> Result<()> {
+        let mut block = self.lock()?;
+        let wait = blocking.map(|timeout| self.wait(timeout));
+        let all = block.all();
+        block.sync(all, policy, stream, wait.as_ref())
+    }
+
+    /// Both sides zero, nothing newer anywhere, and the figures begin anew. The device side is zeroed in the stream's order; where
+    /// there is none, no stream is needed.
+    pub fn reset(&self, stream: Option<&Arc<Timeline>>, timeout: Timeout) -> Result<()> {
+        let mut block = self.lock()?;
+        if block.device.is_some() && stream.is_none() {
+            return fail!(InvalidArgument, "zeroing the device side of {} needs a stream", self.title());
+        }
+        let (all, wait) = (block.all(), self.wait(timeout));
+        let on_device = stream.filter(|_| block.device.is_some());
+        block.fill(all, &[0], Some(&wait), on_device)?;
+        block.forget_figures();
+        Ok(())
+    }
+
+    /// What moved between the sides so far, in all leases of the block; bytes that are newer on the host side, and on the
+    /// device side.
+    pub fn flows(&self) -> Result<(Flows, [u64; 2])> {
+        let mut block = self.lock()?;
+        Ok((block.flows(), [Which::Host, Which::Device].map(|which| block.newer_bytes(which))))
+    }
+
+    /// Whether the block stands in for one that kernels would use in place.
+    pub fn is_standing_in(&self) -> bool {
+        self.cell.stands_in
+    }
+
     /// Opens a CPU access.
     pub fn begin(&self, access: Access, offset: u64, bytes: u64, timeout: Timeout) -> Result<(*mut u8, u64)> {
         let mut block = self.lock()?;
@@ -228,11 +294,20 @@ impl Lease {
     }
 
     /// Queues a copy to the device twin (`up`) or back.
-    pub fn copy(&self, up: bool, offset: u64, bytes: u64, stream: &Arc<Timeline>) -> Result<()> {
+    /// With a timeout, waits until the bytes have landed.
+    pub fn copy(
+        &self,
+        up: bool,
+        offset: u64,
+        bytes: u64,
+        stream: &Arc<Timeline>,
+        blocking: Option<Timeout>,
+    ) -> Result<()> {
         let mut block = self.lock()?;
         let range = self.range(&block, offset, bytes)?;
         self.need_twin(&mut block)?;
-        block.copy(up, range, stream, None)
+        let wait = blocking.map(|timeout| self.wait(timeout));
+        block.copy(up, range, stream, wait.as_ref())
     }
 
     /// Work on these streams up to now used the block, which is kept.

@@ -31,6 +31,11 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Adds `n`; returns what it was before.
+    pub fn fetch_add(&self, n: u64) -> u64 {
+        self.0.fetch_add(n, Ordering::Relaxed)
+    }
+
     /// Adds `n`, where a lock keeps all others from changing it: cheaper than [`Counter::add`].
     pub fn add_locked(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
@@ -172,6 +177,8 @@ pub struct DeviceCounters {
     pub copy_failures: Counter,
     pub sealed_at_destroy: Counter,
     pub unfenced_pointers: Counter,
+    /// Blocks and buffers with a copy that stands in for memory that kernels would not see.
+    pub stand_ins: Counter,
     pub declared_unread: Counter,
 }
 

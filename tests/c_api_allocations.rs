@@ -1,15 +1,19 @@
 //! The calls of a loop allocate nothing: acquire and release of a block, a step, an event, and the checks of their handles.
 
 use gpubuf::ffi::block::*;
+use gpubuf::ffi::buffer::*;
 use gpubuf::ffi::device::*;
 use gpubuf::ffi::event::*;
 use gpubuf::ffi::graph_hold::*;
 use gpubuf::ffi::host::*;
 use gpubuf::ffi::pool::*;
 use gpubuf::ffi::slots::*;
+use gpubuf::ffi::spec::*;
 use gpubuf::ffi::step::*;
 use gpubuf::ffi::stream::*;
+use gpubuf::ffi::tensor::*;
 use gpubuf::ffi::types::*;
+use gpubuf::ffi::workspace::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
@@ -98,6 +102,42 @@ fn a_loop_allocates_nothing() {
             ok(gpubuf_slots_retire(slots, ticket, &stream, 1));
         });
         assert_eq!(steps, 0, "begin, write, commit, retire");
+
+        let mut spec: gpubuf_spec = std::mem::zeroed();
+        gpubuf_spec_init(&mut spec, size_of::<gpubuf_spec>() as u32);
+        spec.dtype = GPUBUF_DTYPE_I32;
+        spec.rank = 1;
+        spec.shape[0] = 64;
+        let (mut workspace, mut named, mut scratch) = (null_mut(), null_mut(), null_mut());
+        let mut address = 0;
+        ok(gpubuf_workspace_create(device, null(), &mut workspace));
+        let buffers = allocations(|| {
+            ok(gpubuf_workspace_get(workspace, c"named".as_ptr(), &spec, GPUBUF_TIMEOUT_DEFAULT, &mut named));
+            let wait = GPUBUF_TIMEOUT_DEFAULT;
+            ok(gpubuf_workspace_allocate(workspace, &spec, 1, stream, wait, &mut scratch));
+            ok(gpubuf_buffer_device_address(scratch, &stream, 1, &mut address));
+            ok(gpubuf_buffer_to_device(scratch, 0, GPUBUF_ALL, stream));
+            ok(gpubuf_workspace_release(workspace, scratch));
+            ok(gpubuf_buffer_destroy(named));
+            ok(gpubuf_stream_synchronize(stream, GPUBUF_TIMEOUT_DEFAULT));
+        });
+        assert_eq!(buffers, 0, "get, allocate, device_address, release");
+
+        let mut options: gpubuf_tensor_options = std::mem::zeroed();
+        gpubuf_tensor_options_init(&mut options, size_of::<gpubuf_tensor_options>() as u32);
+        options.dtype = GPUBUF_DTYPE_I32;
+        options.rank = 1;
+        options.shape[0] = 64;
+        let mut tensor = null_mut();
+        ok(gpubuf_tensor_create(pool, &options, &mut tensor));
+        let publishes = allocations(|| {
+            let rows = [1i32; 8];
+            ok(gpubuf_tensor_write(tensor, 8, 8, rows.as_ptr().cast()));
+            let wait = GPUBUF_TIMEOUT_DEFAULT;
+            ok(gpubuf_tensor_publish(tensor, &stream, 1, GPUBUF_ACCESS_READ, wait, &mut address));
+            ok(gpubuf_tensor_publish(tensor, &stream, 1, GPUBUF_ACCESS_READ, wait, &mut address));
+        });
+        assert_eq!(publishes, 0, "write, publish");
 
         let (mut hold, mut block, mut graph) = (null_mut(), null_mut(), 0);
         ok(gpubuf_graph_hold_create(device, &mut hold));

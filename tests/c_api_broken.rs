@@ -1,6 +1,7 @@
 //! A fault of the library inside a call: it is answered, not passed on, and what it left half-done is not used again.
 #![cfg(feature = "mutants")]
 
+use gpubuf::ffi::block::*;
 use gpubuf::ffi::buffer::*;
 use gpubuf::ffi::device::*;
 use gpubuf::ffi::library::*;

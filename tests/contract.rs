@@ -10,6 +10,8 @@ mod common;
 mod graph;
 #[path = "contract/kit.rs"]
 mod kit;
+#[path = "contract/pinned.rs"]
+mod pinned;
 #[path = "contract/pool.rs"]
 mod pool;
 #[path = "contract/slots.rs"]
@@ -18,6 +20,8 @@ mod slots;
 mod staged;
 #[path = "contract/sync.rs"]
 mod sync;
+#[path = "contract/workspace.rs"]
+mod workspace;
 
 use gpubuf::config::checks::Check;
 use kit::Case;
@@ -26,7 +30,17 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pool::CASES, slots::CASES, staged::CASES, sync::CASES].concat()
+    [
+        buffer::CASES,
+        graph::CASES,
+        pinned::CASES,
+        pool::CASES,
+        slots::CASES,
+        staged::CASES,
+        sync::CASES,
+        workspace::CASES,
+    ]
+    .concat()
 }
 
 #[test]

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["backend"],
     &["fence"],
     &["lease", "buffer", "pinned", "pool", "graph"],
-    &["slots", "staged", "workspace", "tiers", "pressure", "predictor"],
+    &["slots", "staged", "workspace", "tensor", "tiers", "pressure", "predictor"],
     &["report"],
     &["ffi"],
 ];

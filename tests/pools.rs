@@ -419,7 +419,7 @@ fn a_twin_comes_with_the_first_need() {
     let lease = acquire(&pool);
     fill(&lease, 5);
     assert_eq!((on_device(), lease.has_device_side().unwrap()), (0, false));
-    lease.copy(true, 0, ALL, &timeline).unwrap();
+    lease.copy(true, 0, ALL, &timeline, None).unwrap();
     assert_eq!((on_device(), lease.has_device_side().unwrap()), (BYTES, true));
     let address = lease.device_address().unwrap();
     assert!(device_is(&timeline, address, 5));
@@ -484,14 +484,15 @@ fn fill_after(lease: &Lease, timeline: &Arc<Timeline>, value: u8) {
 fn a_block_of_its_own() {
     let device = device();
     let timeline = stream(&device);
-    let options = |bytes, placement| AloneOptions { placement, bytes, twin: Twin::Eager, label: "alone".into() };
+    let options =
+        |bytes, placement| AloneOptions { placement, bytes, twin: Twin::Eager, timed: false, label: "alone".into() };
     assert_eq!(status(Lease::create(&device, options(0, Placement::Pinned)).map(drop)), Status::InvalidArgument);
     assert_eq!(status(Lease::create(&device, options(8, Placement::Device)).map(drop)), Status::InvalidArgument);
     let lease = Lease::create(&device, options(BYTES, Placement::Pinned)).unwrap();
     assert_eq!((lease.home().name().to_string().as_str(), lease.bytes()), ("block \"alone\"", BYTES));
     fill(&lease, 3);
     hold(&timeline);
-    lease.copy(true, 0, ALL, &timeline).unwrap();
+    lease.copy(true, 0, ALL, &timeline, None).unwrap();
     assert_eq!(status(lease.begin(Access::Write, 0, ALL, Timeout::Try)), Status::Busy);
     lease.release().unwrap();
     assert_eq!(status(lease.release()), Status::NotHeld);

@@ -4,10 +4,11 @@ mod common;
 
 use gpubuf::config::{Placement, Timeout};
 use gpubuf::error::Status;
-use gpubuf::fence::{Access, shut_down_all};
+use gpubuf::fence::{Access, Member, shut_down_all};
 use gpubuf::pool::{Pool, PoolOptions};
-use gpubuf::sync::Mutex;
-use std::time::Duration;
+use gpubuf::stats::Record;
+use gpubuf::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
+use std::time::{Duration, Instant};
 
 /// A shutdown is one of every device.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -54,4 +55,41 @@ fn who_waits_for_work_that_a_shutdown_left_is_told_of_the_shutdown() {
     let _ = common::kit_of(&device).lose();
     let _ = device.backend().synchronize(None);
     assert_eq!(waiting.join().expect("the waiter"), Err(Status::ShutDown));
+}
+
+/// An object that counts how often it was kept up.
+#[derive(Default)]
+struct Counted(AtomicU64);
+
+impl Member for Counted {
+    fn record(&self) -> Record {
+        Record::new("counted", "counted")
+    }
+
+    fn maintain(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_shutdown_ends_the_upkeep() {
+    let _alone = ALONE.lock();
+    let device = common::device();
+    let counted = Arc::new(Counted::default());
+    let member: Weak<Counted> = Arc::downgrade(&counted);
+    device.enroll(member);
+    device.keep_up_every(Duration::from_millis(1)).expect("a thread");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while counted.0.load(Ordering::SeqCst) == 0 {
+        assert!(Instant::now() < deadline, "nobody keeps it up");
+        std::thread::yield_now();
+    }
+    shut_down_all(Timeout::Within(Duration::from_secs(60))).expect("a shutdown");
+    let after = counted.0.load(Ordering::SeqCst);
+    // The thread was waited for, so there is none that could be late.
+    assert_eq!(common::status(device.keep_up_every(Duration::from_millis(1))), Status::Exists, "and none begins");
+    for _ in 0..100 {
+        std::thread::yield_now();
+    }
+    assert_eq!(counted.0.load(Ordering::SeqCst), after);
 }

@@ -144,9 +144,9 @@ fn what_cannot_be_is_refused_and_stages_nothing() {
     assert_eq!(create(options(), own(ROWS, 0, Placement::Pinned)), Status::InvalidArgument);
     assert_eq!(create(options(), own(ROWS, u64::MAX, Placement::Device)), Status::Overflow);
     let pinned = BufferOptions { device: Placement::None, ..pair_of(64) };
-    assert_eq!(create(options(), Over::Buffer(buffer(&device, pinned))), Status::Unsupported);
+    assert_eq!(create(options(), Over::Buffer(buffer(&device, pinned).into())), Status::Unsupported);
     let elsewhere = Device::open(&common::options(), 0, "").unwrap();
-    assert_eq!(create(options(), Over::Buffer(buffer(&elsewhere, pair_of(64)))), Status::WrongDevice);
+    assert_eq!(create(options(), Over::Buffer(buffer(&elsewhere, pair_of(64)).into())), Status::WrongDevice);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_table_is_a_buffer_of_the_callers_too() {
     let stream = stream(&device);
     let shape = Shape::new(&[4, 3, 2]).unwrap();
     let made = buffer(&device, BufferOptions { dtype: Dtype::I32, shape, ..pair_of(1) });
-    let it = StagedRows::create(&device, options(), Over::Buffer(made.clone()), "").unwrap();
+    let it = StagedRows::create(&device, options(), Over::Buffer(made.clone().into()), "").unwrap();
     assert_eq!((it.rows(), it.row_elements()), (4, COLUMNS));
     stage(&it, 3, 1, &[7, 8]).unwrap();
     apply(&it, &stream).unwrap();
@@ -227,7 +227,7 @@ fn a_window_of_a_buffer_is_a_table_with_gaps() {
     let shape = Shape::new(&[4, 10]).unwrap();
     let whole = buffer(&device, BufferOptions { dtype: Dtype::I32, shape, ..pair_of(1) });
     let window = whole.window((1, 3), (2, 3)).unwrap();
-    let it = StagedRows::create(&device, options(), Over::Buffer(window), "").unwrap();
+    let it = StagedRows::create(&device, options(), Over::Buffer(window.into()), "").unwrap();
     stage(&it, 0, 0, &[1, 2, 3]).unwrap();
     stage(&it, 2, 2, &[4]).unwrap();
     apply(&it, &stream).unwrap();
@@ -295,7 +295,7 @@ fn a_table_that_a_graph_holds_does_not_move() {
     let stream = stream(&device);
     let it = StagedRows::create(&device, options(), own(2, 4, Placement::Device), "").unwrap();
     let hold = GraphHold::create(&device, "").unwrap();
-    hold.add(it.table().clone(), Some(Timeout::Infinite)).unwrap();
+    hold.add(it.table().shared(), Some(Timeout::Infinite)).unwrap();
     assert_eq!(status(it.grow(5, &stream, Timeout::Try)), Status::GraphHeld);
     assert!(!it.grow(4, &stream, Timeout::Try).unwrap(), "where it is it may grow");
     drop(hold);
@@ -440,7 +440,7 @@ fn a_slice_whose_rows_begin_anywhere_is_written_to_the_byte() {
     let whole: Arc<Buffer> = buffer(&device, BufferOptions { dtype: Dtype::U8, shape, ..pair_of(1) });
     let room = StagedRowsOptions { depth: 2, max_writes: 64, staging_bytes: 1024 };
     let slice = whole.slice(3, 30).unwrap();
-    let it = StagedRows::create(&device, room, Over::Buffer(slice), "").unwrap();
+    let it = StagedRows::create(&device, room, Over::Buffer(slice.into()), "").unwrap();
     let mut wanted = vec![0u8; 280];
     for row in 0..30usize {
         let (first, count) = (row % 5, 1 + row % 3);

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::random::Random;
 use common::*;
 use gpubuf::backend::kit::{FailWhen, Operation, View};
 use gpubuf::buffer::BufferOptions;
@@ -16,18 +17,6 @@ use gpubuf::sync::Arc;
 const COLUMNS: u64 = 9;
 const MOST_ROWS: u64 = 40;
 const STEPS: usize = 400;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 /// What work on a stream found in the table, and what it should find.
 struct Look {
@@ -65,12 +54,12 @@ fn look(view: &dyn View, [look, _]: [usize; 2]) {
 impl Rig {
     fn new(seed: u64) -> Rig {
         let device = device();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let (dtype, rows) = (Dtype::U8, 1 + random.below(6));
         let over = match seed % 3 {
             2 => {
                 let shape = Shape::new(&[rows, COLUMNS]).unwrap();
-                Over::Buffer(buffer(&device, BufferOptions { dtype, shape, ..pair_of(1) }))
+                Over::Buffer(buffer(&device, BufferOptions { dtype, shape, ..pair_of(1) }).into())
             }
             kind => Over::Own {
                 dtype,

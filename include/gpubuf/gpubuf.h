@@ -100,7 +100,7 @@
 /** Both sides of a range are newer than the other. */
 #define GPUBUF_CONFLICT 303
 
-/** Over the byte budget. */
+/** Over a limit of bytes or entries. */
 #define GPUBUF_BUDGET 400
 
 /** No host memory. */
@@ -328,6 +328,33 @@
  */
 #define GPUBUF_TWIN_ON_NEED 2
 
+/** `budget_bytes`: half of the smaller of the host's memory and the control group's limit. */
+#define GPUBUF_BUDGET_AUTO 18446744073709551615ull
+
+/** A request that finds no memory is refused. */
+#define GPUBUF_OVER_BUDGET_FAIL 0
+
+/** It waits until blocks were given back, up to its deadline. */
+#define GPUBUF_OVER_BUDGET_WAIT 1
+
+/** It gets pageable memory, outside the budget: the block's info says so. */
+#define GPUBUF_OVER_BUDGET_PAGEABLE 2
+
+/** A request was refused for want of memory. */
+#define GPUBUF_PINNED_NOTICE_REFUSED 1
+
+/** A request begins to wait. */
+#define GPUBUF_PINNED_NOTICE_WAITS 2
+
+/** Pageable memory was given for a request. */
+#define GPUBUF_PINNED_NOTICE_PAGEABLE 3
+
+/** The budget has no room. */
+#define GPUBUF_SHORTAGE_BUDGET 1
+
+/** The driver locks no more memory. */
+#define GPUBUF_SHORTAGE_MEMORY 2
+
 /** The block that has been free for longest. */
 #define GPUBUF_STRATEGY_LEAST_RECENT 0
 
@@ -336,6 +363,21 @@
 
 /** The block that has been free for longest; the last `reserved_blocks` are kept for priorities above 0. */
 #define GPUBUF_STRATEGY_PRIORITY 2
+
+/** The sizes that were the most frequent of the window. */
+#define GPUBUF_METHOD_MOST_COMMON 0
+
+/** Those that came most often after the last size, then the most common ones. */
+#define GPUBUF_METHOD_MARKOV 1
+
+/** Those that came most often after the last two sizes, then those after the last one, then the most common ones. */
+#define GPUBUF_METHOD_MARKOV2 2
+
+/** The most common ones, until one of the others has hit more often than chance explains, and for as long as it leads. */
+#define GPUBUF_METHOD_BLEND 3
+
+/** The most sizes of one prediction. */
+#define GPUBUF_MAX_PREDICTED 8
 
 /** To be had. */
 #define GPUBUF_BLOCK_FREE 0
@@ -351,6 +393,18 @@
 
 /** A figure that was not measured. */
 #define GPUBUF_ABSENT 18446744073709551615ull
+
+/** Nobody holds it. Work may still use it. */
+#define GPUBUF_ENTRY_FREE 0
+
+/** Held, and nothing that the library knows of uses it. */
+#define GPUBUF_ENTRY_ALLOCATED 1
+
+/** Held, its host side is newer than its device side, and nothing that the library knows of uses it. */
+#define GPUBUF_ENTRY_STAGED 2
+
+/** Held, and queued or undeclared work, a guard or a graph uses it; or it is being made. */
+#define GPUBUF_ENTRY_IN_USE 3
 
 /** The most dimensions of a shape. */
 #define GPUBUF_MAX_RANK 8
@@ -418,8 +472,17 @@ typedef struct gpubuf_graph_hold gpubuf_graph_hold;
 /** What a function that runs on a stream sees of memory. Valid in that function, on its thread, only. */
 typedef struct gpubuf_host_view gpubuf_host_view;
 
+/** A manager of page-locked memory: blocks of any size under one budget. */
+typedef struct gpubuf_pinned gpubuf_pinned;
+
 /** Equal blocks of page-locked memory. */
 typedef struct gpubuf_pool gpubuf_pool;
+
+/** Predicts the size of the next step. */
+typedef struct gpubuf_predictor gpubuf_predictor;
+
+/** Bytes of a manager's budget that are held for blocks to come. */
+typedef struct gpubuf_reservation gpubuf_reservation;
 
 /** A set of input slots: what a step of an inference loop sends to the device. */
 typedef struct gpubuf_slots gpubuf_slots;
@@ -429,6 +492,12 @@ typedef struct gpubuf_step gpubuf_step;
 
 /** A stream: work queued on it runs in order, behind the caller's back. */
 typedef struct gpubuf_stream gpubuf_stream;
+
+/** Host memory that is always writable, and copies of it for the device. */
+typedef struct gpubuf_tensor gpubuf_tensor;
+
+/** Buffers by name, and by spec. */
+typedef struct gpubuf_workspace gpubuf_workspace;
 
 /** What every call that can fail answers: GPUBUF_OK, or why it did nothing. Callers must expect statuses they do not know. */
 typedef int32_t gpubuf_status;
@@ -474,7 +543,7 @@ typedef struct gpubuf_device_options {
    */
   uint64_t upkeep_interval_ns;
   /**
-   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+   * Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (of GPUBUF_BACKEND_AUTO, the most free memory),
    * "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
    * a place on the bus ("0000:3b:00.0"). NULL: by those fields.
    */
@@ -593,6 +662,11 @@ typedef struct gpubuf_device_stats {
   uint64_t fallbacks_registration;
   /** Of `fallbacks`: page-locked memory that the system would not place near the device. The message comes once. */
   uint64_t fallbacks_node;
+  /**
+   * Of `fallbacks`: buffers and blocks of uva memory that are a pinned and a device side, since the device does not see later host
+   * writes.
+   */
+  uint64_t fallbacks_uva;
 } gpubuf_device_stats;
 
 /** What is known of a device that need not be open. */
@@ -757,6 +831,10 @@ typedef struct gpubuf_buffer_info {
   uint32_t is_view;
   /** 1: no gaps between its rows. */
   uint32_t contiguous;
+  /** 1: the device does not see later host writes to uva memory, so there is a pinned and a device side: gpubuf_buffer_publish copies. */
+  uint32_t stands_in;
+  /** 0 */
+  uint32_t reserved;
 } gpubuf_buffer_info;
 
 /**
@@ -863,6 +941,10 @@ typedef struct gpubuf_pool_options {
   gpubuf_give_back_fn give_back;
   /** Handed to give_back. */
   void *give_back_user_data;
+  /** 1: copies between the sides of the blocks are timed. That takes events of the driver's, made with the blocks. */
+  uint32_t timed;
+  /** 0 */
+  uint32_t reserved;
 } gpubuf_pool_options;
 
 /** A pool's figures: what is the case at this moment, then what only grows. */
@@ -943,8 +1025,8 @@ typedef struct gpubuf_block_options {
   uint64_t bytes;
   /** GPUBUF_TWIN_ */
   uint32_t device_side;
-  /** 0 */
-  uint32_t reserved;
+  /** 1: copies between its sides are timed. */
+  uint32_t timed;
   /** For messages; NULL: none. Copied. */
   const char *label;
 } gpubuf_block_options;
@@ -957,15 +1039,211 @@ typedef struct gpubuf_block_info {
   uint32_t index;
   /** Its size. */
   uint64_t bytes;
-  /** GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_UVA. */
+  /** GPUBUF_PLACEMENT_: pinned, uva or managed; pageable where a manager had no other. */
   uint32_t placement;
   /** 1 if it has a twin in device memory. */
   uint32_t device_side;
   /** 1 if that is a promotion's. */
   uint32_t promoted;
+  /** 1: the device does not see later host writes to uva memory, so the block is a pinned one with a twin: gpubuf_block_publish copies. */
+  uint32_t stands_in;
+} gpubuf_block_info;
+
+/** What moved between a block's sides, in all the times that it was acquired. */
+typedef struct gpubuf_block_stats {
+  /** sizeof(gpubuf_block_stats), set by the caller. */
+  uint32_t struct_size;
   /** 0 */
   uint32_t reserved;
-} gpubuf_block_info;
+  /** Copies to the device that were queued. */
+  uint64_t to_device_copies;
+  /** Their bytes. */
+  uint64_t to_device_bytes;
+  /** Those of them whose time is known. */
+  uint64_t to_device_timed;
+  /** The time they took on the device; GPUBUF_ABSENT where times are not taken. */
+  uint64_t to_device_ns;
+  /** Copies to the host that were queued. */
+  uint64_t to_host_copies;
+  /** Their bytes. */
+  uint64_t to_host_bytes;
+  /** Those of them whose time is known. */
+  uint64_t to_host_timed;
+  /** The time they took; GPUBUF_ABSENT where times are not taken. */
+  uint64_t to_host_ns;
+  /** Calls that synced something. */
+  uint64_t syncs;
+  /** Those refused because both sides were newer. */
+  uint64_t conflicts;
+  /** Copies that failed. */
+  uint64_t failures;
+  /** Bytes that are newer on the host side. */
+  uint64_t host_newer_bytes;
+  /** Bytes that are newer on the device side. */
+  uint64_t device_newer_bytes;
+} gpubuf_block_stats;
+
+/**
+ * Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
+ * Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
+ */
+typedef void (*gpubuf_pinned_notify_fn)(uint32_t notice,
+                                        uint64_t bytes,
+                                        const char *owner,
+                                        void *user_data);
+
+/**
+ * Asked for a cure where `bytes` cannot be had: GPUBUF_SHORTAGE_, and how often it was asked for this request, from 1. It may
+ * give blocks back, trim, raise the budget, and answers 1 to have it tried again, 0 to have the request's policy followed.
+ * Called on the thread that makes the request, under no lock of the library. It must not throw.
+ */
+typedef uint32_t (*gpubuf_out_of_memory_fn)(uint32_t shortage,
+                                            uint64_t bytes,
+                                            uint32_t attempt,
+                                            void *user_data);
+
+/** What a manager is to be. Set up by gpubuf_pinned_options_init. */
+typedef struct gpubuf_pinned_options {
+  /** sizeof(gpubuf_pinned_options) */
+  uint32_t struct_size;
+  /** Where the blocks live: pinned (the default) or uva. */
+  uint32_t placement;
+  /**
+   * Requested bytes that blocks, caches and reservations may have together; 0 is none. The default, GPUBUF_BUDGET_AUTO: half of
+   * the smaller of the host's memory and the control group's limit.
+   */
+  uint64_t budget_bytes;
+  /** What is page-locked at once for small blocks, rounded up to pages; less where the budget leaves less. 0: 4 MiB. */
+  uint64_t slab_bytes;
+  /** A block of so many bytes or more gets a slab for itself. 0: a quarter of slab_bytes. */
+  uint64_t large_bytes;
+  /**
+   * What gpubuf_device_maintain, or the device's upkeep thread, leaves of idle slabs, page-locked bytes. The default,
+   * GPUBUF_ALL: all.
+   */
+  uint64_t keep_bytes;
+  /**
+   * 1: slabs are mapped and advised to be on huge pages before they are registered, on devices that can register;
+   * huge_bytes of the figures says how far the system followed.
+   */
+  uint32_t huge_pages;
+  /** How often out_of_memory may have one request tried again. Default: 4. */
+  uint32_t retries;
+  /** Told of requests that found no memory. NULL: nobody is told. */
+  gpubuf_pinned_notify_fn notify;
+  /** Handed to notify. */
+  void *notify_user_data;
+  /** Asked for a cure before the policy of the request is followed. NULL: nobody is asked. */
+  gpubuf_out_of_memory_fn out_of_memory;
+  /** Handed to out_of_memory. */
+  void *out_of_memory_user_data;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_pinned_options;
+
+/** One request. Set up by gpubuf_pinned_request_init; bytes, or rank, shape and dtype, have no default. */
+typedef struct gpubuf_pinned_request {
+  /** sizeof(gpubuf_pinned_request) */
+  uint32_t struct_size;
+  /** GPUBUF_OVER_BUDGET_: what if there is no memory. Default: fail. */
+  uint32_t over_budget;
+  /** How many bytes; 0 where a shape says it. */
+  uint64_t bytes;
+  /** The host address is a multiple of this: a power of two up to 2 MiB. 0, the default: 256. */
+  uint64_t alignment;
+  /** The dimensions, of which rank count. */
+  uint64_t shape[8];
+  /** 0 where bytes says how much. */
+  uint32_t rank;
+  /** GPUBUF_DTYPE_; 0 where bytes says how much. */
+  uint32_t dtype;
+  /** Whose block it is, up to 31 bytes; NULL: nobody's. Copied. */
+  const char *owner;
+  /** GPUBUF_OVER_BUDGET_WAIT: for how long. Default: the device's. */
+  uint64_t timeout_ns;
+  /** GPUBUF_OVER_BUDGET_WAIT: the higher goes first. */
+  int32_t priority;
+  /** GPUBUF_TWIN_: whether the block has a twin in device memory. */
+  uint32_t device_side;
+} gpubuf_pinned_request;
+
+/** A manager's figures: bytes and counts at this moment, then what only grows. */
+typedef struct gpubuf_pinned_stats {
+  /** sizeof(gpubuf_pinned_stats), set by the caller. */
+  uint32_t struct_size;
+  /** 0 */
+  uint32_t reserved;
+  /** The budget: always the sum of the next five. */
+  uint64_t budget_bytes;
+  /** Requested bytes of blocks that are held, or wait for their last use. */
+  uint64_t requested_bytes;
+  /** Requested bytes of blocks that were given back, which slabs keep to be given out again. */
+  uint64_t cached_bytes;
+  /** Requested bytes of blocks whose completion could not be proven. */
+  uint64_t quarantined_bytes;
+  /** Bytes of reservations, and of requests under way. */
+  uint64_t reserved_bytes;
+  /** What is left. */
+  uint64_t available_bytes;
+  /** Of requested_bytes: given back, and waiting for the last use. */
+  uint64_t pending_bytes;
+  /** What the blocks take up, padding included, pageable ones too. */
+  uint64_t actual_bytes;
+  /** Page-locked: whole slabs. */
+  uint64_t locked_bytes;
+  /** Of these: slabs in which nothing lives. */
+  uint64_t idle_bytes;
+  /** Of these: on huge pages, where that was asked for. */
+  uint64_t huge_bytes;
+  /** The largest block that the slabs have room for. */
+  uint64_t largest_free_bytes;
+  /** Requested bytes of pageable blocks, outside the budget. */
+  uint64_t pageable_bytes;
+  /** The most requested_bytes there were. */
+  uint64_t peak_requested_bytes;
+  /** The most locked_bytes there were. */
+  uint64_t peak_locked_bytes;
+  /** Blocks that are held, or wait for their last use. */
+  uint64_t blocks;
+  /** Of these: waiting for their last use. */
+  uint64_t pending_blocks;
+  /** Of these: pageable. */
+  uint64_t pageable_blocks;
+  /** Slabs there are. */
+  uint64_t slabs;
+  /** Threads that wait for memory. */
+  uint64_t waiters;
+  /** Blocks given out. */
+  uint64_t allocations;
+  /** Blocks given back. */
+  uint64_t frees;
+  /** Requests that got pageable memory instead. */
+  uint64_t fallbacks;
+  /** Requests refused for want of memory. */
+  uint64_t refusals;
+  /** Times that out_of_memory had something tried again. */
+  uint64_t retries;
+  /** Requests that waited for memory. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+  /** Slabs made. */
+  uint64_t slabs_made;
+  /** Slabs given back. */
+  uint64_t slabs_freed;
+} gpubuf_pinned_stats;
+
+/** What an owner has. An entry of lists: it never grows. */
+typedef struct gpubuf_pinned_share {
+  /** Who, ended by a 0; empty: blocks without an owner. */
+  char owner[32];
+  /** Requested bytes of the owner's blocks, those included that wait for their last use, and pageable ones. */
+  uint64_t bytes;
+  /** How many there are. */
+  uint64_t blocks;
+} gpubuf_pinned_share;
 
 /** How a set of slots is made. Set up by gpubuf_slots_options_init. */
 typedef struct gpubuf_slots_options {
@@ -1102,6 +1380,215 @@ typedef struct gpubuf_decode_options {
   /** For messages; NULL: none. Copied. */
   const char *label;
 } gpubuf_decode_options;
+
+/** What a buffer is to be, or is: a value. Set up by gpubuf_spec_init; dtype, rank and shape have no default. */
+typedef struct gpubuf_spec {
+  /** sizeof(gpubuf_spec) */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions: 1 to GPUBUF_MAX_RANK. */
+  uint32_t rank;
+  /** Where the host side lives: none, pageable, pinned (the default), uva or managed. */
+  uint32_t host_placement;
+  /** Where the device side lives: none or device (the default). */
+  uint32_t device_placement;
+  /** 0 */
+  uint32_t reserved;
+  /** Elements per dimension, outermost first; row-major. What is past rank is not looked at. */
+  uint64_t shape[8];
+} gpubuf_spec;
+
+/** What a workspace is to be. Set up by gpubuf_workspace_options_init. */
+typedef struct gpubuf_workspace_options {
+  /** sizeof(gpubuf_workspace_options) */
+  uint32_t struct_size;
+  /** The most entries there may be; 0 (the default): no limit. */
+  uint32_t max_entries;
+  /** The most bytes of both sides of all entries; 0 (the default): no limit. */
+  uint64_t max_bytes;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_workspace_options;
+
+/** One entry of a workspace, as gpubuf_workspace_list tells it. Valid during the call. */
+typedef struct gpubuf_workspace_entry {
+  /** sizeof(gpubuf_workspace_entry) in the library. */
+  uint32_t struct_size;
+  /** GPUBUF_ENTRY_ */
+  uint32_t state;
+  /** Its name; NULL: it has none. */
+  const char *name;
+  /** What it is. */
+  const gpubuf_spec *spec;
+  /** Bytes of both sides. */
+  uint64_t bytes;
+  /** Handles that hold it. */
+  uint64_t holders;
+  /** How often it was given out. */
+  uint64_t uses;
+  /** When it was given out last: the higher, the later. */
+  uint64_t last_use;
+} gpubuf_workspace_entry;
+
+/** Told of one entry: called inside gpubuf_workspace_list, on its thread, under no lock of the library. It must not throw. */
+typedef void (*gpubuf_workspace_entry_fn)(const gpubuf_workspace_entry *entry,
+                                          void *user_data);
+
+/** A workspace's figures: what is the case at this moment, then what only grows. */
+typedef struct gpubuf_workspace_stats {
+  /** sizeof(gpubuf_workspace_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Its limit; 0 is none. */
+  uint32_t max_entries;
+  /** Entries in all, those that are being made included. */
+  uint64_t entries;
+  /** Entries that somebody holds. */
+  uint64_t held_entries;
+  /** Entries that nobody holds. Work may still use them. */
+  uint64_t free_entries;
+  /** Entries with a name. */
+  uint64_t named_entries;
+  /** Bytes of both sides of all entries. */
+  uint64_t bytes;
+  /** Of those that somebody holds. */
+  uint64_t held_bytes;
+  /** Its limit; 0 is none. */
+  uint64_t max_bytes;
+  /** The most bytes that there were at one time. */
+  uint64_t peak_bytes;
+  /** Times an entry was found by its name. */
+  uint64_t found;
+  /** Times a free entry went to a next holder. */
+  uint64_t reused;
+  /** Entries made. */
+  uint64_t made;
+  /** Free entries that were taken out, for others or by gpubuf_workspace_evict and gpubuf_workspace_clear. */
+  uint64_t evicted;
+  /**
+   * Entries that could not be used again: their address was with undeclared work, a guard was open, a graph held them, or
+   * their completion could not be proven.
+   */
+  uint64_t retired;
+  /** Calls refused with GPUBUF_BUDGET. */
+  uint64_t refused;
+  /** Waits for work on an entry, or for another thread that made one or gave one back. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+} gpubuf_workspace_stats;
+
+/** What a tensor is to be. Set up by gpubuf_tensor_options_init; dtype, rank and shape have no default. */
+typedef struct gpubuf_tensor_options {
+  /** sizeof(gpubuf_tensor_options) */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions: 1 to GPUBUF_MAX_RANK. */
+  uint32_t rank;
+  /** The most blocks of the pool that it holds at a time: 1 to 8. Default: 2. */
+  uint32_t max_blocks;
+  /** Elements per dimension, outermost first; row-major. */
+  uint64_t shape[8];
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_tensor_options;
+
+/** What a tensor is. */
+typedef struct gpubuf_tensor_info {
+  /** sizeof(gpubuf_tensor_info), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Dimensions. */
+  uint32_t rank;
+  /** The most blocks that it holds at a time. */
+  uint32_t max_blocks;
+  /** Elements per dimension; 0 from rank on. */
+  uint64_t shape[8];
+  /** Elements in all. */
+  uint64_t count;
+  /** Bytes in all. */
+  uint64_t bytes;
+} gpubuf_tensor_info;
+
+/** A tensor's figures. */
+typedef struct gpubuf_tensor_stats {
+  /** sizeof(gpubuf_tensor_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Blocks that it holds now; 0 while another thread is inside. */
+  uint32_t held_blocks;
+  /** Publishes. */
+  uint64_t publishes;
+  /** Those of them where nothing was new. */
+  uint64_t unchanged;
+  /** Bytes that publishes copied from the truth to blocks. */
+  uint64_t copied_bytes;
+  /** Bytes that they did not need to copy, since the block had them. */
+  uint64_t skipped_bytes;
+  /** Bytes taken back from blocks. */
+  uint64_t read_bytes;
+  /** Waits for work on a block. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+} gpubuf_tensor_stats;
+
+/** What a predictor is to be. Set up by gpubuf_predictor_options_init. */
+typedef struct gpubuf_predictor_options {
+  /** sizeof(gpubuf_predictor_options) */
+  uint32_t struct_size;
+  /** GPUBUF_METHOD_: how it predicts. Default: the blend. */
+  uint32_t method;
+  /** How many sizes it predicts, 1 to GPUBUF_MAX_PREDICTED: a hit is a next size among so many. Default: 3. */
+  uint32_t count;
+  /** Over how many records the most common sizes are counted, 1 to 4096. Default: 100. */
+  uint32_t window;
+  /** The most sizes known at a time, window to 4096: a new one takes the place of the least recently used. Default: 256. */
+  uint32_t most_sizes;
+  /** How many steps are under way at a time, 1 to window; for gpubuf_predictor_suggest alone. Default: 2. */
+  uint32_t steps_in_flight;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_predictor_options;
+
+/** A predictor's figures. Sums of bytes stop at UINT64_MAX. */
+typedef struct gpubuf_predictor_stats {
+  /** sizeof(gpubuf_predictor_stats), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_METHOD_: the method that it goes by at this moment, which is the blend's choice. */
+  uint32_t believed;
+  /** Sizes recorded. */
+  uint64_t records;
+  /** Records before which there was a prediction: all but the first. */
+  uint64_t predictions;
+  /** Of those: the size was among the predicted ones. */
+  uint64_t hits;
+  /** Of those: it was among the most common ones of the window, for comparison. */
+  uint64_t most_common_hits;
+  /** Bytes of all predicted sizes. */
+  uint64_t predicted_bytes;
+  /** Bytes of predicted sizes that did not come next: what is wasted where every prediction is made anew for each step. */
+  uint64_t waste_bytes;
+  /** Bytes that were made ahead. What is free already is not made again. */
+  uint64_t warmed_bytes;
+  /** Of that: what was made for a size that has come since. */
+  uint64_t warmed_used_bytes;
+  /** Sizes known at this moment. */
+  uint64_t sizes;
+  /** Sizes that made room for others. */
+  uint64_t evictions;
+} gpubuf_predictor_stats;
+
+/**
+ * Has memory for a step of `size` bytes ready, and free. Called inside gpubuf_predictor_prewarm, under no lock of the library. It
+ * may call the library, and must not throw. Returns the bytes that it made; 0: they were there, or cannot be had.
+ */
+typedef uint64_t (*gpubuf_warm_fn)(uint64_t size, void *user_data);
 
 /** Some elements in a row. One entry of a list: it has no struct_size and never grows. */
 typedef struct gpubuf_piece {
@@ -1565,6 +2052,23 @@ gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
                                            gpubuf_stream *const *streams,
                                            size_t stream_count,
                                            uint64_t *out_address);
+
+/**
+ * Has work that is queued on the stream from now on see what the host wrote, and gives the address for it. The library fences the
+ * stream when other work needs it, as if it were named with gpubuf_buffer_device_address.
+ *
+ * Where kernels use the host side in place, nothing is copied; where there is a device side, what is newer on the host side is.
+ * So the same program is right in both cases, also on a device that does not see later host writes to uva memory
+ * (gpubuf_device_probe): there a uva buffer is a pinned and a device side (gpubuf_buffer_info, stands_in), its device address is
+ * refused with GPUBUF_CONFLICT while the device side lacks something, and so is reading it before gpubuf_buffer_sync has brought
+ * back what kernels wrote, as gpubuf_buffer_used_on says.
+ * Stream order: as gpubuf_buffer_to_device.
+ * Errors: as gpubuf_buffer_to_device and gpubuf_buffer_device_address.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_buffer_publish(gpubuf_buffer *buffer,
+                                    gpubuf_stream *stream,
+                                    uint64_t *out_address);
 
 /**
  * Says that work queued on the stream so far used the buffer: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE. What was written is
@@ -2122,6 +2626,89 @@ gpubuf_status gpubuf_block_to_host(gpubuf_block *block,
                                    gpubuf_stream *stream);
 
 /**
+ * As gpubuf_block_to_device, and returns when the bytes have landed.
+ *
+ * Errors: as gpubuf_buffer_to_device_blocking; also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_to_device_blocking(gpubuf_block *block,
+                                              uint64_t offset,
+                                              uint64_t bytes,
+                                              gpubuf_stream *stream,
+                                              uint64_t timeout_ns);
+
+/**
+ * As gpubuf_block_to_host, and returns when the bytes have landed.
+ *
+ * Errors: as gpubuf_buffer_to_host_blocking; also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_to_host_blocking(gpubuf_block *block,
+                                            uint64_t offset,
+                                            uint64_t bytes,
+                                            gpubuf_stream *stream,
+                                            uint64_t timeout_ns);
+
+/**
+ * Makes both sides the same: as gpubuf_buffer_sync, of the whole block, whose own policy is GPUBUF_SYNC_REFUSE. Nothing is done
+ * where there is one side only.
+ *
+ * Errors: also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_sync(gpubuf_block *block,
+                                uint32_t policy,
+                                gpubuf_stream *stream);
+
+/**
+ * As gpubuf_block_sync, and returns when the bytes have landed.
+ *
+ * Errors: as gpubuf_buffer_sync_blocking; also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_sync_blocking(gpubuf_block *block,
+                                         uint32_t policy,
+                                         gpubuf_stream *stream,
+                                         uint64_t timeout_ns);
+
+/**
+ * Has work that is queued on the stream from now on see what the host wrote, and gives the address for it. Seals the block, as
+ * gpubuf_block_device_address does.
+ *
+ * Where kernels use the block in place, nothing is copied; where it has a twin, what is newer on the host side is. So the same
+ * program is right in both cases, also on a device that does not see later host writes to uva memory (gpubuf_block_info,
+ * stands_in): there gpubuf_block_device_address is refused while the twin lacks something, and reading until
+ * gpubuf_block_sync has brought back what kernels wrote.
+ * Stream order: as gpubuf_block_to_device.
+ * Errors: as gpubuf_block_to_device and gpubuf_block_device_address.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_publish(gpubuf_block *block,
+                                   gpubuf_stream *stream,
+                                   uint64_t *out_address);
+
+/**
+ * Zeroes both sides, has nothing newer on either, and begins the figures anew: the host side as a write access, the device side in
+ * the stream's order. `stream` may be NULL where there is no twin.
+ *
+ * Errors: as gpubuf_buffer_fill; also GPUBUF_NOT_HELD.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_reset(gpubuf_block *block,
+                                 gpubuf_stream *stream,
+                                 uint64_t timeout_ns);
+
+/**
+ * What moved between the block's sides. Set struct_size first; no more than that is written, and struct_size then says how much.
+ *
+ * Means: to_device_ns / to_device_timed is the time of a copy. Asks for the times of copies that have ended; waits for none.
+ * Errors: GPUBUF_NOT_HELD, GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_stats_get(const gpubuf_block *block,
+                                     gpubuf_block_stats *inout_stats);
+
+/**
  * Moves a block that kernels use in place to device memory, for this lease: a copy of its bytes is queued on the stream, and its
  * device address is another one from now on, until it is demoted or released. Allocates.
  *
@@ -2177,6 +2764,145 @@ gpubuf_status gpubuf_block_release_after_many(gpubuf_block *const *blocks,
                                               size_t block_count,
                                               gpubuf_stream *const *streams,
                                               size_t stream_count);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_pinned_options_init(gpubuf_pinned_options *options,
+                                uint32_t struct_size);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_pinned_request_init(gpubuf_pinned_request *request,
+                                uint32_t struct_size);
+
+/**
+ * A manager of page-locked memory: it gives out blocks of any size under one budget, and locks nothing before the first.
+ *
+ * Ownership: the caller's, until gpubuf_pinned_destroy. The callbacks and their user data stay valid until the last block and
+ * reservation of the manager are gone, too.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_create(gpubuf_device *device,
+                                   const gpubuf_pinned_options *options,
+                                   gpubuf_pinned **out_pinned);
+
+/**
+ * Ends the handle. Idle slabs are freed, the others with their last block; blocks are used and given back as before. Threads
+ * that wait for memory get GPUBUF_SHUT_DOWN.
+ *
+ * NULL is GPUBUF_OK. Never waits. Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pinned_destroy(gpubuf_pinned *pinned);
+
+/**
+ * A block of this size, used like any other. Its bytes are those of its last use, or zeroes.
+ *
+ * Whether the budget has room is a matter of requested bytes alone: what is cached makes way. A request that comes while others
+ * of its priority or a higher one wait does not overtake them. Small blocks come from slabs without a call of the driver, as
+ * long as these have room; page-locking a new slab takes milliseconds, and nobody else waits for it.
+ * Ownership: the block is the caller's until gpubuf_pinned_free or a gpubuf_block_release succeeds.
+ * Threads: any; GPUBUF_OVER_BUDGET_WAIT not in a function that runs on a stream.
+ * Errors: GPUBUF_BUDGET (the message says who has it), GPUBUF_OUT_OF_HOST_MEMORY or GPUBUF_DRIVER_ERROR (the driver locks no
+ * more), GPUBUF_TIMEOUT, GPUBUF_BUSY (a wait with GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN (the manager was
+ * destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_allocate(gpubuf_pinned *pinned,
+                                     const gpubuf_pinned_request *request,
+                                     gpubuf_block **out_block);
+
+/**
+ * Gives a block of this manager back with the uses that the library knows of; it is given out again when they are over.
+ *
+ * As gpubuf_block_release, for callers that want to be sure where a block goes; work that the library does not see is declared
+ * with gpubuf_block_release_after instead. The block's handle ends with it. Never waits.
+ * Errors: GPUBUF_INVALID_ARGUMENT (another manager's block, or a pool's), GPUBUF_UNFENCED, GPUBUF_GRAPH_HELD, GPUBUF_BUSY (a guard
+ * is open): nothing has changed.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_free(gpubuf_pinned *pinned,
+                                 gpubuf_block *block);
+
+/**
+ * Holds bytes of the budget for blocks to come, by gpubuf_reservation_commit. Nothing is page-locked for it.
+ *
+ * As gpubuf_pinned_allocate otherwise; the owner is that of blocks that name none.
+ * Ownership: the caller's, until gpubuf_reservation_destroy gives back what is left.
+ * Errors: GPUBUF_BUDGET, GPUBUF_TIMEOUT, GPUBUF_BUSY, GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN, GPUBUF_INVALID_ARGUMENT
+ * (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget), GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_reserve(gpubuf_pinned *pinned,
+                                    const gpubuf_pinned_request *request,
+                                    gpubuf_reservation **out_reservation);
+
+/** Gives idle slabs back to the driver until at most `keep_bytes` page-locked bytes of them are left. `out_freed_bytes` may be NULL. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_trim(gpubuf_pinned *pinned,
+                                 uint64_t keep_bytes,
+                                 uint64_t *out_freed_bytes);
+
+/**
+ * Gives all memory back to the driver. Refused while there are blocks or reservations: the message says how many.
+ *
+ * Errors: GPUBUF_BUSY, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_clear(gpubuf_pinned *pinned);
+
+/**
+ * Changes the budget, or has it chosen anew (GPUBUF_BUDGET_AUTO). Those who wait are served from what is added; what is cached
+ * makes way for a smaller one.
+ *
+ * Errors: GPUBUF_BUDGET (more is live, quarantined and reserved), GPUBUF_INVALID_ARGUMENT, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_set_budget(gpubuf_pinned *pinned,
+                                       uint64_t budget_bytes);
+
+/** The manager's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_stats_get(const gpubuf_pinned *pinned,
+                                      gpubuf_pinned_stats *inout_stats);
+
+/**
+ * Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `owners` may be NULL where
+ * capacity is 0.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pinned_shares_get(const gpubuf_pinned *pinned,
+                                       gpubuf_pinned_share *shares,
+                                       size_t capacity,
+                                       size_t *out_count);
+
+/**
+ * A block of what is reserved; what is left of the reservation holds budget for others, or until it is destroyed.
+ *
+ * The request's bytes come out of the reservation; timeout_ns and priority do not matter, nor does its owner where it is NULL.
+ * Ownership: the block is the caller's, and outlives the reservation.
+ * Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
+ * memory is given because nothing can be page-locked.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_reservation_commit(gpubuf_reservation *reservation,
+                                        const gpubuf_pinned_request *request,
+                                        gpubuf_block **out_block);
+
+/** Bytes that are reserved still. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_reservation_left(const gpubuf_reservation *reservation,
+                                      uint64_t *out_bytes);
+
+/**
+ * Rolls back: what is left of the reservation goes back to the budget. NULL is GPUBUF_OK. Never waits.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_reservation_destroy(gpubuf_reservation *reservation);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API
@@ -2589,6 +3315,412 @@ gpubuf_status gpubuf_graph_hold_launch(gpubuf_graph_hold *hold,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_graph_hold_replayed(gpubuf_graph_hold *hold,
                                          gpubuf_stream *stream);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_spec_init(gpubuf_spec *spec,
+                      uint32_t struct_size);
+
+/**
+ * The bytes of each side of a buffer of this spec; 0 for a side that it does not have.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT (an unknown dtype, a shape or placements that no buffer has), GPUBUF_OVERFLOW,
+ * GPUBUF_VERSION_MISMATCH.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_spec_bytes(const gpubuf_spec *spec,
+                                uint64_t *out_host_bytes,
+                                uint64_t *out_device_bytes);
+
+/**
+ * Writes 1 where both are the same dtype, shape and placements, else 0.
+ *
+ * Errors: as gpubuf_spec_bytes, for either.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_spec_equal(const gpubuf_spec *spec,
+                                const gpubuf_spec *other,
+                                uint32_t *out_equal);
+
+/**
+ * A number that is the same for equal specs, in every run of this version of the library.
+ *
+ * Errors: as gpubuf_spec_bytes.
+ */
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_spec_hash(const gpubuf_spec *spec, uint64_t *out_hash);
+
+/** Zeroes `struct_size` bytes and sets struct_size. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_workspace_options_init(gpubuf_workspace_options *options,
+                                   uint32_t struct_size);
+
+/**
+ * A new, empty workspace. `options` may be NULL: no limits.
+ *
+ * Ownership: the caller's, until gpubuf_workspace_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_create(gpubuf_device *device,
+                                      const gpubuf_workspace_options *options,
+                                      gpubuf_workspace **out_workspace);
+
+/**
+ * Ends the handle. Free entries end now, held ones with the last handle of their buffer; those go on working until then.
+ * Threads that wait in the workspace get GPUBUF_SHUT_DOWN.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_workspace_destroy(gpubuf_workspace *workspace);
+
+/**
+ * The buffer of this very name: made, zeroed, where there is none. Where there is one, its spec must be equal, and its
+ * content and its uses are those that its last holder left.
+ *
+ * Ownership: a handle of the caller's own, to be ended by gpubuf_workspace_release or gpubuf_buffer_destroy. The buffer stays
+ * in the workspace, and keeps its content until it is evicted.
+ * What a new entry needs is taken from free entries, those that are free longest first, where limits demand it: never from
+ * held ones; where work still uses them it is waited for. `name` has 1 to 255 bytes. Threads: any; two that ask for one name
+ * get one buffer.
+ * Errors: GPUBUF_EXISTS (the name is of another spec: the message says what differs), GPUBUF_BUDGET (over the limits, and what
+ * would have to go is held), GPUBUF_BUSY (the try form would have to wait, for work or for another thread), GPUBUF_TIMEOUT,
+ * GPUBUF_WOULD_DEADLOCK, those of gpubuf_spec_bytes and of gpubuf_buffer_create.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_get(gpubuf_workspace *workspace,
+                                   const char *name,
+                                   const gpubuf_spec *spec,
+                                   uint64_t timeout_ns,
+                                   gpubuf_buffer **out_buffer);
+
+/**
+ * The buffer of this very name, as gpubuf_workspace_get gives it.
+ *
+ * Errors: GPUBUF_NOT_FOUND, GPUBUF_BUSY and GPUBUF_TIMEOUT (another thread makes it, or gives it back).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_find(gpubuf_workspace *workspace,
+                                    const char *name,
+                                    uint64_t timeout_ns,
+                                    gpubuf_buffer **out_buffer);
+
+/**
+ * A buffer of this spec, without a name, for the caller alone; every earlier use of it is over.
+ *
+ * Taken is a free one of equal spec that is idle, the longest free first; else one is made; else, where the limits forbid that,
+ * one that work still uses is waited for. Its bytes are those of its last holder, or zeroes where `zero` is 1.
+ * Stream order: with `zero`, the device side is zeroed on `stream`, which is needed where the spec has one: work on other
+ * streams has to be ordered behind it. Otherwise `stream` may be NULL.
+ * Ownership: a handle of the caller's own, to be ended by gpubuf_workspace_release or gpubuf_buffer_destroy. The memory is free
+ * for others then, and the streams named with its device address have no right to it any more: what is queued on them by then
+ * is fenced.
+ * Errors: GPUBUF_BUDGET, GPUBUF_BUSY, GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, those of
+ * gpubuf_spec_bytes and of gpubuf_buffer_create.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_allocate(gpubuf_workspace *workspace,
+                                        const gpubuf_spec *spec,
+                                        uint32_t zero,
+                                        gpubuf_stream *stream,
+                                        uint64_t timeout_ns,
+                                        gpubuf_buffer **out_buffer);
+
+/**
+ * Ends a handle that came from this workspace, as gpubuf_buffer_destroy does, but refuses where the buffer, with its last
+ * holder, could not be used again.
+ *
+ * Never waits. The handle stays where it is refused. Memory whose address was given out with no stream named is not used
+ * again in any case: it leaves the workspace, and a drain frees it.
+ * Errors: GPUBUF_UNFENCED (its device address was given out with no stream named, and no use declared since), GPUBUF_BUSY (a
+ * guard is open, another thread is inside), GPUBUF_GRAPH_HELD, GPUBUF_INVALID_ARGUMENT (it came from somewhere else).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_release(gpubuf_workspace *workspace,
+                                       gpubuf_buffer *buffer);
+
+/**
+ * The name is free for another entry at once. Its buffer goes on without one: it is free for whoever needs one of its spec
+ * when its last handle has ended.
+ *
+ * Errors: GPUBUF_NOT_FOUND.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_release_name(gpubuf_workspace *workspace,
+                                            const char *name);
+
+/**
+ * Takes out free entries, with a name or without, those that are free longest first, until there are at most `max_entries` of
+ * at most `max_bytes` in all, or none is free. `out_evicted` (may be NULL) gets how many went.
+ *
+ * Never waits: memory that work still uses is freed when that is done.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_evict(gpubuf_workspace *workspace,
+                                     uint64_t max_entries,
+                                     uint64_t max_bytes,
+                                     uint64_t *out_evicted);
+
+/**
+ * Takes out every free entry, and leaves those that are held. `out_cleared` and `out_kept` (each may be NULL) say how many.
+ *
+ * Never waits.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_clear(gpubuf_workspace *workspace,
+                                     uint64_t *out_cleared,
+                                     uint64_t *out_kept);
+
+/**
+ * Queues, for every entry that is held or has a name, what is newer on one side to the other, as gpubuf_buffer_sync does with
+ * each buffer's own policy. `out_synced` (may be NULL) gets how many had something to move.
+ *
+ * Stream order: as gpubuf_buffer_sync. Entries whose other side has everything are not touched.
+ * Errors: the first of those of gpubuf_buffer_sync, when all other entries are done: GPUBUF_BUSY (another thread is inside, a write
+ * guard is open), GPUBUF_CONFLICT, GPUBUF_UNFENCED; GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_sync_all(gpubuf_workspace *workspace,
+                                        gpubuf_stream *stream,
+                                        uint64_t *out_synced);
+
+/** Tells `each` of every entry, in the order in which they were made, as they were when the call began. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_list(const gpubuf_workspace *workspace,
+                                    gpubuf_workspace_entry_fn each,
+                                    void *user_data);
+
+/** The workspace's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_workspace_stats_get(const gpubuf_workspace *workspace,
+                                         gpubuf_workspace_stats *inout_stats);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_tensor_options_init(gpubuf_tensor_options *options,
+                                uint32_t struct_size);
+
+/**
+ * A new tensor of zeroes, in ordinary host memory. It takes blocks of the pool when it publishes, and keeps them.
+ *
+ * The pool has blocks that kernels use in place (uva, managed), or device twins; a block is at least as large as the tensor.
+ * Ownership: the caller's, until gpubuf_tensor_destroy. The pool may be destroyed before.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_UNSUPPORTED (kernels cannot address the pool's blocks),
+ * GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_create(gpubuf_pool *pool,
+                                   const gpubuf_tensor_options *options,
+                                   gpubuf_tensor **out_tensor);
+
+/**
+ * Ends the handle, and the truth with it. The blocks go back to the pool with the uses they have.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API gpubuf_status gpubuf_tensor_destroy(gpubuf_tensor *tensor);
+
+/** What the tensor is. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_info_get(const gpubuf_tensor *tensor,
+                                     gpubuf_tensor_info *inout_info);
+
+/**
+ * The truth: ordinary host memory, the same for the tensor's life, to be read and written at any time. Whoever writes through
+ * the pointer says so with gpubuf_tensor_mark before the next publish.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_data(gpubuf_tensor *tensor,
+                                 void **out_data);
+
+/**
+ * Says that elements of the truth were written through its pointer. `count` may be GPUBUF_ALL.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT (outside the tensor), GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_mark(gpubuf_tensor *tensor,
+                                 uint64_t first,
+                                 uint64_t count);
+
+/**
+ * Copies elements from `source` to the truth, and marks them. Never waits for the device: what was published stays as it was.
+ *
+ * `source` must not overlap the truth. Errors: as gpubuf_tensor_mark.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_write(gpubuf_tensor *tensor,
+                                  uint64_t first,
+                                  uint64_t count,
+                                  const void *source);
+
+/**
+ * Every element of the truth becomes `element`. Never waits for the device.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_tensor_fill(gpubuf_tensor *tensor, const void *element);
+
+/**
+ * Gives the address of a block with what the truth holds now, for work that is queued on these streams, 1 to 8, before the
+ * next publish.
+ *
+ * Where nothing changed since the last publish, the block and its address are the same and nothing is copied. Else the block
+ * is the current one if nothing uses it, one that nothing uses any more, or one more of the pool's; only what changed since
+ * that block was last in step is copied, by the CPU. Where the tensor may hold no more blocks, and the pool has none, it waits
+ * for the block that was published first, up to the deadline.
+ * `access`: GPUBUF_ACCESS_READ, or GPUBUF_ACCESS_WRITE where the work writes the block: then that is out of step with the truth,
+ * and sent again, until gpubuf_tensor_to_host has taken over what was written.
+ * Stream order: the streams are fenced by the library, no later than the next publish: the work that is queued there by then
+ * keeps its block. Where blocks have device twins, a copy to the twin is queued on the first stream, and the others wait for it
+ * on the device.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (the try form would have to wait; another thread is inside),
+ * GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (the copy of an earlier publish,
+ * told once), GPUBUF_EXHAUSTED, GPUBUF_SHUT_DOWN (the pool was destroyed, and another block is needed), GPUBUF_DEVICE_LOST,
+ * GPUBUF_QUARANTINED. After an error the last address is for no more work.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_publish(gpubuf_tensor *tensor,
+                                    gpubuf_stream *const *streams,
+                                    size_t stream_count,
+                                    uint32_t access,
+                                    uint64_t timeout_ns,
+                                    uint64_t *out_address);
+
+/**
+ * Copies elements of the published block back to the truth, once the work on the streams named with it is done. `count` may be
+ * GPUBUF_ALL. What was written to these elements of the truth since the publish is lost.
+ *
+ * Stream order: where blocks have device twins, a copy from the twin is queued on `stream`, behind that work, and waited for;
+ * otherwise `stream` may be NULL.
+ * Errors: GPUBUF_NOT_BEGUN (nothing was published with GPUBUF_ACCESS_WRITE), GPUBUF_BUSY, GPUBUF_TIMEOUT (the truth is as it was),
+ * GPUBUF_INVALID_ARGUMENT, GPUBUF_WOULD_DEADLOCK, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_to_host(gpubuf_tensor *tensor,
+                                    uint64_t first,
+                                    uint64_t count,
+                                    gpubuf_stream *stream,
+                                    uint64_t timeout_ns);
+
+/**
+ * Waits until nothing uses the tensor's blocks any more.
+ *
+ * Errors: GPUBUF_BUSY, GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED, GPUBUF_DEVICE_LOST,
+ * GPUBUF_QUARANTINED.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_synchronize(gpubuf_tensor *tensor,
+                                        uint64_t timeout_ns);
+
+/** The tensor's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tensor_stats_get(const gpubuf_tensor *tensor,
+                                      gpubuf_tensor_stats *inout_stats);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_predictor_options_init(gpubuf_predictor_options *options,
+                                   uint32_t struct_size);
+
+/**
+ * A predictor that has recorded nothing yet. `device`, in whose reports it is, may be NULL; so may `options`, for the defaults.
+ *
+ * All its memory, some hundred bytes for each of most_sizes and of the contexts of its method, is made here.
+ * Ownership: the caller's, until gpubuf_predictor_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_VERSION_MISMATCH.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_create(gpubuf_device *device,
+                                      const gpubuf_predictor_options *options,
+                                      gpubuf_predictor **out_predictor);
+
+/**
+ * Ends the handle. What was warmed stays where it is. NULL is GPUBUF_OK.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API gpubuf_status gpubuf_predictor_destroy(gpubuf_predictor *predictor);
+
+/**
+ * The next step has come, and this is its size in bytes, at least 1. `out_hit` is 1 where it was among the predicted ones, else 0;
+ * it may be NULL.
+ *
+ * Threads: any. Allocates nothing, and takes a time that does not depend on what was recorded.
+ * Errors: GPUBUF_INVALID_ARGUMENT (0, or above INT64_MAX: not recorded).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_record(gpubuf_predictor *predictor,
+                                      uint64_t size,
+                                      uint32_t *out_hit);
+
+/**
+ * The sizes that the next step may have, the likeliest first, each once: up to `capacity`, and not more than the options' count.
+ *
+ * There are fewer while fewer are known, none before the first record. `out_count` is how many were written.
+ * Threads: any. Allocates nothing.
+ * Errors: GPUBUF_INVALID_ARGUMENT (NULL with a capacity above 0).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_predict(const gpubuf_predictor *predictor,
+                                       uint64_t *out_sizes,
+                                       size_t capacity,
+                                       size_t *out_count);
+
+/** The predictor's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_stats_get(const gpubuf_predictor *predictor,
+                                         gpubuf_predictor_stats *inout_stats);
+
+/**
+ * Calls `warm` for each predicted size, the likeliest first: it has memory for that size ready, and free, when it comes. Whatever
+ * gives memory and takes it back is warmed by taking some and giving it back.
+ *
+ * Not for a step's path: what is made ahead is made where nobody waits for it. `out_warmed_bytes`, the sum of what `warm`
+ * returned, may be NULL.
+ * Threads: any; `warm` is called on this one, under no lock of the library.
+ * Errors: GPUBUF_INVALID_ARGUMENT (`warm` is NULL).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_prewarm(gpubuf_predictor *predictor,
+                                       gpubuf_warm_fn warm,
+                                       void *user_data,
+                                       uint64_t *out_warmed_bytes);
+
+/**
+ * Sees to it that the pool has `blocks_each` free blocks for each predicted size that is above `above_bytes` (what is not is a
+ * smaller pool's; 0: none is) and fits a block. Blocks that lack are made, as far as the pool's max_blocks goes, and are free.
+ *
+ * The pool's waiters and reserve come before. `out_made`, the blocks that were made, and `out_missing`, the free blocks that
+ * lack still, may be NULL: a pool that is at its max_blocks, or memory that cannot be had, is no error. The pool does not
+ * shrink for the cool-down that its options name.
+ * Allocates, and may call the driver: not for a step's path. Threads: any.
+ * Errors: GPUBUF_INVALID_ARGUMENT (above_bytes is not below the pool's block size, or blocks_each is not 1 to 1048576),
+ * GPUBUF_DEVICE_LOST, GPUBUF_SHUT_DOWN.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_prewarm_pool(gpubuf_predictor *predictor,
+                                            gpubuf_pool *pool,
+                                            uint64_t above_bytes,
+                                            uint32_t blocks_each,
+                                            uint32_t *out_made,
+                                            uint32_t *out_missing);
+
+/**
+ * Pools for what was recorded, as lines of C++ to paste: the fewest with which at most a tenth of the bytes is padding, at most
+ * four; each with as many blocks as steps of its sizes were under way at a time (steps_in_flight).
+ *
+ * Sizes that made room for others are not in it: the first line says how many records are. Allocates; not for a step's path.
+ * Cut to fit and ended; `out_length`, the whole length, may be NULL. The text may change at any time.
+ * Errors: GPUBUF_INVALID_ARGUMENT (`buffer` is NULL with a capacity above 0), GPUBUF_OUT_OF_HOST_MEMORY.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_predictor_suggest(const gpubuf_predictor *predictor,
+                                       char *buffer,
+                                       size_t capacity,
+                                       size_t *out_length);
 
 /**
  * The state of the whole process: the library, what the system lets it have, each device with its reason, its figures, what a

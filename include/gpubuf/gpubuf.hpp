@@ -3,7 +3,7 @@
  * The C++17 face of gpubuf: move-only owners, guards and exceptions over gpubuf.h. Header-only.
  *
  * Two forms, one name. Every fallible operation is a template whose `Form` says how failure is told, but for those that return
- * a text (describe(), report(), name(), why(), why_backend()), which throw:
+ * a text (describe(), report(), name(), why(), why_backend(), suggest()), which throw:
  *
  *     buffer.to_device(stream);                              // throws gpubuf::error
  *     gpubuf::status s = buffer.to_device<no_throw>(stream); // noexcept, returns gpubuf::status
@@ -11,9 +11,10 @@
  *
  * An operation whose element type is chosen by the caller takes that first: begin_write<float, no_throw>().
  *
- * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold) are empty or own one handle of the C API; capi()
- * shows it, release() gives it up, adopt() takes one over. They are as large as a pointer (step and borrowed_buffer have
- * a word more). Destructors neither throw nor wait: what the device still uses is freed later, by the library. Parents
+ * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold, pinned, reservation, tensor, workspace, predictor) are empty
+ * or own one handle of the C API; capi() shows it, release() gives it up, adopt() takes one over. They are as large as a pointer
+ * (step and borrowed_buffer have a word more). Destructors neither throw nor wait: what the device still uses is freed later, by
+ * the library. Parents
  * may be destroyed before children: what was made from a device goes on, so do blocks of a destroyed pool; steps of
  * destroyed slots answer shut_down. An operation on an empty owner is refused like one on NULL, and a moved-from owner is
  * empty. The header needs exceptions to be enabled, also where only the no-throw forms are used.
@@ -34,9 +35,13 @@
 #include <gpubuf/hpp/host.hpp>
 #include <gpubuf/hpp/library.hpp>
 #include <gpubuf/hpp/ops.hpp>
+#include <gpubuf/hpp/pinned.hpp>
 #include <gpubuf/hpp/pool.hpp>
+#include <gpubuf/hpp/predictor.hpp>
 #include <gpubuf/hpp/report.hpp>
 #include <gpubuf/hpp/slots.hpp>
 #include <gpubuf/hpp/strided.hpp>
+#include <gpubuf/hpp/tensor.hpp>
+#include <gpubuf/hpp/workspace.hpp>
 
 #endif  // GPUBUF_GPUBUF_HPP

@@ -12,7 +12,7 @@ pub mod system;
 pub use probe::{Answer, Capabilities, Capability, Finding};
 pub use scatter::Scatter;
 pub use select::{DeviceSummary, MOST_FREE};
-pub use system::{SystemMemory, system_memory};
+pub use system::{SystemMemory, page_bytes, system_memory};
 
 use crate::config::Placement;
 use crate::config::log::{self, Level};
@@ -224,6 +224,10 @@ pub trait DeviceBackend: Send + Sync {
     }
     /// Zeroed memory of that placement, page-locked where the placement says so.
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory>;
+    /// As `allocate`, for page-locked memory, on huge pages where the system has them. Returns how many bytes are on those.
+    fn allocate_huge(&self, placement: Placement, bytes: usize) -> Result<(RawMemory, u64)> {
+        Ok((self.allocate(placement, bytes)?, 0))
+    }
     /// Makes the caller's host memory of a page-locked placement, for as long as it is borrowed.
     ///
     /// # Safety

@@ -1,7 +1,7 @@
 //! Making buffers.
 
 use super::{Buffer, Layout, Whole};
-use crate::config::Placement;
+use crate::config::{Placement, expect_sides};
 use crate::dtype::{Dtype, Shape};
 use crate::error::Result;
 use crate::fail;
@@ -31,18 +31,7 @@ pub struct BufferOptions {
 
 impl BufferOptions {
     fn check(&self) -> Result<()> {
-        if self.host == Placement::Device {
-            return fail!(
-                InvalidArgument,
-                "host_placement device: a host side is none, pageable, pinned, uva or managed"
-            );
-        }
-        if !matches!(self.device, Placement::None | Placement::Device) {
-            return fail!(InvalidArgument, "device_placement {}: a device side is none or device", self.device.name());
-        }
-        if self.host == Placement::None && self.device == Placement::None {
-            return fail!(InvalidArgument, "a buffer needs at least one side: both placements are none");
-        }
+        expect_sides(self.host, self.device)?;
         let lent = !self.host_memory.is_null();
         if (lent && self.host == Placement::None) || (self.device_memory != 0 && self.device == Placement::None) {
             return fail!(InvalidArgument, "memory is lent for a side whose placement is none");
@@ -90,6 +79,9 @@ impl Buffer {
         };
         let name = Arc::new(Name::new("buffer", &label));
         let owner = Borrow::new();
+        let stands_in = host_memory.is_null() && on_device == Placement::None && device.needs_stand_in(host);
+        let (real_host, real_device) =
+            if stands_in { (Placement::Pinned, Placement::Device) } else { (host, on_device) };
         let side = |which, placement, borrowed: bool| -> Result<Option<Side>> {
             if placement == Placement::None {
                 return Ok(None);
@@ -104,9 +96,12 @@ impl Buffer {
             };
             Ok(Some(Side::new(which, &name, storage.map_err(|e| e.context(&name))?)))
         };
-        let host_side = side(Which::Host, host, !host_memory.is_null())?;
-        let device_side = side(Which::Device, on_device, device_memory != 0)?;
+        let host_side = side(Which::Host, real_host, !host_memory.is_null())?;
+        let device_side = side(Which::Device, real_device, device_memory != 0)?;
         let mut block = Block::new(&name, bytes, host_side, device_side);
+        if stands_in {
+            block = block.standing_in();
+        }
         // What the caller's memory holds, memory of the library's own does not have yet.
         match (host_memory.is_null(), device_memory == 0) {
             (false, true) => block.written(Which::Host, block.all()),
@@ -126,6 +121,7 @@ impl Buffer {
             device: device.clone(),
             placements: (host, on_device),
             borrowed,
+            stands_in,
             policy: settings.policy,
             capacity: AtomicUsize::new(capacity),
             views: AtomicU64::new(0),

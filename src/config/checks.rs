@@ -140,7 +140,11 @@ checks! {
     ResizeHeld = 79, Refusal, "resize-held", "resize beyond the capacity of a buffer that a graph holds (graph held)";
     ResizeViews = 80, Refusal, "resize-views", "resize that would take memory, or rows, from under live views (busy)";
     ResizeWaits = 81, HostWait, "resize-waits", "resize that keeps the host contents waits for work that still writes them";
-    ApplyWaits = 82, HostWait, "apply-waits", "apply of staged rows waits for the copy and the scatter that still use its staging entry";
+    PartWaits = 82, Deferral, "part-waits", "memory of a manager's block is given out again after its last use only";
+    ReuseWaits = 83, HostWait, "reuse-waits", "a workspace gives a free buffer to the next holder when each use by the last is over";
+    ReuseSealed = 84, Deferral, "reuse-sealed", "a buffer whose address is with undeclared work is given to no next holder: it leaves the workspace";
+    TensorEnds = 85, HostWait, "tensor-ends", "a tensor's blocks go back to their pool with a fence on each stream that was named with their address";
+    ApplyWaits = 86, HostWait, "apply-waits", "apply of staged rows waits for the copy and the scatter that still use its staging entry";
 }
 
 /// Whether the check is in force.

@@ -62,6 +62,20 @@ impl Placement {
     }
 }
 
+/// Refuses placements that no buffer has.
+pub fn expect_sides(host: Placement, device: Placement) -> Result<()> {
+    match (host, device) {
+        (Placement::Device, _) => {
+            fail!(InvalidArgument, "host_placement device: a host side is none, pageable, pinned, uva or managed")
+        }
+        (Placement::None, Placement::None) => {
+            fail!(InvalidArgument, "a buffer needs at least one side: both placements are none")
+        }
+        (_, Placement::None | Placement::Device) => Ok(()),
+        (_, other) => fail!(InvalidArgument, "device_placement {}: a device side is none or device", other.name()),
+    }
+}
+
 /// `timeout_ns`: do not wait.
 pub const TIMEOUT_TRY: u64 = 0;
 /// `timeout_ns`: the device's default.

@@ -3,6 +3,7 @@
 mod copies;
 mod graph;
 mod marks;
+mod publish;
 mod resize;
 mod scatter;
 
@@ -37,6 +38,8 @@ pub struct Block {
     dirty: Option<Box<Dirty>>,
     flows: Flows,
     timer: Option<Box<Timer>>,
+    /// See [`Block::standing_in`].
+    stands_in: bool,
 }
 
 impl Block {
@@ -44,7 +47,8 @@ impl Block {
     pub fn new(name: &Arc<Name>, bytes: usize, host: Option<Side>, device: Option<Side>) -> Block {
         let dirty = (host.is_some() && device.is_some()).then(Box::default);
         let (flows, timer) = (Flows::default(), None);
-        Block { name: name.clone(), bytes, host, device, holds: graph::Holds::default(), dirty, flows, timer }
+        let (holds, stands_in) = (graph::Holds::default(), false);
+        Block { name: name.clone(), bytes, host, device, holds, dirty, flows, timer, stands_in }
     }
 
     /// Its name.
@@ -133,6 +137,8 @@ impl Block {
     /// Opens a CPU access.
     pub fn begin(&mut self, access: Access, area: impl Into<Area>, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
         self.settle()?;
+        let area = area.into();
+        self.expect_same_for(access, area)?;
         let begun = self.host_mut()?.begin(access, area, wait);
         if let Some(dirty) = self.marks() {
             // The wait may have found a copy failed.
@@ -185,6 +191,7 @@ impl Block {
     /// As [`Block::device_address`], for work that uses this area alone; the address is that of its first byte.
     pub fn address_of(&mut self, area: Area, streams: &[Arc<Timeline>], leased: bool) -> Result<u64> {
         self.settle()?;
+        self.expect_same(area, Which::Host, "taking the device address of", "publish it")?;
         let held = self.holds() > 0;
         let side = self.addressed_mut()?;
         let address = side.device_address(streams)?;

@@ -1,6 +1,7 @@
 //! A device as the fences see it: its timelines, the memory that waits for its last use, and what is counted.
 
 use super::deferred::DeferredList;
+use super::devices;
 use super::name::Name;
 use super::probed::Probed;
 use super::storage::Storage;
@@ -13,13 +14,8 @@ use crate::config::{DEFAULT_TIMEOUT_NS, TIMEOUT_DEFAULT, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::{Counter, DeviceCounters, Record};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
 use std::time::{Duration, Instant};
-
-/// Every device of the process, for the shutdown.
-static DEVICES: Mutex<Vec<Weak<Device>>> = Mutex::new(Vec::new());
-
-static FIRST_OPENED: OnceLock<Instant> = OnceLock::new();
 
 /// An open device.
 pub struct Device {
@@ -31,12 +27,12 @@ pub struct Device {
     pub counters: DeviceCounters,
     timelines: Mutex<Vec<Weak<Timeline>>>,
     members: Mutex<Members>,
-    upkeep: Upkeep,
+    pub(super) upkeep: Upkeep,
     pub(super) probed: Probed,
-    deferred: DeferredList,
+    pub(super) deferred: DeferredList,
     tags: AtomicU64,
     failures_unreported: Counter,
-    closed: AtomicBool,
+    pub(super) closed: AtomicBool,
     /// Its owner is gone: whatever else is destroyed cleans up at once, since nobody will call maintain.
     orphaned: AtomicBool,
 }
@@ -83,7 +79,6 @@ impl Device {
             Upkeep::expect(interval)?;
         }
         let Opened { backend, reason } = crate::backend::open(options)?;
-        FIRST_OPENED.get_or_init(Instant::now);
         let default_timeout_ns = match care.default_timeout_ns {
             0 => DEFAULT_TIMEOUT_NS,
             ns => ns,
@@ -110,13 +105,7 @@ impl Device {
         if !interval.is_zero() {
             device.keep_up_every(interval)?;
         }
-        let others: Vec<_> = {
-            let mut devices = DEVICES.lock();
-            devices.retain(|known| known.strong_count() > 0);
-            let others = devices.iter().filter_map(Weak::upgrade).collect();
-            devices.push(Arc::downgrade(&device));
-            others
-        };
+        let others = devices::add(&device);
         // Work that was pending when an owner left may be done by now.
         others.iter().for_each(|other| other.tidy_if_orphaned());
         log::write(Level::Info, format_args!("{}: {}; {}", device.name, device.backend.name(), device.reason));
@@ -345,55 +334,4 @@ impl Device {
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
-
-    fn shut_down(&self, timeout: Timeout) -> Result<()> {
-        let kept_up = self.upkeep.join(timeout.deadline());
-        self.members().iter().for_each(|member| member.send_away());
-        let drained = match self.drain(timeout) {
-            // Failed copies were counted and logged long before; they do not keep the device from closing.
-            Err(error) if error.status() == Status::CopyFailed => Ok(()),
-            other => other,
-        };
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let mut leaked = 0;
-        for storage in self.deferred.close() {
-            self.counters.deferred_objects.sub(1);
-            self.counters.deferred_bytes.sub(storage.bytes() as u64);
-            leaked += storage.bytes() as u64;
-            storage.leak();
-        }
-        let workers = self.backend.close(timeout.deadline()) + usize::from(!kept_up);
-        if leaked > 0 || workers > 0 {
-            return Err(Error::new(
-                drained.err().map_or(Status::Timeout, |error| error.status()),
-                format!(
-                    "{}: {leaked} bytes still in use were left to the process exit, {workers} streams or threads had not ended",
-                    self.name
-                ),
-            ));
-        }
-        drained
-    }
-}
-
-/// Every device of the process.
-pub(super) fn all_devices() -> Vec<Arc<Device>> {
-    DEVICES.lock().iter().filter_map(Weak::upgrade).collect()
-}
-
-/// How long ago the first device was opened.
-pub fn uptime() -> Duration {
-    FIRST_OPENED.get().map(Instant::elapsed).unwrap_or_default()
-}
-
-/// Drains and closes every device of the process. Reports the first that could not be drained within the timeout.
-pub fn shut_down_all(timeout: Timeout) -> Result<()> {
-    let devices = all_devices();
-    let mut result = Ok(());
-    for device in devices {
-        result = result.and(device.shut_down(timeout));
-    }
-    result
 }

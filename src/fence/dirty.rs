@@ -259,21 +259,34 @@ fn without(parts: &[Area], hole: Area) -> Result<ArrayVec<Area, PARTS>, Area> {
 
 impl Marks {
     fn add(&mut self, mark: Mark, other: &Marks) {
+        // Written again: what is as it was stays in its place.
+        if let Some(same) = self.0.iter_mut().find(|old| old.area == mark.area) {
+            *same = mark;
+            return;
+        }
+        if !self.0.iter().any(|old| old.area.overlaps(mark.area)) {
+            if self.0.try_push(mark).is_err() {
+                let mut all: ArrayVec<Mark, { MARKS_PER_SIDE + 1 }> = self.0.iter().copied().chain([mark]).collect();
+                merge_two(&mut all, other);
+                self.0 = all.into_iter().collect();
+            }
+            return;
+        }
         let mut all: Scratch = self.without(mark.area);
         // The scratch has room for one more than can be left of all marks.
         let _ = all.try_push(mark);
-        while all.len() > MARKS_PER_SIDE {
-            merge_two(&mut all, other);
-        }
-        self.0.clear();
-        self.0.extend(all);
+        self.set(all, other);
     }
 
     fn remove(&mut self, area: Area, other: &Marks) {
         if !self.0.iter().any(|mark| mark.area.overlaps(area)) {
             return;
         }
-        let mut all = self.without(area);
+        let all = self.without(area);
+        self.set(all, other);
+    }
+
+    fn set(&mut self, mut all: Scratch, other: &Marks) {
         while all.len() > MARKS_PER_SIDE {
             merge_two(&mut all, other);
         }
@@ -291,16 +304,22 @@ impl Marks {
 }
 
 /// Makes one of the two marks that have the fewest bytes between them; if it can be, none that are newer on the other side.
-fn merge_two(all: &mut Scratch, other: &Marks) {
+fn merge_two<const N: usize>(all: &mut ArrayVec<Mark, N>, other: &Marks) {
     let mut best = ((true, usize::MAX), 0, 1);
-    for second in 1..all.len() {
+    'search: for second in 1..all.len() {
         for first in 0..second {
             let (a, b) = (all[first].area, all[second].area);
             let around = a.around(b);
             let added = around.bytes().saturating_sub(a.bytes() + b.bytes());
+            if (false, added) >= best.0 {
+                continue;
+            }
             let clashes = added > 0 && other.0.iter().any(|mark| mark.area.overlaps(around));
             if (clashes, added) < best.0 {
                 best = ((clashes, added), first, second);
+            }
+            if best.0 == (false, 0) {
+                break 'search;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a device tells of itself, its streams and its objects, in a report.
 
-use super::device::{Device, all_devices};
+use super::device::Device;
+use super::devices::all_devices;
 use super::timeline::Timeline;
 use crate::backend::Capability;
 use crate::stats::Record;
@@ -55,9 +56,10 @@ impl Device {
             ("copy_failures", counters.copy_failures.get()),
             ("sealed_at_destroy", counters.sealed_at_destroy.get()),
             ("unfenced_pointers", counters.unfenced_pointers.get()),
-            ("fallbacks", fallbacks.all()),
+            ("fallbacks", fallbacks.all() + counters.stand_ins.get()),
             ("fallbacks_registration", fallbacks.registration),
             ("fallbacks_node", fallbacks.node),
+            ("fallbacks_uva", counters.stand_ins.get()),
             ("allocations", allocator.allocations.get()),
             ("allocation_failures", allocator.allocation_failures.get()),
             ("allocation_ns", allocator.allocation_ns.get()),

@@ -3,6 +3,7 @@
 use super::device::Device;
 use crate::backend::probe::probe;
 use crate::backend::{Capabilities, Capability, Finding};
+use crate::config::log::{self, Level};
 use crate::config::{Placement, Timeout};
 use crate::error::Result;
 use crate::fail;
@@ -40,6 +41,22 @@ impl Device {
             Some(found) => Ok(found.answer(capability).reason.clone()),
             None => fail!(NotBegun, "{} was not probed: call gpubuf_device_probe first", self.name()),
         }
+    }
+
+    /// Whether memory of this placement needs a copy that stands in, since a probe has seen that the device does not see later
+    /// writes to it. Counts the fallback.
+    pub fn needs_stand_in(&self, placement: Placement) -> bool {
+        let stale = self.expect_in_place(placement).is_err();
+        if stale && self.counters.stand_ins.fetch_add(1) == 0 {
+            log::write(
+                Level::Warn,
+                format_args!(
+                    "{} does not see later host writes: uva memory is made of a pinned and a device side",
+                    self.name()
+                ),
+            );
+        }
+        stale
     }
 
     /// Refuses memory that kernels are to use in place where a probe has seen that they would not see it.

@@ -282,6 +282,18 @@ impl Side {
         self.fence_declared(None)
     }
 
+    /// The streams named with the address lose the right to use it: what they did so far is fenced now.
+    pub fn end_declared(&mut self) -> Result<()> {
+        self.fence_declared(None)?;
+        self.forget_declared();
+        Ok(())
+    }
+
+    /// They lose it, and what they did so far is fenced already.
+    pub fn forget_declared(&mut self) {
+        self.declared.clear();
+    }
+
     /// Whether only a wait for the whole device proves that nobody uses it.
     pub fn has_unseen_users(&self) -> bool {
         self.is_sealed() || self.unknown_users

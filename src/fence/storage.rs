@@ -40,6 +40,14 @@ fn give_back_foreign(address: u64, bytes: u64) {
 /// Told once, when nothing uses borrowed memory any more.
 pub type ReleaseCallback = Box<dyn FnOnce() + Send>;
 
+/// Somebody whose memory was divided: parts of it come back one by one. Called under no lock of the device.
+pub trait Arena: Send + Sync {
+    /// Nothing uses the part any more.
+    fn part_back(&self, part: u64);
+    /// The part may be in use for ever: it is never touched nor freed again.
+    fn part_lost(&self, part: u64);
+}
+
 /// Memory of one side. Dropping it frees it at once: whoever may still have uses defers it instead.
 pub struct Storage {
     device: Arc<Device>,
@@ -51,6 +59,8 @@ enum Origin {
     Owned,
     /// Shared by the sides of one buffer: the last one to go tells the owner.
     Borrowed(Option<Arc<Borrow>>),
+    /// A part of an arena's memory, by the arena's number.
+    Part(Arc<dyn Arena>, u64),
     /// Nobody may touch it again.
     Abandoned,
 }
@@ -101,6 +111,23 @@ impl Storage {
         Ok(Storage { device: device.clone(), memory, origin: Origin::Owned })
     }
 
+    /// As [`Storage::allocate_only`], page-locked; on huge pages, if asked for, where the system has them. Returns how many bytes
+    /// are on those.
+    pub fn allocate_locked(
+        device: &Arc<Device>,
+        placement: Placement,
+        bytes: usize,
+        huge_pages: bool,
+    ) -> Result<(Storage, u64)> {
+        if !huge_pages {
+            return Ok((Storage::allocate_only(device, placement, bytes)?, 0));
+        }
+        device.expect_usable()?;
+        let (memory, huge) = device.backend().allocate_huge(placement, bytes)?;
+        level(device, placement).add(bytes as u64);
+        Ok((Storage { device: device.clone(), memory, origin: Origin::Owned }, huge))
+    }
+
     /// The caller's memory: `host` for host placements, `device` for device memory.
     ///
     /// # Safety
@@ -144,6 +171,11 @@ impl Storage {
         Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)) })
     }
 
+    /// A part of an arena's memory, which has it back when this is dropped.
+    pub fn part(device: &Arc<Device>, memory: RawMemory, arena: Arc<dyn Arena>, part: u64) -> Storage {
+        Storage { device: device.clone(), memory, origin: Origin::Part(arena, part) }
+    }
+
     /// Its addresses and size.
     pub fn memory(&self) -> RawMemory {
         self.memory
@@ -184,6 +216,11 @@ impl Storage {
         self.abandon("are left to the process exit");
     }
 
+    /// Left to the process exit, where what of it may be in use was counted part by part.
+    pub fn forget(mut self) {
+        self.origin = Origin::Abandoned;
+    }
+
     fn abandon(&mut self, what: &str) {
         let (bytes, placement) = (self.bytes(), self.memory.placement.name());
         log::write(Level::Warn, format_args!("{bytes} {placement} bytes of {} {what}", self.device.name()));
@@ -191,7 +228,9 @@ impl Storage {
             // The owner is not told: the memory may still be read or written.
             std::mem::forget(owner.take());
         }
-        self.origin = Origin::Abandoned;
+        if let Origin::Part(arena, part) = std::mem::replace(&mut self.origin, Origin::Abandoned) {
+            arena.part_lost(part);
+        }
     }
 }
 
@@ -218,6 +257,7 @@ impl Drop for Storage {
                     back();
                 }
             }
+            Origin::Part(ref arena, part) => arena.part_back(part),
             Origin::Abandoned => {}
         }
     }

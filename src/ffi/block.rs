@@ -1,7 +1,8 @@
-//! Blocks: a pool's, or on their own. Ranges are in bytes.
+//! Blocks: a pool's, a manager's, or on their own. Ranges are in bytes.
 
-use super::arguments::{figures, growing, init, label, memory, options, reserved};
+use super::arguments::{figures, flag, growing, init, label, memory, options};
 use super::boundary::{call, plain};
+use super::buffer_sync::{policy, policy_or};
 use super::entries::Entry;
 use super::pool::twin;
 use super::types::*;
@@ -20,17 +21,53 @@ pub struct gpubuf_block_info {
     pub index: u32,
     /// Its size.
     pub bytes: u64,
-    /// GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_UVA.
+    /// GPUBUF_PLACEMENT_: pinned, uva or managed; pageable where a manager had no other.
     pub placement: u32,
     /// 1 if it has a twin in device memory.
     pub device_side: u32,
     /// 1 if that is a promotion's.
     pub promoted: u32,
-    /// 0
-    pub reserved: u32,
+    /// 1: the device does not see later host writes to uva memory, so the block is a pinned one with a twin: gpubuf_block_publish copies.
+    pub stands_in: u32,
 }
 
-growing!(gpubuf_block_info, gpubuf_block_options);
+/// What moved between a block's sides, in all the times that it was acquired.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gpubuf_block_stats {
+    /// sizeof(gpubuf_block_stats), set by the caller.
+    pub struct_size: u32,
+    /// 0
+    pub reserved: u32,
+    /// Copies to the device that were queued.
+    pub to_device_copies: u64,
+    /// Their bytes.
+    pub to_device_bytes: u64,
+    /// Those of them whose time is known.
+    pub to_device_timed: u64,
+    /// The time they took on the device; GPUBUF_ABSENT where times are not taken.
+    pub to_device_ns: u64,
+    /// Copies to the host that were queued.
+    pub to_host_copies: u64,
+    /// Their bytes.
+    pub to_host_bytes: u64,
+    /// Those of them whose time is known.
+    pub to_host_timed: u64,
+    /// The time they took; GPUBUF_ABSENT where times are not taken.
+    pub to_host_ns: u64,
+    /// Calls that synced something.
+    pub syncs: u64,
+    /// Those refused because both sides were newer.
+    pub conflicts: u64,
+    /// Copies that failed.
+    pub failures: u64,
+    /// Bytes that are newer on the host side.
+    pub host_newer_bytes: u64,
+    /// Bytes that are newer on the device side.
+    pub device_newer_bytes: u64,
+}
+
+growing!(gpubuf_block_info, gpubuf_block_options, gpubuf_block_stats);
 
 /// What a block of its own is to be. Set up by gpubuf_block_options_init; bytes has no default.
 #[repr(C)]
@@ -44,8 +81,8 @@ pub struct gpubuf_block_options {
     pub bytes: u64,
     /// GPUBUF_TWIN_
     pub device_side: u32,
-    /// 0
-    pub reserved: u32,
+    /// 1: copies between its sides are timed.
+    pub timed: u32,
     /// For messages; NULL: none. Copied.
     pub label: *const c_char,
 }
@@ -73,11 +110,11 @@ pub unsafe extern "C" fn gpubuf_block_create(
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_block, "out_block")?;
-        reserved(options.reserved, "options.reserved")?;
         let alone = AloneOptions {
             placement: Placement::from_code(options.placement)?,
             bytes: options.bytes,
             twin: twin(options.device_side, "options.device_side")?,
+            timed: flag(options.timed, "options.timed")?,
             label: label(options.label, "options.label")?.to_owned(),
         };
         let lease = Lease::create(device, alone)?;
@@ -124,7 +161,7 @@ pub unsafe extern "C" fn gpubuf_block_info_get(
             placement: block.placement() as u32,
             device_side: block.has_device_side()? as u32,
             promoted: block.is_promoted_now()? as u32,
-            reserved: 0,
+            stands_in: block.is_standing_in() as u32,
         });
         Ok(())
     })
@@ -271,7 +308,7 @@ pub unsafe extern "C" fn gpubuf_block_to_device(
 ) -> gpubuf_status {
     call(Entry::gpubuf_block_to_device, |c| {
         let block = c.get(block, "block")?;
-        block.copy(true, offset, bytes, c.get(stream, "stream")?)
+        block.copy(true, offset, bytes, c.get(stream, "stream")?, None)
     })
 }
 
@@ -287,7 +324,151 @@ pub unsafe extern "C" fn gpubuf_block_to_host(
 ) -> gpubuf_status {
     call(Entry::gpubuf_block_to_host, |c| {
         let block = c.get(block, "block")?;
-        block.copy(false, offset, bytes, c.get(stream, "stream")?)
+        block.copy(false, offset, bytes, c.get(stream, "stream")?, None)
+    })
+}
+
+/// As gpubuf_block_to_device, and returns when the bytes have landed.
+///
+/// Errors: as gpubuf_buffer_to_device_blocking; also GPUBUF_NOT_HELD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_to_device_blocking(
+    block: *mut gpubuf_block,
+    offset: u64,
+    bytes: u64,
+    stream: *mut gpubuf_stream,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_to_device_blocking, |c| {
+        let block = c.get(block, "block")?;
+        let timeout = block.home().device().timeout(timeout_ns);
+        block.copy(true, offset, bytes, c.get(stream, "stream")?, Some(timeout))
+    })
+}
+
+/// As gpubuf_block_to_host, and returns when the bytes have landed.
+///
+/// Errors: as gpubuf_buffer_to_host_blocking; also GPUBUF_NOT_HELD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_to_host_blocking(
+    block: *mut gpubuf_block,
+    offset: u64,
+    bytes: u64,
+    stream: *mut gpubuf_stream,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_to_host_blocking, |c| {
+        let block = c.get(block, "block")?;
+        let timeout = block.home().device().timeout(timeout_ns);
+        block.copy(false, offset, bytes, c.get(stream, "stream")?, Some(timeout))
+    })
+}
+
+/// Makes both sides the same: as gpubuf_buffer_sync, of the whole block, whose own policy is GPUBUF_SYNC_REFUSE. Nothing is done
+/// where there is one side only.
+///
+/// Errors: also GPUBUF_NOT_HELD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_sync(
+    block: *mut gpubuf_block,
+    policy: u32,
+    stream: *mut gpubuf_stream,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_sync, |c| {
+        let block = c.get(block, "block")?;
+        block.sync(policy_or(self::policy(policy, "policy")?), c.get(stream, "stream")?, None)
+    })
+}
+
+/// As gpubuf_block_sync, and returns when the bytes have landed.
+///
+/// Errors: as gpubuf_buffer_sync_blocking; also GPUBUF_NOT_HELD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_sync_blocking(
+    block: *mut gpubuf_block,
+    policy: u32,
+    stream: *mut gpubuf_stream,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_sync_blocking, |c| {
+        let block = c.get(block, "block")?;
+        let timeout = block.home().device().timeout(timeout_ns);
+        block.sync(policy_or(self::policy(policy, "policy")?), c.get(stream, "stream")?, Some(timeout))
+    })
+}
+
+/// Has work that is queued on the stream from now on see what the host wrote, and gives the address for it. Seals the block, as
+/// gpubuf_block_device_address does.
+///
+/// Where kernels use the block in place, nothing is copied; where it has a twin, what is newer on the host side is. So the same
+/// program is right in both cases, also on a device that does not see later host writes to uva memory (gpubuf_block_info,
+/// stands_in): there gpubuf_block_device_address is refused while the twin lacks something, and reading until
+/// gpubuf_block_sync has brought back what kernels wrote.
+/// Stream order: as gpubuf_block_to_device.
+/// Errors: as gpubuf_block_to_device and gpubuf_block_device_address.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_publish(
+    block: *mut gpubuf_block,
+    stream: *mut gpubuf_stream,
+    out_address: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_publish, |c| {
+        let block = c.get(block, "block")?;
+        let stream = c.get(stream, "stream")?;
+        let out = c.out(out_address, "out_address")?;
+        out.set(block.publish(stream)?);
+        Ok(())
+    })
+}
+
+/// Zeroes both sides, has nothing newer on either, and begins the figures anew: the host side as a write access, the device side in
+/// the stream's order. `stream` may be NULL where there is no twin.
+///
+/// Errors: as gpubuf_buffer_fill; also GPUBUF_NOT_HELD.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_reset(
+    block: *mut gpubuf_block,
+    stream: *mut gpubuf_stream,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_reset, |c| {
+        let block = c.get(block, "block")?;
+        let stream = c.get_if_any(stream, "stream")?;
+        block.reset(stream, block.home().device().timeout(timeout_ns))
+    })
+}
+
+/// What moved between the block's sides. Set struct_size first; no more than that is written, and struct_size then says how much.
+///
+/// Means: to_device_ns / to_device_timed is the time of a copy. Asks for the times of copies that have ended; waits for none.
+/// Errors: GPUBUF_NOT_HELD, GPUBUF_BUSY (another thread is inside).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_stats_get(
+    block: *const gpubuf_block,
+    inout_stats: *mut gpubuf_block_stats,
+) -> gpubuf_status {
+    call(Entry::gpubuf_block_stats_get, |c| {
+        let block = c.get(block, "block")?;
+        let out = figures(inout_stats, "inout_stats")?;
+        let (flows, newer) = block.flows()?;
+        out.set(gpubuf_block_stats {
+            struct_size: 0,
+            reserved: 0,
+            to_device_copies: flows.up.copies,
+            to_device_bytes: flows.up.bytes,
+            to_device_timed: flows.up.timed,
+            to_device_ns: flows.up.ns.unwrap_or(GPUBUF_ABSENT),
+            to_host_copies: flows.down.copies,
+            to_host_bytes: flows.down.bytes,
+            to_host_timed: flows.down.timed,
+            to_host_ns: flows.down.ns.unwrap_or(GPUBUF_ABSENT),
+            syncs: flows.syncs,
+            conflicts: flows.conflicts,
+            failures: flows.failures,
+            host_newer_bytes: newer[0],
+            device_newer_bytes: newer[1],
+        });
+        Ok(())
     })
 }
 

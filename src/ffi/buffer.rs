@@ -86,6 +86,10 @@ pub struct gpubuf_buffer_info {
     pub is_view: u32,
     /// 1: no gaps between its rows.
     pub contiguous: u32,
+    /// 1: the device does not see later host writes to uva memory, so there is a pinned and a device side: gpubuf_buffer_publish copies.
+    pub stands_in: u32,
+    /// 0
+    pub reserved: u32,
 }
 
 growing!(gpubuf_buffer_options, gpubuf_buffer_info);
@@ -147,7 +151,7 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
             policy: policy(options.sync_policy, "options.sync_policy")?.unwrap_or_default(),
             timed: flag(options.timed, "options.timed")?,
         };
-        c.give(out, Buffer::create_with(device, buffer, settings)?)
+        c.give(out, Buffer::create_with(device, buffer, settings)?.into())
     })
 }
 
@@ -195,6 +199,8 @@ pub unsafe extern "C" fn gpubuf_buffer_info_get(
             offset: (layout.start() / size) as u64,
             is_view: buffer.is_view() as u32,
             contiguous: !layout.all().is_window() as u32,
+            stands_in: buffer.is_standing_in() as u32,
+            reserved: 0,
         });
         Ok(())
     })
@@ -253,6 +259,31 @@ pub unsafe extern "C" fn gpubuf_buffer_device_address(
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         let out = c.out(out_address, "out_address")?;
         out.set(buffer.device_address(&streams)?);
+        Ok(())
+    })
+}
+
+/// Has work that is queued on the stream from now on see what the host wrote, and gives the address for it. The library fences the
+/// stream when other work needs it, as if it were named with gpubuf_buffer_device_address.
+///
+/// Where kernels use the host side in place, nothing is copied; where there is a device side, what is newer on the host side is.
+/// So the same program is right in both cases, also on a device that does not see later host writes to uva memory
+/// (gpubuf_device_probe): there a uva buffer is a pinned and a device side (gpubuf_buffer_info, stands_in), its device address is
+/// refused with GPUBUF_CONFLICT while the device side lacks something, and so is reading it before gpubuf_buffer_sync has brought
+/// back what kernels wrote, as gpubuf_buffer_used_on says.
+/// Stream order: as gpubuf_buffer_to_device.
+/// Errors: as gpubuf_buffer_to_device and gpubuf_buffer_device_address.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_buffer_publish(
+    buffer: *mut gpubuf_buffer,
+    stream: *mut gpubuf_stream,
+    out_address: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_buffer_publish, |c| {
+        let buffer = c.get(buffer, "buffer")?;
+        let stream = c.get(stream, "stream")?;
+        let out = c.out(out_address, "out_address")?;
+        out.set(buffer.publish(stream)?);
         Ok(())
     })
 }

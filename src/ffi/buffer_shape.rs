@@ -25,7 +25,7 @@ pub unsafe extern "C" fn gpubuf_buffer_slice(
     call(Entry::gpubuf_buffer_slice, |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = c.out(out_view, "out_view")?;
-        c.give(out, buffer.slice(first, count)?)
+        c.give(out, buffer.with(buffer.slice(first, count)?))
     })
 }
 
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn gpubuf_buffer_window(
     call(Entry::gpubuf_buffer_window, |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = c.out(out_view, "out_view")?;
-        c.give(out, buffer.window((first_row, row_count), (first_column, column_count))?)
+        c.give(out, buffer.with(buffer.window((first_row, row_count), (first_column, column_count))?))
     })
 }
 
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn gpubuf_buffer_resize(
         let dims = list(shape, rank as usize, MAX_RANK, ["shape", "rank"])?;
         let keep = sides_or_none(keep, "keep")?;
         let stream = c.get_if_any(stream, "stream")?;
-        buffer.resize(Shape::new(dims)?, keep, stream, buffer.device().timeout(timeout_ns))
+        buffer.resizable()?.resize(Shape::new(dims)?, keep, stream, buffer.device().timeout(timeout_ns))
     })
 }
 

@@ -84,6 +84,11 @@ pub(super) fn policy(policy: u32, name: &str) -> Result<Option<Policy>> {
     })
 }
 
+/// What has no policy of its own refuses.
+pub(super) fn policy_or(policy: Option<Policy>) -> Policy {
+    policy.unwrap_or(Policy::Refuse)
+}
+
 fn side(side: u32) -> Result<Which> {
     match side {
         GPUBUF_SIDE_HOST => Ok(Which::Host),

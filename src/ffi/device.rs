@@ -41,7 +41,7 @@ pub struct gpubuf_device_options {
     /// more; release and log callbacks are then called on that thread as well. It ends when the device's handle is destroyed,
     /// after the round that it is in, and is waited for by gpubuf_shutdown. 0: there is no such thread. Default: 0.
     pub upkeep_interval_ns: u64,
-    /// Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (any backend, the most free memory),
+    /// Which device, by name, with `backend`, `ordinal` and `native_context` 0: "auto" (of GPUBUF_BACKEND_AUTO, the most free memory),
     /// "cuda" or "host", "cuda:1", "cuda:auto", a UUID as nvidia-smi has it or the unique beginning of one ("GPU-8932f937"), or
     /// a place on the bus ("0000:3b:00.0"). NULL: by those fields.
     pub name: *const c_char,
@@ -163,6 +163,9 @@ pub struct gpubuf_device_stats {
     pub fallbacks_registration: u64,
     /// Of `fallbacks`: page-locked memory that the system would not place near the device. The message comes once.
     pub fallbacks_node: u64,
+    /// Of `fallbacks`: buffers and blocks of uva memory that are a pinned and a device side, since the device does not see later host
+    /// writes.
+    pub fallbacks_uva: u64,
 }
 
 growing!(gpubuf_device_options, gpubuf_device_info, gpubuf_device_stats);
@@ -421,7 +424,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
             copy_failures: counters.copy_failures.get(),
             sealed_at_destroy: counters.sealed_at_destroy.get(),
             unfenced_pointers: counters.unfenced_pointers.get(),
-            fallbacks: fallbacks.all(),
+            fallbacks: fallbacks.all() + counters.stand_ins.get(),
             stale_handles: STALE.get(),
             host_peak_bytes: counters.host_bytes.peak(),
             pinned_peak_bytes: counters.pinned_bytes.peak(),
@@ -438,6 +441,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
             free_ns: allocator.free_ns.get(),
             fallbacks_registration: fallbacks.registration,
             fallbacks_node: fallbacks.node,
+            fallbacks_uva: counters.stand_ins.get(),
         });
         Ok(())
     })

@@ -94,6 +94,7 @@ entries! {
     Normally gpubuf_buffer_host_ptr;
     Normally gpubuf_buffer_host_ptr_unfenced;
     Normally gpubuf_buffer_device_address;
+    Normally gpubuf_buffer_publish;
     Normally gpubuf_buffer_used_on;
     Normally gpubuf_buffer_begin_write;
     Normally gpubuf_buffer_end_write;
@@ -143,11 +144,34 @@ entries! {
     Normally gpubuf_block_copy_out;
     Normally gpubuf_block_to_device;
     Normally gpubuf_block_to_host;
+    Normally gpubuf_block_to_device_blocking;
+    Normally gpubuf_block_to_host_blocking;
+    Normally gpubuf_block_sync;
+    Normally gpubuf_block_sync_blocking;
+    Normally gpubuf_block_publish;
+    Normally gpubuf_block_reset;
+    Normally gpubuf_block_stats_get;
     Normally gpubuf_block_promote;
     Normally gpubuf_block_demote;
     Normally gpubuf_block_release;
     Normally gpubuf_block_release_after;
     Normally gpubuf_block_release_after_many;
+
+    AnyTime gpubuf_pinned_options_init;
+    AnyTime gpubuf_pinned_request_init;
+    Normally gpubuf_pinned_create;
+    Ends gpubuf_pinned_destroy;
+    Normally gpubuf_pinned_allocate;
+    Normally gpubuf_pinned_free;
+    Normally gpubuf_pinned_reserve;
+    Normally gpubuf_pinned_trim;
+    Normally gpubuf_pinned_clear;
+    Normally gpubuf_pinned_set_budget;
+    Normally gpubuf_pinned_stats_get;
+    Normally gpubuf_pinned_shares_get;
+    Normally gpubuf_reservation_commit;
+    Normally gpubuf_reservation_left;
+    Ends gpubuf_reservation_destroy;
 
     AnyTime gpubuf_slots_options_init;
     Normally gpubuf_slots_create;
@@ -187,6 +211,45 @@ entries! {
     Normally gpubuf_graph_hold_set_graph;
     Normally gpubuf_graph_hold_launch;
     Normally gpubuf_graph_hold_replayed;
+
+    AnyTime gpubuf_spec_init;
+    AnyTime gpubuf_spec_bytes;
+    AnyTime gpubuf_spec_equal;
+    AnyTime gpubuf_spec_hash;
+    AnyTime gpubuf_workspace_options_init;
+    Normally gpubuf_workspace_create;
+    Ends gpubuf_workspace_destroy;
+    Normally gpubuf_workspace_get;
+    Normally gpubuf_workspace_find;
+    Normally gpubuf_workspace_allocate;
+    Normally gpubuf_workspace_release;
+    Normally gpubuf_workspace_release_name;
+    Normally gpubuf_workspace_evict;
+    Normally gpubuf_workspace_clear;
+    Normally gpubuf_workspace_sync_all;
+    Normally gpubuf_workspace_list;
+    Normally gpubuf_workspace_stats_get;
+    AnyTime gpubuf_tensor_options_init;
+    Normally gpubuf_tensor_create;
+    Ends gpubuf_tensor_destroy;
+    Normally gpubuf_tensor_info_get;
+    Normally gpubuf_tensor_data;
+    Normally gpubuf_tensor_mark;
+    Normally gpubuf_tensor_write;
+    Normally gpubuf_tensor_fill;
+    Normally gpubuf_tensor_publish;
+    Normally gpubuf_tensor_to_host;
+    Normally gpubuf_tensor_synchronize;
+    Normally gpubuf_tensor_stats_get;
+    AnyTime gpubuf_predictor_options_init;
+    Normally gpubuf_predictor_create;
+    Ends gpubuf_predictor_destroy;
+    Normally gpubuf_predictor_record;
+    Normally gpubuf_predictor_predict;
+    Normally gpubuf_predictor_stats_get;
+    Normally gpubuf_predictor_prewarm;
+    Normally gpubuf_predictor_prewarm_pool;
+    Normally gpubuf_predictor_suggest;
 
     AlsoAfterwards gpubuf_report;
 

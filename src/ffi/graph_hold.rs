@@ -52,7 +52,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_buffer(
     call(Entry::gpubuf_graph_hold_add_buffer, |c| {
         let hold = c.get(hold, "hold")?;
         let buffer = c.get(buffer, "buffer")?;
-        hold.add(buffer.clone(), Some(hold.device().timeout(timeout_ns)))
+        hold.add(buffer.shared(), Some(hold.device().timeout(timeout_ns)))
     })
 }
 
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn gpubuf_buffer_capture_to_device(
     call(Entry::gpubuf_buffer_capture_to_device, |c| {
         let buffer = c.get(buffer, "buffer")?;
         let hold = c.get(hold, "hold")?;
-        hold.capture(&**buffer, true, first, count, c.get(stream, "stream")?)
+        hold.capture(&*buffer.shared(), true, first, count, c.get(stream, "stream")?)
     })
 }
 
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn gpubuf_buffer_capture_to_host(
     call(Entry::gpubuf_buffer_capture_to_host, |c| {
         let buffer = c.get(buffer, "buffer")?;
         let hold = c.get(hold, "hold")?;
-        hold.capture(&**buffer, false, first, count, c.get(stream, "stream")?)
+        hold.capture(&*buffer.shared(), false, first, count, c.get(stream, "stream")?)
     })
 }
 

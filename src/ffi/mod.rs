@@ -29,11 +29,23 @@ pub mod pool;
 
 pub mod block;
 
+pub mod pinned;
+
+pub mod reservation;
+
 pub mod slots;
 
 pub mod step;
 
 pub mod graph_hold;
+
+pub mod spec;
+
+pub mod workspace;
+
+pub mod tensor;
+
+pub mod predictor;
 
 pub mod report;
 

@@ -2,14 +2,17 @@
 
 use super::handles::{Pin, Table};
 use super::types::*;
-use crate::buffer::Buffer;
 use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
 use crate::lease::{Lease, Twin};
+use crate::pinned::{Pinned, Reservation};
 use crate::pool::Pool;
+use crate::predictor::Predictor;
 use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
+use crate::tensor::Tensor;
+use crate::workspace::{Held, Workspace};
 
 /// Every object that callers have a handle of.
 pub static TABLE: Table<Object> = Table::new();
@@ -74,12 +77,17 @@ objects! {
     Device(Arc<Device>), gpubuf_device = 1, "device";
     Stream(Arc<Timeline>), gpubuf_stream = 2, "stream";
     Event(Arc<Event>), gpubuf_event = 3, "event";
-    Buffer(Arc<Buffer>), gpubuf_buffer = 4, "buffer";
+    Buffer(Held), gpubuf_buffer = 4, "buffer";
     Pool(Arc<Pool>), gpubuf_pool = 5, "pool";
     Block(Lease), gpubuf_block = 6, "block";
     Slots(Arc<Slots>), gpubuf_slots = 7, "slots";
     Step(Step), gpubuf_step = 8, "step";
     GraphHold(Arc<GraphHold>), gpubuf_graph_hold = 9, "graph hold";
+    Pinned(Arc<Pinned>), gpubuf_pinned = 10, "pinned manager";
+    Reservation(Arc<Reservation>), gpubuf_reservation = 11, "reservation";
+    Tensor(Arc<Tensor>), gpubuf_tensor = 12, "tensor";
+    Workspace(Arc<Workspace>), gpubuf_workspace = 13, "workspace";
+    Predictor(Arc<Predictor>), gpubuf_predictor = 14, "predictor";
 }
 
 impl Object {
@@ -95,6 +103,11 @@ impl Object {
             Object::Slots(slots) => slots.name(),
             Object::Step(step) => step.slots().name(),
             Object::GraphHold(hold) => hold.name(),
+            Object::Pinned(pinned) => pinned.name(),
+            Object::Reservation(reservation) => reservation.name(),
+            Object::Tensor(tensor) => tensor.name(),
+            Object::Workspace(workspace) => workspace.name(),
+            Object::Predictor(predictor) => predictor.name(),
         }
     }
 
@@ -121,6 +134,11 @@ impl Object {
             Object::Slots(slots) => slots.describe(),
             Object::Step(step) => step.to_string(),
             Object::GraphHold(hold) => hold.describe(),
+            Object::Pinned(pinned) => pinned.describe(),
+            Object::Reservation(reservation) => reservation.describe(),
+            Object::Tensor(tensor) => tensor.describe(),
+            Object::Workspace(workspace) => workspace.describe(),
+            Object::Predictor(predictor) => predictor.describe(),
         }
     }
 
@@ -132,9 +150,16 @@ impl Object {
                 let sides = 1 + (pool.twin() == Twin::Eager) as u64;
                 (pool.device(), pool.block_bytes() * pool.levels().blocks as u64 * sides)
             }
+            Object::Pinned(pinned) => (pinned.device(), pinned.figures().locked_bytes),
             Object::Slots(slots) => {
                 let stats = slots.stats();
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
+            }
+            Object::Tensor(tensor) => (tensor.device(), tensor.bytes()),
+            // What is held has handles of its own.
+            Object::Workspace(workspace) => {
+                let stats = workspace.stats();
+                (workspace.device(), stats.bytes - stats.held_bytes)
             }
             _ => return None,
         })

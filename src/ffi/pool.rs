@@ -1,6 +1,6 @@
 //! Pools of blocks.
 
-use super::arguments::{figures, growing, init, label, options};
+use super::arguments::{figures, flag, growing, init, label, options, reserved};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::types::*;
@@ -47,6 +47,10 @@ pub struct gpubuf_pool_options {
     pub give_back: gpubuf_give_back_fn,
     /// Handed to give_back.
     pub give_back_user_data: *mut c_void,
+    /// 1: copies between the sides of the blocks are timed. That takes events of the driver's, made with the blocks.
+    pub timed: u32,
+    /// 0
+    pub reserved: u32,
 }
 
 /// A pool's figures: what is the case at this moment, then what only grows.
@@ -195,11 +199,13 @@ pub unsafe extern "C" fn gpubuf_pool_create(
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_pool, "out_pool")?;
+        reserved(options.reserved, "options.reserved")?;
         let pool = PoolOptions {
             placement: Placement::from_code(options.placement)?,
             block_bytes: options.block_bytes,
             block_count: options.block_count,
             twin: twin(options.device_side, "options.device_side")?,
+            timed: flag(options.timed, "options.timed")?,
             strategy: strategy(options.strategy)?,
             reserved_blocks: options.reserved_blocks,
             patience: options.patience,

@@ -47,7 +47,7 @@ pub const GPUBUF_TIMEOUT: i32 = 301;
 pub const GPUBUF_WOULD_DEADLOCK: i32 = 302;
 /// Both sides of a range are newer than the other.
 pub const GPUBUF_CONFLICT: i32 = 303;
-/// Over the byte budget.
+/// Over a limit of bytes or entries.
 pub const GPUBUF_BUDGET: i32 = 400;
 /// No host memory.
 pub const GPUBUF_OUT_OF_HOST_MEMORY: i32 = 401;
@@ -213,12 +213,45 @@ pub const GPUBUF_TWIN_AT_ONCE: u32 = 1;
 /// which kernels use in place.
 pub const GPUBUF_TWIN_ON_NEED: u32 = 2;
 
+/// `budget_bytes`: half of the smaller of the host's memory and the control group's limit.
+pub const GPUBUF_BUDGET_AUTO: u64 = 18446744073709551615;
+
+/// A request that finds no memory is refused.
+pub const GPUBUF_OVER_BUDGET_FAIL: u32 = 0;
+/// It waits until blocks were given back, up to its deadline.
+pub const GPUBUF_OVER_BUDGET_WAIT: u32 = 1;
+/// It gets pageable memory, outside the budget: the block's info says so.
+pub const GPUBUF_OVER_BUDGET_PAGEABLE: u32 = 2;
+
+/// A request was refused for want of memory.
+pub const GPUBUF_PINNED_NOTICE_REFUSED: u32 = 1;
+/// A request begins to wait.
+pub const GPUBUF_PINNED_NOTICE_WAITS: u32 = 2;
+/// Pageable memory was given for a request.
+pub const GPUBUF_PINNED_NOTICE_PAGEABLE: u32 = 3;
+
+/// The budget has no room.
+pub const GPUBUF_SHORTAGE_BUDGET: u32 = 1;
+/// The driver locks no more memory.
+pub const GPUBUF_SHORTAGE_MEMORY: u32 = 2;
+
 /// The block that has been free for longest.
 pub const GPUBUF_STRATEGY_LEAST_RECENT: u32 = 0;
 /// The block with the next number.
 pub const GPUBUF_STRATEGY_ROUND_ROBIN: u32 = 1;
 /// The block that has been free for longest; the last `reserved_blocks` are kept for priorities above 0.
 pub const GPUBUF_STRATEGY_PRIORITY: u32 = 2;
+
+/// The sizes that were the most frequent of the window.
+pub const GPUBUF_METHOD_MOST_COMMON: u32 = 0;
+/// Those that came most often after the last size, then the most common ones.
+pub const GPUBUF_METHOD_MARKOV: u32 = 1;
+/// Those that came most often after the last two sizes, then those after the last one, then the most common ones.
+pub const GPUBUF_METHOD_MARKOV2: u32 = 2;
+/// The most common ones, until one of the others has hit more often than chance explains, and for as long as it leads.
+pub const GPUBUF_METHOD_BLEND: u32 = 3;
+/// The most sizes of one prediction.
+pub const GPUBUF_MAX_PREDICTED: u32 = 8;
 
 /// To be had.
 pub const GPUBUF_BLOCK_FREE: u32 = 0;
@@ -231,6 +264,15 @@ pub const GPUBUF_BLOCK_HELD: u32 = 3;
 
 /// A figure that was not measured.
 pub const GPUBUF_ABSENT: u64 = 18446744073709551615;
+
+/// Nobody holds it. Work may still use it.
+pub const GPUBUF_ENTRY_FREE: u32 = 0;
+/// Held, and nothing that the library knows of uses it.
+pub const GPUBUF_ENTRY_ALLOCATED: u32 = 1;
+/// Held, its host side is newer than its device side, and nothing that the library knows of uses it.
+pub const GPUBUF_ENTRY_STAGED: u32 = 2;
+/// Held, and queued or undeclared work, a guard or a graph uses it; or it is being made.
+pub const GPUBUF_ENTRY_IN_USE: u32 = 3;
 
 /// The most dimensions of a shape.
 pub const GPUBUF_MAX_RANK: u32 = 8;
@@ -269,6 +311,15 @@ pub struct gpubuf_block {
     _private: [u8; 0],
 }
 
+/// A manager of page-locked memory: blocks of any size under one budget.
+pub struct gpubuf_pinned {
+    _private: [u8; 0],
+}
+/// Bytes of a manager's budget that are held for blocks to come.
+pub struct gpubuf_reservation {
+    _private: [u8; 0],
+}
+
 /// A set of input slots: what a step of an inference loop sends to the device.
 pub struct gpubuf_slots {
     _private: [u8; 0],
@@ -279,6 +330,19 @@ pub struct gpubuf_step {
 }
 /// Every block whose addresses one executable graph has baked in.
 pub struct gpubuf_graph_hold {
+    _private: [u8; 0],
+}
+/// Host memory that is always writable, and copies of it for the device.
+pub struct gpubuf_tensor {
+    _private: [u8; 0],
+}
+/// Buffers by name, and by spec.
+pub struct gpubuf_workspace {
+    _private: [u8; 0],
+}
+
+/// Predicts the size of the next step.
+pub struct gpubuf_predictor {
     _private: [u8; 0],
 }
 
@@ -296,6 +360,21 @@ pub type gpubuf_release_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)
 pub type gpubuf_give_back_fn =
     Option<unsafe extern "C" fn(block_index: u32, holder_priority: i32, waiter_priority: i32, user_data: *mut c_void)>;
 
+/// Has memory for a step of `size` bytes ready, and free. Called inside gpubuf_predictor_prewarm, under no lock of the library. It
+/// may call the library, and must not throw. Returns the bytes that it made; 0: they were there, or cannot be had.
+pub type gpubuf_warm_fn = Option<unsafe extern "C" fn(size: u64, user_data: *mut c_void) -> u64>;
+
+/// Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
+/// Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
+pub type gpubuf_pinned_notify_fn =
+    Option<unsafe extern "C" fn(notice: u32, bytes: u64, owner: *const c_char, user_data: *mut c_void)>;
+
+/// Asked for a cure where `bytes` cannot be had: GPUBUF_SHORTAGE_, and how often it was asked for this request, from 1. It may
+/// give blocks back, trim, raise the budget, and answers 1 to have it tried again, 0 to have the request's policy followed.
+/// Called on the thread that makes the request, under no lock of the library. It must not throw.
+pub type gpubuf_out_of_memory_fn =
+    Option<unsafe extern "C" fn(shortage: u32, bytes: u64, attempt: u32, user_data: *mut c_void) -> u32>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +383,7 @@ mod tests {
     use crate::config::{self, Placement};
     use crate::dtype::{Dtype, MAX_RANK};
     use crate::error::Status;
+    use crate::predictor::{MOST_PREDICTED, Method};
 
     /// Looks a constant up in this file's text.
     fn constant(name: &str) -> u64 {
@@ -330,7 +410,21 @@ mod tests {
         assert_eq!(GPUBUF_TIMEOUT_INFINITE, config::TIMEOUT_INFINITE);
         assert_eq!(GPUBUF_ALL, config::ALL);
         assert_eq!(GPUBUF_MAX_RANK as usize, MAX_RANK);
+        assert_eq!(GPUBUF_BUDGET_AUTO, crate::pinned::BUDGET_AUTO);
+        let over = [GPUBUF_OVER_BUDGET_FAIL, GPUBUF_OVER_BUDGET_WAIT, GPUBUF_OVER_BUDGET_PAGEABLE];
+        assert_eq!(over.map(|code| crate::pinned::Over::from_code(code).map(|over| over as u32).unwrap_or(9)), over);
+        use crate::pinned::{Shortage, Told};
+        let notices = [GPUBUF_PINNED_NOTICE_REFUSED, GPUBUF_PINNED_NOTICE_WAITS, GPUBUF_PINNED_NOTICE_PAGEABLE];
+        assert_eq!([Told::Refused as u32, Told::Waits as u32, Told::Pageable as u32], notices);
+        assert_eq!(
+            [Shortage::Budget as u32, Shortage::Memory as u32],
+            [GPUBUF_SHORTAGE_BUDGET, GPUBUF_SHORTAGE_MEMORY]
+        );
         assert_eq!([GPUBUF_TWIN_NEVER, GPUBUF_TWIN_AT_ONCE, GPUBUF_TWIN_ON_NEED], [0, 1, 2]);
+        for method in [Method::MostCommon, Method::Markov, Method::Markov2, Method::Blend] {
+            assert_eq!(constant(&format!("GPUBUF_METHOD_{}", method.name().to_uppercase())), method as u64);
+        }
+        assert_eq!(GPUBUF_MAX_PREDICTED as usize, MOST_PREDICTED);
         assert_eq!(GPUBUF_BACKEND_CUDA, BackendKind::Cuda as u32);
         assert_eq!(GPUBUF_BACKEND_HOST, BackendKind::Host as u32);
         let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error].map(|level| level as i32);

@@ -1,6 +1,6 @@
 //! A block that belongs to no pool: given back, it is gone.
 
-use super::{Cell, Home, Lease, Returned, Twin, expect_placement};
+use super::{BlockKind, Cell, Home, Lease, Returned, Twin, expect_placement};
 use crate::config::Placement;
 use crate::error::{Result, Status};
 use crate::fail;
@@ -16,6 +16,8 @@ pub struct AloneOptions {
     pub bytes: u64,
     /// When it gets a device twin.
     pub twin: Twin,
+    /// Whether copies between its sides are timed.
+    pub timed: bool,
     /// The label, or empty.
     pub label: String,
 }
@@ -30,7 +32,7 @@ struct Alone {
 impl Lease {
     /// A block of its own, zeroed: its memory is freed once it is released and its last use is over.
     pub fn create(device: &Arc<Device>, options: AloneOptions) -> Result<Lease> {
-        let AloneOptions { placement, bytes, twin, label } = options;
+        let AloneOptions { placement, bytes, twin, timed, label } = options;
         expect_placement(placement, "a block's")?;
         twin.expect_fits(placement)?;
         if bytes == 0 || bytes > isize::MAX as u64 {
@@ -38,7 +40,7 @@ impl Lease {
         }
         let name = Arc::new(Name::new("block", &label));
         device.maintain();
-        let cell = Cell::allocate(device, &name, 0, placement, bytes as usize, twin)?;
+        let cell = Cell::allocate(device, &name, 0, BlockKind { placement, bytes: bytes as usize, twin, timed })?;
         let home = Arc::new(Alone { name, device: device.clone(), fence_waits: WaitCounters::default() });
         Ok(cell.lease(home))
     }

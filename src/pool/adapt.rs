@@ -1,6 +1,7 @@
 //! How many blocks a pool has: it grows where acquires find none, shrinks where most of them lie idle, and never does either
 //! on the path of whoever acquires or releases.
 
+use super::lists::Lists;
 use super::{MAX_BLOCKS, Pool};
 use crate::config::log::{self, Level};
 use crate::error::Result;
@@ -113,6 +114,34 @@ impl Pool {
         adapted
     }
 
+    /// Sees to it that whoever comes next finds `wanted` free blocks, as far as the pool may grow: blocks that lack are made,
+    /// and are free. Returns how many were made, and how many lack still. Waits for nobody.
+    pub fn warm(&self, wanted: u32) -> Result<(u32, u32)> {
+        self.device.expect_usable()?;
+        let (numbers, lacking) = {
+            let mut lists = self.lists.lock();
+            if lists.shut_down {
+                return fail!(ShutDown, "{} was destroyed", self.name);
+            }
+            // Those that wait, and the reserve, are served first.
+            let levels = lists.levels();
+            let wanted = wanted as u64 + if wanted > 0 { (levels.waiters + self.reserved_blocks) as u64 } else { 0 };
+            let lacking = wanted.saturating_sub((levels.free + lists.coming) as u64).min(u32::MAX.into()) as u32;
+            let blocks = lists.blocks() + lists.coming;
+            let count = lacking.min(self.growth.max_blocks.saturating_sub(blocks));
+            if count > 0 {
+                // Not to be taken for idle at the next look.
+                lists.look.changed = Some(Instant::now());
+                lists.cleared = lists.cleared.min(self.first_count.saturating_sub(blocks + count));
+            }
+            let numbers: Vec<u32> = (0..count).map(|_| lists.take_number()).collect();
+            (numbers, lacking)
+        };
+        let made = self.make_many(&numbers);
+        self.counters.growths.add((made > 0) as u64);
+        Ok((made, lacking - made))
+    }
+
     /// Makes blocks of these numbers and offers them; returns how many could be had.
     fn make_many(&self, numbers: &[u32]) -> u32 {
         for (made, number) in numbers.iter().enumerate() {
@@ -131,6 +160,7 @@ impl Pool {
                     let left = &numbers[made..];
                     let mut lists = self.lists.lock();
                     left.iter().for_each(|number| lists.give_number_back(*number));
+                    self.leave_to_acquires(&mut lists);
                     drop(lists);
                     self.counters.growth_failures.add(left.len() as u64);
                     log::write(
@@ -144,6 +174,12 @@ impl Pool {
         numbers.len() as u32
     }
 
+    /// What lacks to the first size, but for quarantine's, is made by the acquires that want it.
+    fn leave_to_acquires(&self, lists: &mut Lists) {
+        let left = lists.blocks() + lists.coming + lists.quarantined;
+        lists.cleared = lists.cleared.max(self.first_count.saturating_sub(left));
+    }
+
     /// Lets free blocks go until there are `keep` blocks in all, or none is free. Returns how many went. What is below the
     /// first size is made again by the acquires that want it.
     pub fn trim(&self, keep: u32) -> u32 {
@@ -151,8 +187,7 @@ impl Pool {
             let mut lists = self.lists.lock();
             let blocks = lists.blocks();
             let gone: Vec<_> = (keep..blocks).map_while(|_| lists.drop_free()).collect();
-            let left = lists.blocks() + lists.coming + lists.quarantined;
-            lists.cleared = lists.cleared.max(self.first_count.saturating_sub(left));
+            self.leave_to_acquires(&mut lists);
             gone
         };
         gone.iter().for_each(|cell| cell.own().retire_storage());

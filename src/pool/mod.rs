@@ -15,7 +15,7 @@ use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
 use crate::fence::{Block, Device, Member, Name};
-use crate::lease::{Cell, Home, Returned, Twin, expect_placement};
+use crate::lease::{BlockKind, Cell, Home, Returned, Twin, expect_placement};
 use crate::stats::{Counter, Record, WaitCounters, coarse_ns};
 use crate::sync::{Arc, Mutex, Weak};
 use lists::Lists;
@@ -30,6 +30,8 @@ pub struct PoolOptions {
     pub block_count: u32,
     /// When a block gets a twin in device memory.
     pub twin: Twin,
+    /// Whether copies between the sides of its blocks are timed.
+    pub timed: bool,
     /// Which free block is taken.
     pub strategy: Strategy,
     /// Free blocks that only an acquire with a priority above 0 may take.
@@ -52,6 +54,7 @@ impl PoolOptions {
             block_bytes,
             block_count,
             twin: Twin::Never,
+            timed: false,
             strategy: Strategy::default(),
             reserved_blocks: 0,
             patience: PATIENCE,
@@ -99,9 +102,7 @@ pub const PATIENCE: u32 = 64;
 pub struct Pool {
     name: Arc<Name>,
     device: Arc<Device>,
-    placement: Placement,
-    block_bytes: usize,
-    twin: Twin,
+    kind: BlockKind,
     strategy: Strategy,
     reserved_blocks: u32,
     patience: u32,
@@ -211,9 +212,7 @@ impl Pool {
         let pool = Arc::new(Pool {
             name,
             device: device.clone(),
-            placement,
-            block_bytes: block_bytes as usize,
-            twin,
+            kind: BlockKind { placement, bytes: block_bytes as usize, twin, timed: options.timed },
             strategy,
             reserved_blocks,
             patience: options.patience,
@@ -235,7 +234,7 @@ impl Pool {
     /// A block of this pool, in none of its lists yet.
     fn make(&self, number: u32) -> Result<Arc<Cell>> {
         let name = Arc::new(Name::part("block", number as u64, &self.name));
-        Cell::allocate(&self.device, &name, number as u64, self.placement, self.block_bytes, self.twin)
+        Cell::allocate(&self.device, &name, number as u64, self.kind)
     }
 
     /// Its name.
@@ -250,17 +249,17 @@ impl Pool {
 
     /// Where its blocks live.
     pub fn placement(&self) -> Placement {
-        self.placement
+        self.kind.placement
     }
 
     /// Bytes of each block.
     pub fn block_bytes(&self) -> u64 {
-        self.block_bytes as u64
+        self.kind.bytes as u64
     }
 
     /// When a block gets a device twin.
     pub fn twin(&self) -> Twin {
-        self.twin
+        self.kind.twin
     }
 
     /// What it counts.
@@ -323,13 +322,13 @@ impl Pool {
     /// Its state, in words.
     pub fn describe(&self) -> String {
         let PoolLevels { blocks, free, waiters, quarantined, .. } = self.levels();
-        let twin = if self.twin == Twin::Eager { " with a device twin" } else { "" };
+        let twin = if self.kind.twin == Twin::Eager { " with a device twin" } else { "" };
         format!(
             "{}: {} blocks of {} bytes {}{twin}; {free} free, {waiters} waiting; {}",
             self.name,
             blocks + quarantined,
-            self.block_bytes,
-            self.placement.name(),
+            self.kind.bytes,
+            self.kind.placement.name(),
             self.who_holds(),
         )
     }
@@ -363,8 +362,8 @@ impl Member for Pool {
         let acquires = counters.acquires.get();
         let rate = (acquires > 0).then(|| counters.contended.get() as f64 / acquires as f64);
         Record::new("pool", &self.name)
-            .with("placement", self.placement.name())
-            .with("block_bytes", self.block_bytes)
+            .with("placement", self.kind.placement.name())
+            .with("block_bytes", self.kind.bytes)
             .with("block_count", levels.blocks + levels.quarantined)
             .with("free_blocks", levels.free)
             .with("held_blocks", levels.held)

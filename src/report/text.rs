@@ -37,6 +37,8 @@ fn record(out: &mut String, record: &Record, depth: usize) {
 fn figure(key: &str, value: &Value) -> Option<String> {
     let words = key.replace('_', " ");
     match value {
+        // It is in the name, where there is no better one.
+        _ if key == "number" => None,
         Value::Count(0) | Value::Flag(false) | Value::Absent => None,
         Value::Count(ns) if key.ends_with("_ns") => Some(format!("{} {}", words.trim_end_matches(" ns"), time(*ns))),
         Value::Count(count) => Some(format!("{words} {count}")),

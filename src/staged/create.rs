@@ -14,6 +14,7 @@ use crate::error::{Result, Status};
 use crate::fail;
 use crate::fence::{Device, Name, ReleaseCallback};
 use crate::sync::{Arc, OneThread, Weak};
+use crate::workspace::Held;
 
 /// Staging entries at most.
 const MAX_DEPTH: u32 = 16;
@@ -59,7 +60,7 @@ pub enum Over {
         release: Option<ReleaseCallback>,
     },
     /// A buffer with a side that kernels address: its rows are those of its outermost dimension.
-    Buffer(Arc<Buffer>),
+    Buffer(Held),
 }
 
 impl StagedRowsOptions {
@@ -103,7 +104,7 @@ impl StagedRows {
         // Last, since it may borrow the caller's memory.
         let (table, own) = match over {
             Over::Buffer(buffer) => (expect_table(buffer, device)?, false),
-            own => (table(device, own, label)?, true),
+            own => (Held::from(table(device, own, label)?), true),
         };
         let layout = table.layout();
         let staged = Arc::new(StagedRows {
@@ -159,7 +160,7 @@ fn table(device: &Arc<Device>, over: Over, label: &str) -> Result<Arc<Buffer>> {
 }
 
 /// A buffer of the caller's that can be a table.
-fn expect_table(buffer: Arc<Buffer>, device: &Arc<Device>) -> Result<Arc<Buffer>> {
+fn expect_table(buffer: Held, device: &Arc<Device>) -> Result<Held> {
     if !Arc::ptr_eq(buffer.device(), device) {
         device.counters.refusals.add(1);
         return fail!(

@@ -18,13 +18,14 @@ mod ring;
 pub use create::{Over, StagedRowsOptions};
 pub use report::StagedRowsStats;
 
-use crate::buffer::{Buffer, Layout};
+use crate::buffer::Layout;
 use crate::config::Timeout;
 use crate::dtype::{Dtype, Shape};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::{Access, Device, HostWait, Name, Timeline};
 use crate::sync::{Arc, MutexGuard, OneThread};
+use crate::workspace::Held;
 use pack::Packer;
 use pending::Pending;
 use plan::Plan;
@@ -35,7 +36,8 @@ use ring::Ring;
 pub struct StagedRows {
     name: Arc<Name>,
     device: Arc<Device>,
-    table: Arc<Buffer>,
+    /// Whoever handed the buffer out does not hand it to others meanwhile.
+    table: Held,
     /// The table's memory came with this object, and grows with it.
     own: bool,
     dtype: Dtype,
@@ -69,7 +71,7 @@ impl StagedRows {
     }
 
     /// The table: what graphs hold, and whose uses are declared.
-    pub fn table(&self) -> &Arc<Buffer> {
+    pub fn table(&self) -> &Held {
         &self.table
     }
 
@@ -237,7 +239,7 @@ impl StagedRows {
         })())
     }
 
-    /// The table's address, as [`Buffer::device_address`] gives it. Growing beyond the memory that there is changes it.
+    /// The table's address, as [`Buffer::device_address`](crate::buffer::Buffer::device_address) gives it. Growing beyond the memory that there is changes it.
     pub fn device_address(&self, streams: &[Arc<Timeline>]) -> Result<u64> {
         self.table.device_address(streams)
     }

@@ -58,6 +58,17 @@ static inline gpubuf_pool *kit_pool(gpubuf_device *device, uint32_t blocks) {
   return pool;
 }
 
+static inline gpubuf_tensor *kit_tensor(gpubuf_pool *pool) {
+  gpubuf_tensor *tensor = NULL;
+  gpubuf_tensor_options options;
+  gpubuf_tensor_options_init(&options, sizeof options);
+  options.dtype = GPUBUF_DTYPE_I32;
+  options.rank = 1;
+  options.shape[0] = 16;
+  OK(gpubuf_tensor_create(pool, &options, &tensor));
+  return tensor;
+}
+
 /* Two slots of eight rows, frozen. */
 static inline gpubuf_slots *kit_slots(gpubuf_device *device) {
   gpubuf_slots *slots = NULL;
@@ -90,6 +101,11 @@ struct kit {
   gpubuf_slots *slots;
   gpubuf_step *step;
   gpubuf_graph_hold *graph_hold;
+  gpubuf_predictor *predictor;
+  gpubuf_pinned *pinned;
+  gpubuf_reservation *reservation;
+  gpubuf_tensor *tensor;
+  gpubuf_workspace *workspace;
 };
 
 static inline struct kit kit_make(gpubuf_device *device) {
@@ -104,11 +120,26 @@ static inline struct kit kit_make(gpubuf_device *device) {
   kit.slots = kit_slots(device);
   OK(gpubuf_slots_begin(kit.slots, GPUBUF_TIMEOUT_TRY, &kit.step));
   OK(gpubuf_graph_hold_create(device, &kit.graph_hold));
+  OK(gpubuf_predictor_create(device, NULL, &kit.predictor));
+  gpubuf_pinned_options options;
+  gpubuf_pinned_options_init(&options, sizeof options);
+  OK(gpubuf_pinned_create(device, &options, &kit.pinned));
+  gpubuf_pinned_request request;
+  gpubuf_pinned_request_init(&request, sizeof request);
+  request.bytes = 64;
+  OK(gpubuf_pinned_reserve(kit.pinned, &request, &kit.reservation));
+  kit.tensor = kit_tensor(kit.pool);
+  OK(gpubuf_workspace_create(device, NULL, &kit.workspace));
   return kit;
 }
 
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
+  (void)gpubuf_predictor_destroy(kit->predictor);
+  (void)gpubuf_reservation_destroy(kit->reservation);
+  (void)gpubuf_pinned_destroy(kit->pinned);
+  (void)gpubuf_workspace_destroy(kit->workspace);
+  (void)gpubuf_tensor_destroy(kit->tensor);
   (void)gpubuf_graph_hold_destroy(kit->graph_hold);
   (void)gpubuf_step_destroy(kit->step);
   (void)gpubuf_slots_destroy(kit->slots);

@@ -32,7 +32,22 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 9] = ["device", "stream", "event", "buffer", "pool", "block", "slots", "step", "graph_hold"];
+const KINDS: [&str; 14] = [
+    "device",
+    "stream",
+    "event",
+    "buffer",
+    "pool",
+    "block",
+    "slots",
+    "step",
+    "graph_hold",
+    "pinned",
+    "reservation",
+    "tensor",
+    "workspace",
+    "predictor",
+];
 
 /// What a parameter is, by its type and name.
 #[derive(Clone, Copy, PartialEq)]
@@ -82,10 +97,20 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
         || parameter == "user_data"
         || matches!(
             (function, parameter),
-            ("gpubuf_device_open" | "gpubuf_slots_create", "options")
+            ("gpubuf_device_open" | "gpubuf_slots_create" | "gpubuf_workspace_create", "options")
                 | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
+                | ("gpubuf_predictor_create", "device" | "options")
+                | ("gpubuf_predictor_record", "out_hit")
+                | ("gpubuf_predictor_prewarm", "out_warmed_bytes")
+                | ("gpubuf_predictor_prewarm_pool", "out_made" | "out_missing")
+                | ("gpubuf_pinned_trim", "out_freed_bytes")
+                | ("gpubuf_pinned_shares_get", "shares")
+                | ("gpubuf_workspace_allocate" | "gpubuf_tensor_to_host", "stream")
+                | ("gpubuf_workspace_evict", "out_evicted")
+                | ("gpubuf_workspace_sync_all", "out_synced")
+                | ("gpubuf_workspace_clear", "out_cleared" | "out_kept")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
                 | ("gpubuf_stream_wrap_native", "native_stream")
@@ -105,9 +130,10 @@ fn good(kind: &str, name: &str) -> String {
         Role::View => "view".into(),
         Role::Callback => "NULL".into(),
         Role::UserData => "NULL".into(),
-        Role::Data if kind.contains("_options") => {
+        Role::Data if kind.contains("_options") || kind.contains("_request") => {
             format!("&{}", kind.trim_start_matches("const ").trim_end_matches(" *").replace("gpubuf_", ""))
         }
+        Role::Data if kind == "const gpubuf_spec *" => "&spec".into(),
         Role::Data if name.starts_with("inout_") => format!("({kind})figures"),
         // What an index operation writes must not be what it reads. As a shape the figures are 64 elements.
         Role::Data if matches!(name, "out_target" | "out_extent" | "out_pieces" | "shape") => {
@@ -155,7 +181,7 @@ pub fn pointer_cases(functions: &[Function]) -> String {
             let _ = writeln!(out, "  {case}");
         };
         // Without objects the arguments are good as they are: what a NULL then answers is about the NULL.
-        if function.name.starts_with("gpubuf_ops_") {
+        if function.name.starts_with("gpubuf_ops_") || function.name.starts_with("gpubuf_spec_") {
             case(0, &arguments[0], "GPUBUF_OK");
         }
         for (place, (kind, name)) in function.parameters.iter().enumerate() {
@@ -237,9 +263,15 @@ static gpubuf_device_options device_options;
 static gpubuf_buffer_options buffer_options;
 static gpubuf_pool_options pool_options;
 static gpubuf_block_options block_options;
+static gpubuf_pinned_options pinned_options;
+static gpubuf_pinned_request pinned_request;
 static gpubuf_slots_options slots_options;
 static gpubuf_slot_options slot_options;
 static gpubuf_decode_options decode_options;
+static gpubuf_workspace_options workspace_options;
+static gpubuf_tensor_options tensor_options;
+static gpubuf_spec spec;
+static gpubuf_predictor_options predictor_options;
 static int cases, failures;
 
 static gpubuf_device *open_device(void) {
@@ -259,6 +291,9 @@ static void prepare(void) {
   block_options.bytes = 64;
   pool_options.block_bytes = 64;
   pool_options.block_count = 1;
+  gpubuf_pinned_options_init(&pinned_options, sizeof pinned_options);
+  gpubuf_pinned_request_init(&pinned_request, sizeof pinned_request);
+  pinned_request.bytes = 64;
   gpubuf_slots_options_init(&slots_options, sizeof slots_options);
   gpubuf_slot_options_init(&slot_options, sizeof slot_options);
   slot_options.dtype = GPUBUF_DTYPE_I32;
@@ -266,6 +301,16 @@ static void prepare(void) {
   slot_options.shape[0] = 4;
   slot_options.name = "ids";
   gpubuf_decode_options_init(&decode_options, sizeof decode_options);
+  gpubuf_workspace_options_init(&workspace_options, sizeof workspace_options);
+  gpubuf_tensor_options_init(&tensor_options, sizeof tensor_options);
+  tensor_options.dtype = GPUBUF_DTYPE_I32;
+  tensor_options.rank = 1;
+  tensor_options.shape[0] = 4;
+  gpubuf_spec_init(&spec, sizeof spec);
+  spec.dtype = GPUBUF_DTYPE_I32;
+  spec.rank = 1;
+  spec.shape[0] = 4;
+  gpubuf_predictor_options_init(&predictor_options, sizeof predictor_options);
   gpubuf_device *device = open_device();
   ended = kit_make(device);
   kit_end(&ended);

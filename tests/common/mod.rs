@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use gpubuf::backend::kit::{DeviceKit, StreamKit, View};
+pub mod random;
 pub mod standin;
 
 use gpubuf::backend::{BackendKind, DeviceOptions};

@@ -38,7 +38,7 @@ pub const CASES: &[Case] = &[
         let pool = pool(&device, 1, Placement::Pinned);
         let mut held = Held::new(&device);
         let lease = pool.acquire(0, Timeout::Try).works()?;
-        lease.copy(true, 0, ALL, &held.timeline).works()?;
+        lease.copy(true, 0, ALL, &held.timeline, None).works()?;
         lease.release().works()?;
         ensure!(status(pool.acquire(0, Timeout::Try)) == Status::Busy, it);
         held.open();
@@ -139,9 +139,9 @@ pub const CASES: &[Case] = &[
         let device = device();
         let lease = pool(&device, 1, Placement::Pinned).acquire(0, Timeout::Try).works()?;
         lease.device_address().works()?;
-        ensure!(status(lease.copy(true, 0, ALL, &stream(&device))) == Status::Unfenced, it);
+        ensure!(status(lease.copy(true, 0, ALL, &stream(&device), None)) == Status::Unfenced, it);
         lease.fence(&[stream(&device)]).works()?;
-        ensure!(status(lease.copy(true, 0, ALL, &stream(&device))) == Status::Ok, "a declared fence unseals");
+        ensure!(status(lease.copy(true, 0, ALL, &stream(&device), None)) == Status::Ok, "a declared fence unseals");
     }),
     case!(NotHeld, "a released block is not touched by its old holder", |it| {
         let device = device();

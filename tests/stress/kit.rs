@@ -1,5 +1,6 @@
 //! A device with random delays, streams, and work that looks at memory when it runs.
 
+pub use crate::common::random::Random;
 use crate::common::{device, kit, kit_of};
 use gpubuf::backend::kit::{Delay, View};
 use gpubuf::config::Timeout;
@@ -12,27 +13,6 @@ pub fn seed() -> u64 {
 
 pub fn steps() -> u64 {
     std::env::var("GPUBUF_STRESS_STEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
-}
-
-/// SplitMix64.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
 }
 
 pub const STREAMS: u64 = 3;

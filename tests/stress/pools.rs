@@ -61,7 +61,7 @@ fn one_step(rig: &Rig, pool: &Arc<Pool>, random: &mut Random) {
         if lease.placement() == Placement::Uva && random.below(4) == 0 {
             lease.promote(&stream).expect("the way there");
         } else if lease.has_device_side().expect("a lease") {
-            lease.copy(true, 0, ALL, &stream).expect("a copy");
+            lease.copy(true, 0, ALL, &stream, None).expect("a copy");
         }
         let address = lease.device_address().expect("an address");
         rig.look(&stream, address, &[value; BYTES as usize]);

@@ -121,6 +121,12 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
                               sync_policy policy = sync_policy::of_buffer) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_buffer_sync_blocking(capi(), detail::number(policy), on.capi(), wait.capi()));
   }
+  /// Work queued on the stream from now on sees what the host wrote, at the address returned: a copy of what is newer, or nothing
+  /// where kernels use the host side in place. The stream is fenced as if it were named with device_address().
+  template <class Form = throwing>
+  outcome<Form, address> publish(const stream& on) noexcept(quiet<Form>) {
+    return detail::get<Form, address>(gpubuf_buffer_publish, capi(), on.capi());
+  }
   /// Elements of one side were written in a way that the library does not see.
   template <class Form = throwing>
   outcome<Form> mark_dirty(side which, std::uint64_t first = 0, std::uint64_t count = all) noexcept(quiet<Form>) {

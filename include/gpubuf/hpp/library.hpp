@@ -101,6 +101,9 @@ using block_options = detail::with_defaults<gpubuf_block_options, gpubuf_block_o
 using slots_options = detail::with_defaults<gpubuf_slots_options, gpubuf_slots_options_init>;
 using slot_options = detail::with_defaults<gpubuf_slot_options, gpubuf_slot_options_init>;
 using decode_options = detail::with_defaults<gpubuf_decode_options, gpubuf_decode_options_init>;
+using tensor_options = detail::with_defaults<gpubuf_tensor_options, gpubuf_tensor_options_init>;
+using workspace_options = detail::with_defaults<gpubuf_workspace_options, gpubuf_workspace_options_init>;
+using predictor_options = detail::with_defaults<gpubuf_predictor_options, gpubuf_predictor_options_init>;
 
 }  // namespace gpubuf
 

@@ -113,6 +113,42 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_block_release> {
   outcome<Form> to_host(const stream& on, std::uint64_t offset = 0, std::uint64_t bytes = all) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_block_to_host(capi(), offset, bytes, on.capi()));
   }
+  template <class Form = throwing>
+  outcome<Form> to_device_blocking(const stream& on, std::uint64_t offset = 0, std::uint64_t bytes = all,
+                                   timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_block_to_device_blocking(capi(), offset, bytes, on.capi(), wait.capi()));
+  }
+  template <class Form = throwing>
+  outcome<Form> to_host_blocking(const stream& on, std::uint64_t offset = 0, std::uint64_t bytes = all,
+                                 timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_block_to_host_blocking(capi(), offset, bytes, on.capi(), wait.capi()));
+  }
+  /// Copies what is newer on one side to the other, in ranges, with one fence. Newer on both: the policy, or conflict.
+  template <class Form = throwing>
+  outcome<Form> sync(const stream& on, sync_policy policy = sync_policy::refuse) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_block_sync(capi(), detail::number(policy), on.capi()));
+  }
+  template <class Form = throwing>
+  outcome<Form> sync_blocking(const stream& on, timeout wait = timeout_default,
+                              sync_policy policy = sync_policy::refuse) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_block_sync_blocking(capi(), detail::number(policy), on.capi(), wait.capi()));
+  }
+  /// Work queued on the stream from now on sees what the host wrote, at the address returned: a copy of what is newer to the
+  /// twin, or nothing where kernels use the block in place. Seals the block.
+  template <class Form = throwing>
+  outcome<Form, address> publish(const stream& on) noexcept(quiet<Form>) {
+    return detail::get<Form, address>(gpubuf_block_publish, capi(), on.capi());
+  }
+  /// As new: zeroes, nothing dirty, and the figures begin anew.
+  template <class Form = throwing>
+  outcome<Form> reset_contents(const stream& on, timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_block_reset(capi(), on.capi(), wait.capi()));
+  }
+  /// What moved between its sides, in all the times that it was acquired.
+  template <class Form = throwing>
+  outcome<Form, gpubuf_block_stats> stats() const noexcept(quiet<Form>) {
+    return detail::about<Form, gpubuf_block_stats>(gpubuf_block_stats_get, capi());
+  }
   /// Copies a block that kernels use in place to device memory, whose address is device_address() until demote() or the
   /// release (unfenced: somebody has the old address).
   template <class Form = throwing>

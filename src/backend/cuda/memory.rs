@@ -6,7 +6,7 @@
 
 use super::codes;
 use super::context::Context;
-use super::numa;
+use super::{numa, pages};
 use crate::backend::{Backing, DeviceFacts, DeviceSettings, Fallbacks, PinnedMethod, RawMemory};
 use crate::config::Placement;
 use crate::config::log::{self, Level};
@@ -27,8 +27,6 @@ const REGISTER_FLAGS: c_uint =
 const MAPPED_FROM: usize = 64 << 20;
 /// Bytes of one registration, at most: far above any memory, and no sum of it overflows.
 const MOST_REGISTERED: usize = 1 << 46;
-/// Threads that touch fresh pages, at most.
-const TOUCHERS: usize = 8;
 
 /// The pages of the caller's memory that the library registered, of all devices: first byte and end.
 static REGISTERED: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
@@ -154,12 +152,20 @@ impl Memory {
     fn allocate_uncounted(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         match placement {
             Placement::Device => self.device_memory(bytes),
-            Placement::Pinned | Placement::Uva => self.pinned(placement, bytes),
+            Placement::Pinned | Placement::Uva => self.pinned(placement, bytes, &mut None),
             Placement::Managed => self.managed(bytes),
             Placement::None | Placement::Pageable => {
                 fail!(Internal, "{} memory is not the driver's", placement.name())
             }
         }
+    }
+
+    /// As [`Memory::allocate`], for page-locked memory, mapped and advised to be on huge pages where it can be registered. Returns
+    /// how many bytes are on those.
+    pub fn allocate_huge(&self, placement: Placement, bytes: usize) -> Result<(RawMemory, u64)> {
+        let mut huge = Some(0);
+        let memory = self.counters.allocate(|| self.pinned(placement, bytes, &mut huge))?;
+        Ok((memory, huge.unwrap_or(0)))
     }
 
     #[cold]
@@ -235,22 +241,24 @@ impl Memory {
         self.context.check(code, format_args!("freeing {bytes} bytes in the order of a stream"))
     }
 
-    fn pinned(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+    /// `huge`, where huge pages are asked for, gets the bytes that are on some.
+    fn pinned(&self, placement: Placement, bytes: usize, huge: &mut Option<u64>) -> Result<RawMemory> {
         let map = match self.settings.pinned {
-            PinnedMethod::Auto => bytes >= MAPPED_FROM && self.facts.can_register,
+            PinnedMethod::Auto => (bytes >= MAPPED_FROM || huge.is_some()) && self.facts.can_register,
             PinnedMethod::Driver => false,
             PinnedMethod::Register => true,
         };
         if !map {
             return self.pinned_by_driver(placement, bytes);
         }
-        let refused = match self.pinned_by_mapping(placement, bytes) {
+        let refused = match self.pinned_by_mapping(placement, bytes, huge) {
             Err(error) if self.settings.pinned == PinnedMethod::Auto && error.status() != Status::DeviceLost => error,
             done => return done,
         };
         match self.pinned_by_driver(placement, bytes) {
             Ok(memory) => {
                 self.unregistered.add(1);
+                *huge = huge.map(|_| 0);
                 log::write(
                     Level::Warn,
                     format_args!("{bytes} bytes come from the driver's own allocation instead: {}", refused.message()),
@@ -307,15 +315,9 @@ impl Memory {
     }
 
     /// Pages of our own, touched by many threads, then registered piece by piece.
-    fn pinned_by_mapping(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
+    fn pinned_by_mapping(&self, placement: Placement, bytes: usize, huge: &mut Option<u64>) -> Result<RawMemory> {
         let mapped = bytes.next_multiple_of(numa::page_bytes());
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: without MAP_FIXED no existing memory is affected.
-        let host = unsafe { libc::mmap(null_mut(), mapped, access, flags, -1, 0) };
-        if host == libc::MAP_FAILED {
-            return fail!(OutOfHostMemory, "{bytes} bytes of host memory cannot be mapped: ask for less");
-        }
+        let host = pages::map(mapped, huge.is_some())?;
         // After a fork the child's copy of a page, not the parent's, would be a new one: the device must keep the parent's.
         // SAFETY: the mapping just made; the advice changes nothing for this process.
         unsafe { libc::madvise(host, mapped, libc::MADV_DONTFORK) };
@@ -323,7 +325,12 @@ impl Memory {
         if node != self.facts.numa_node {
             self.note_misplaced(bytes);
         }
-        touch(host.cast(), mapped);
+        let before = huge.map(|_| pages::huge_bytes(host.cast()));
+        pages::touch(host.cast(), mapped);
+        if let Some(before) = before {
+            // Neighbours may be shown as one with it: only what came with the touch is its own.
+            *huge = Some(pages::huge_bytes(host.cast()).saturating_sub(before).min(mapped as u64));
+        }
         let memory = RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Mapped, node };
         let driver = self.context.driver();
         let piece = self.settings.register_bytes;
@@ -551,27 +558,6 @@ impl Drop for Memory {
             unsafe { (self.context.driver().cuStreamDestroy_v2)(self.stream) };
         }
     }
-}
-
-/// Has the system back fresh pages now, from several threads: one alone is the slow part of a large allocation.
-fn touch(start: *mut u8, bytes: usize) {
-    let page = numa::page_bytes();
-    let pages = bytes / page;
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let share = pages.div_ceil(cores.min(TOUCHERS)).max(1);
-    let start = start as usize;
-    let touch = move |first: usize| {
-        for number in first..(first + share).min(pages) {
-            // SAFETY: a page of the fresh mapping, which nobody else uses; each page is touched by one thread.
-            unsafe { ((start + number * page) as *mut u8).write_volatile(0) };
-        }
-    };
-    std::thread::scope(|scope| {
-        for first in (0..pages).step_by(share) {
-            // A thread that cannot be had leaves its pages to the registration.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, move || touch(first));
-        }
-    });
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod kernels;
 mod kit;
 mod memory;
 mod numa;
+mod pages;
 mod pools;
 mod reaper;
 mod stream;
@@ -145,6 +146,21 @@ impl CudaDevice {
     }
 }
 
+impl CudaDevice {
+    /// Where there is no memory, what is on its way back may be what is missing.
+    fn try_twice<T>(&self, allocate: impl Fn() -> Result<T>) -> Result<T> {
+        match allocate() {
+            Err(error)
+                if matches!(error.status(), Status::OutOfDeviceMemory | Status::OutOfHostMemory)
+                    && self.await_frees(Some(Instant::now())) =>
+            {
+                allocate().map_err(|_| error)
+            }
+            done => done,
+        }
+    }
+}
+
 impl DeviceBackend for CudaDevice {
     fn kind(&self) -> BackendKind {
         BackendKind::Cuda
@@ -184,17 +200,12 @@ impl DeviceBackend for CudaDevice {
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         match placement {
             Placement::Pageable => allocate_pageable(bytes),
-            _ => match self.memory.allocate(placement, bytes) {
-                // What is on its way back may be what is missing.
-                Err(error)
-                    if matches!(error.status(), Status::OutOfDeviceMemory | Status::OutOfHostMemory)
-                        && self.await_frees(Some(Instant::now())) =>
-                {
-                    self.memory.allocate(placement, bytes).map_err(|_| error)
-                }
-                done => done,
-            },
+            _ => self.try_twice(|| self.memory.allocate(placement, bytes)),
         }
+    }
+
+    fn allocate_huge(&self, placement: Placement, bytes: usize) -> Result<(RawMemory, u64)> {
+        self.try_twice(|| self.memory.allocate_huge(placement, bytes))
     }
 
     unsafe fn adopt(&self, placement: Placement, host: *mut u8, bytes: usize) -> Result<RawMemory> {

@@ -10,9 +10,8 @@ use crate::backend::probe::Answer;
 use crate::backend::system::page_bytes;
 use crate::backend::{DeviceFacts, StreamBackend};
 use crate::error::{Result, Status};
-use crate::fail;
 use crate::sync::Arc;
-use cudarc::driver::sys::{CUdeviceptr, CUmemoryPool};
+use cudarc::driver::sys::{CUdeviceptr, CUmemAccessDesc, CUmemPoolProps, CUmemoryPool, CUstream};
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::time::Instant;
@@ -60,17 +59,37 @@ pub fn try_host_pool(
     facts: DeviceFacts,
     deadline: Option<Instant>,
 ) -> Answer {
+    let driver = context.driver();
+    let (Some(create), Some(destroy), Some(allow), Some(allocate), Some(free)) = (
+        driver.cuMemPoolCreate,
+        driver.cuMemPoolDestroy,
+        driver.cuMemPoolSetAccess,
+        driver.cuMemAllocFromPoolAsync,
+        driver.cuMemFreeAsync,
+    ) else {
+        return Answer::no("this driver has no pools of host memory (cuMemPoolCreate)");
+    };
+    let calls = Calls { create, destroy, allow, allocate, free };
     let node = facts.numa_node.unwrap_or(0) as c_int;
-    let first = HostPool::try_at(context, stream, [ON_HOST, 0], deadline);
-    let tried = match first {
+    let tried = match HostPool::try_at(context, calls, stream, [ON_HOST, 0], deadline) {
         // Drivers had those of a node first.
         Err(error) if matches!(error.status(), Status::Unsupported | Status::DriverError) => {
-            HostPool::try_at(context, stream, [ON_HOST_NODE, node], deadline)
-                .map_err(|second| error.context(second.message()))
+            HostPool::try_at(context, calls, stream, [ON_HOST_NODE, node], deadline)
+                .map_err(|second| second.context(format_args!("at the host: {}; at node {node}", error.message())))
         }
         done => done,
     };
     Answer::of(tried)
+}
+
+/// The driver's functions for pools.
+#[derive(Clone, Copy)]
+struct Calls {
+    create: unsafe extern "C" fn(*mut CUmemoryPool, *const CUmemPoolProps) -> Code,
+    destroy: unsafe extern "C" fn(CUmemoryPool) -> Code,
+    allow: unsafe extern "C" fn(CUmemoryPool, *const CUmemAccessDesc, usize) -> Code,
+    allocate: unsafe extern "C" fn(*mut CUdeviceptr, usize, CUmemoryPool, CUstream) -> Code,
+    free: unsafe extern "C" fn(CUdeviceptr, CUstream) -> Code,
 }
 
 struct HostPool<'a> {
@@ -91,22 +110,13 @@ impl Drop for HostPool<'_> {
 impl HostPool<'_> {
     fn try_at(
         context: &Context,
+        calls: Calls,
         stream: &CudaStream,
         location: [c_int; 2],
         deadline: Option<Instant>,
     ) -> Result<String> {
-        let driver = context.driver();
-        let (Some(create), Some(destroy), Some(allow), Some(allocate), Some(free)) = (
-            driver.cuMemPoolCreate,
-            driver.cuMemPoolDestroy,
-            driver.cuMemPoolSetAccess,
-            driver.cuMemAllocFromPoolAsync,
-            driver.cuMemFreeAsync,
-        ) else {
-            return fail!(Unsupported, "this driver has no pools of host memory (cuMemPoolCreate)");
-        };
         let bytes = page_bytes();
-        let mut pool = HostPool { context, pool: null_mut(), destroy };
+        let mut pool = HostPool { context, pool: null_mut(), destroy: calls.destroy };
         let mut address: CUdeviceptr = 0;
         {
             let _entered = context.enter_relaxed()?;
@@ -119,7 +129,7 @@ impl HostPool<'_> {
                 reserved: [0; 56],
             };
             // SAFETY: the context is current; the pointers are those of locals, of the driver's layout.
-            let code = unsafe { create(&mut pool.pool, (&raw const properties).cast()) };
+            let code = unsafe { (calls.create)(&mut pool.pool, (&raw const properties).cast()) };
             if code != 0 {
                 let error = context.error(code, "making a pool of host memory");
                 std::mem::forget(pool);
@@ -127,10 +137,10 @@ impl HostPool<'_> {
             }
             let access = PoolAccess { location: [ON_DEVICE, context.device()], flags: READ_WRITE };
             // SAFETY: as above; one entry.
-            let code = unsafe { allow(pool.pool, (&raw const access).cast(), 1) };
+            let code = unsafe { (calls.allow)(pool.pool, (&raw const access).cast(), 1) };
             context.check(code, "letting the device use a pool of host memory")?;
             // SAFETY: as above.
-            let code = unsafe { allocate(&mut address, bytes, pool.pool, stream.handle()) };
+            let code = unsafe { (calls.allocate)(&mut address, bytes, pool.pool, stream.handle()) };
             context.check(code, format_args!("allocating {bytes} bytes from a pool of host memory"))?;
         }
         let there = stream.synchronize(deadline);
@@ -140,7 +150,7 @@ impl HostPool<'_> {
         }
         let _entered = context.enter_relaxed()?;
         // SAFETY: allocated above, and used by nobody.
-        let code = unsafe { free(address, stream.handle()) };
+        let code = unsafe { (calls.free)(address, stream.handle()) };
         there?;
         context.check(code, "freeing memory of a pool of host memory")?;
         Ok(format!("{bytes} bytes were allocated from a pool of host memory, written and freed"))

@@ -108,7 +108,7 @@ impl Block {
     }
 
     /// Queues moves, and notes them: uses, marks, figures.
-    fn exchange(&mut self, moves: Moves<'_>, timeline: &Arc<Timeline>) -> Result<Fence> {
+    pub(super) fn exchange(&mut self, moves: Moves<'_>, timeline: &Arc<Timeline>) -> Result<Fence> {
         if let Some(timer) = &mut self.timer {
             timer.collect(&mut self.flows);
         }

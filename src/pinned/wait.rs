@@ -1,0 +1,109 @@
+//! Waiting for memory.
+
+use super::Pinned;
+use super::budget::Told;
+use super::queue::Turn;
+use super::request::{Need, Request};
+use super::state::Start;
+use crate::config::Timeout;
+use crate::error::{Error, Result, Status};
+use crate::fail;
+use crate::fence::HostWait;
+use crate::sync::MutexGuard;
+use std::time::{Duration, Instant};
+
+/// How often the first who waits looks whether a last use is over, while blocks that were given back wait for theirs: no
+/// other thread may.
+const LOOK: Duration = Duration::from_millis(1);
+
+impl Pinned {
+    /// Waits until it is the request's turn and there is room for it. Whoever gives memory back serves those who wait.
+    pub(super) fn wait_for_turn(
+        &self,
+        need: &Need,
+        request: &Request,
+        reserves: bool,
+        wait: &HostWait<'_>,
+    ) -> Result<Start> {
+        let Request { owner, priority, .. } = *request;
+        if wait.timeout() == Timeout::Try {
+            self.counters.waits.timeouts.add(1);
+            let error = self.over_budget(&self.state.lock(), need);
+            return fail!(Busy, "{}", error.message());
+        }
+        self.device.refuse_deadlock_in_callback()?;
+        {
+            let state = self.state.lock();
+            if need.bytes > state.ledger.budget - state.ledger.quarantined {
+                let error = self.over_budget(&state, need).context("no wait can end well");
+                drop(state);
+                return Err(self.refused(need, owner, error));
+            }
+        }
+        self.tell(Told::Waits, need, owner);
+        let begun = Instant::now();
+        let mut state = self.state.lock();
+        self.expect_open(&state)?;
+        if state.admits(need.bytes, priority) {
+            return state.start(need, owner, reserves);
+        }
+        let (place, wake) = state.queue.join(*need, owner, reserves, priority)?;
+        let outcome = loop {
+            // Served in the last moment is served: who lost the race yields.
+            match state.queue.take_turn(place) {
+                Turn::Served(start) => break Ok(start),
+                Turn::Refused(status) => break Err(self.turned_away(status, need, &state)),
+                Turn::Waits => {}
+            }
+            let now = Instant::now();
+            let left = if wait.deadline().is_some_and(|deadline| now >= deadline) {
+                self.counters.waits.timeouts.add(1);
+                Some(Error::new(
+                    Status::Timeout,
+                    format!("{} after {:?}", self.over_budget(&state, need).message(), begun.elapsed()),
+                ))
+            } else if state.queue.is_head(place) && state.ledger.pending > 0 {
+                // Nobody else may look at these fences.
+                let usable = MutexGuard::unlocked(&mut state, || {
+                    self.device.maintain();
+                    self.device.expect_usable()
+                });
+                if !state.queue.waits(place) {
+                    continue;
+                }
+                let slice = now + LOOK;
+                wake.wait_until(&mut state, wait.deadline().map_or(slice, |deadline| deadline.min(slice)));
+                usable.err()
+            } else {
+                match wait.deadline() {
+                    Some(deadline) => drop(wake.wait_until(&mut state, deadline)),
+                    None => wake.wait(&mut state),
+                }
+                None
+            };
+            if let Some(error) = left
+                && state.queue.waits(place)
+            {
+                state.queue.leave(place);
+                state.serve();
+                break Err(error);
+            }
+        };
+        drop(state);
+        self.counters.waits.waited(begun.elapsed());
+        outcome.map_err(|error| match error.status() {
+            Status::ShutDown | Status::DeviceLost => error,
+            _ => self.refused(need, owner, error),
+        })
+    }
+
+    #[cold]
+    fn turned_away(&self, status: Status, need: &Need, state: &super::state::State) -> Error {
+        match status {
+            Status::ShutDown => {
+                Error::new(Status::ShutDown, format!("{} was destroyed while this thread waited for memory", self.name))
+            }
+            _ => self.over_budget(state, need),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One program, two devices: one sees what the host writes to uva memory, the other does not, and has a copy stand in.
+
+mod common;
+
+use common::{busy, device, hold, kit_of, pair_of, ran, read_device, release, status, stream};
+use gpubuf::backend::{Capability, Finding};
+use gpubuf::buffer::{Buffer, BufferOptions};
+use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
+use gpubuf::error::Status;
+use gpubuf::fence::{Access, Device, Policy, Timeline};
+use gpubuf::lease::{Lease, Twin};
+use gpubuf::pool::{Pool, PoolOptions};
+use gpubuf::sync::Arc;
+use gpubuf::tensor::{Tensor, TensorOptions};
+
+const BYTES: u64 = 256;
+
+/// A device that does not see what the host writes to uva memory later, and knows it.
+fn stale() -> Arc<Device> {
+    let device = device();
+    kit_of(&device).set_uva_stale(true).expect("a switch");
+    let found = device.probe(device.timeout(TIMEOUT_INFINITE)).expect("a probe");
+    assert_eq!(found.answer(Capability::SeesHostWrites).finding, Finding::No);
+    device
+}
+
+fn uva(device: &Arc<Device>) -> Arc<Buffer> {
+    let options = BufferOptions { host: Placement::Uva, device: Placement::None, ..pair_of(BYTES) };
+    Buffer::create(device, options).expect("a buffer")
+}
+
+fn block(device: &Arc<Device>) -> Lease {
+    let pool = Pool::create(device, PoolOptions::new(Placement::Uva, BYTES, 1)).expect("a pool");
+    pool.acquire(0, Timeout::Try).expect("a block")
+}
+
+fn is(device: &Arc<Device>, timeline: &Timeline, address: u64, values: &[u8]) -> bool {
+    ran(timeline);
+    read_device(device, address, values.len() as u64) == values
+}
+
+/// Writes twice, has the device see both, has it write, and reads that.
+fn the_program(device: &Arc<Device>) {
+    let timeline = stream(device);
+    let buffer = uva(device);
+    for value in [1u8, 2] {
+        // SAFETY: the array has as many bytes.
+        unsafe { buffer.copy_in(0, 8, [value; 8].as_ptr(), Timeout::Infinite) }.expect("a write");
+        let address = buffer.publish(&timeline).expect("an address");
+        assert!(is(device, &timeline, address, &[value; 8]), "the device sees write {value}");
+        buffer.used_on(&timeline, Access::Read).expect("a declaration");
+    }
+    let address = buffer.publish(&timeline).expect("an address");
+    write_on(&timeline, address, 7);
+    buffer.used_on(&timeline, Access::Write).expect("a declaration");
+    buffer.sync(None, &timeline, None).expect("a sync");
+    let mut seen = 0u8;
+    // SAFETY: one byte is written.
+    unsafe { buffer.copy_out(0, 1, &raw mut seen, Timeout::Infinite) }.expect("a read");
+    assert_eq!(seen, 7, "the host sees what the device wrote");
+
+    let block = block(device);
+    for value in [3u8, 4] {
+        // SAFETY: the array has as many bytes.
+        unsafe { block.copy_in(8, 8, [value; 8].as_ptr(), Timeout::Infinite) }.expect("a write");
+        let address = block.publish(&timeline).expect("an address");
+        assert!(is(device, &timeline, address + 8, &[value; 8]), "the device sees write {value}");
+        assert_eq!(status(block.release()), Status::Unfenced, "the address is out");
+        block.fence(std::slice::from_ref(&timeline)).expect("a fence");
+        block.sync(Policy::Refuse, &timeline, None).expect("a sync");
+    }
+    block.release().expect("a release");
+}
+
+/// Has work on the stream write 8 bytes at a device address.
+fn write_on(timeline: &Timeline, address: u64, value: u8) {
+    fn write(view: &dyn gpubuf::backend::kit::View, [address, value]: [usize; 2]) {
+        let bytes = [value as u8; 8];
+        // SAFETY: the array has as many bytes.
+        unsafe { view.write(address as u64, bytes.as_ptr(), bytes.len()) }.expect("device memory");
+    }
+    common::kit(timeline).call(write, [address as usize, value as usize]).expect("a call");
+}
+
+#[test]
+fn a_program_that_publishes_is_right_in_place() {
+    let device = device();
+    the_program(&device);
+    assert_eq!(device.counters.copies.get(), 0, "nothing was copied");
+    assert_eq!(device.counters.stand_ins.get(), 0);
+}
+
+#[test]
+fn the_same_program_is_right_where_uva_memory_is_stale() {
+    let device = stale();
+    let copies = device.counters.copies.get();
+    the_program(&device);
+    assert!(device.counters.copies.get() > copies);
+    assert_eq!(device.counters.stand_ins.get(), 2, "told: one buffer, one block");
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+}
+
+#[test]
+fn what_would_be_wrong_there_is_refused() {
+    let device = stale();
+    let timeline = stream(&device);
+    let buffer = uva(&device);
+    assert!(buffer.is_standing_in());
+    // SAFETY: the array has as many bytes.
+    unsafe { buffer.copy_in(0, 8, [1; 8].as_ptr(), Timeout::Infinite) }.expect("a write");
+    assert_eq!(status(buffer.device_address(std::slice::from_ref(&timeline))), Status::Conflict, "not published");
+    let address = buffer.publish(&timeline).expect("an address");
+    assert_eq!(buffer.device_address(std::slice::from_ref(&timeline)).expect("an address"), address);
+    ran(&timeline);
+    buffer.used_on(&timeline, Access::Write).expect("a declaration");
+    ran(&timeline);
+    assert_eq!(status(buffer.begin(Access::Read, 0, ALL, Timeout::Try)), Status::Conflict, "not synced");
+    buffer.sync(None, &timeline, Some(Timeout::Infinite)).expect("a sync");
+    let (_, token) = buffer.begin(Access::Read, 0, ALL, Timeout::Try).expect("a read");
+    buffer.end(Access::Read, token).expect("its end");
+
+    let lease = block(&device);
+    assert!(lease.is_standing_in() && lease.has_device_side().expect("a block"));
+    assert_eq!(status(lease.promote(&timeline)), Status::Unsupported, "it is on the device already");
+    // SAFETY: the array has as many bytes.
+    unsafe { lease.copy_in(0, 8, [1; 8].as_ptr(), Timeout::Infinite) }.expect("a write");
+    assert_eq!(status(lease.device_address()), Status::Conflict);
+    lease.release().expect("a refusal seals nothing");
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+}
+
+#[test]
+fn publishing_is_a_copy_like_any_other() {
+    let device = device();
+    let timeline = stream(&device);
+    let buffer = common::buffer(&device, pair_of(BYTES));
+    let (_, token) = buffer.begin(Access::Write, 0, 4, Timeout::Try).expect("a write");
+    assert_eq!(status(buffer.publish(&timeline)), Status::Busy, "somebody writes");
+    buffer.end(Access::Write, token).expect("its end");
+    hold(&timeline);
+    busy(&timeline);
+    let before = device.counters.copied_bytes.get();
+    buffer.publish(&timeline).expect("an address");
+    assert_eq!(device.counters.copied_bytes.get() - before, 4, "what is newer, not more");
+    buffer.publish(&timeline).expect("an address");
+    assert_eq!(device.counters.copied_bytes.get() - before, 4, "once");
+    assert_eq!(status(buffer.begin(Access::Write, 0, 4, Timeout::Try)), Status::Busy, "it reads what is published");
+    release(&timeline);
+    let options = PoolOptions { twin: Twin::Lazy, ..PoolOptions::new(Placement::Pinned, BYTES, 1) };
+    let lease = Pool::create(&device, options).expect("a pool").acquire(0, Timeout::Try).expect("a block");
+    // SAFETY: the array has as many bytes.
+    unsafe { lease.copy_in(0, 8, [9; 8].as_ptr(), Timeout::Infinite) }.expect("a write");
+    let address = lease.publish(&timeline).expect("an address, of the twin that was needed");
+    assert!(is(&device, &timeline, address, &[9; 8]));
+    lease.release_after(&[timeline]).expect("a release");
+}
+
+#[test]
+fn a_tensor_is_right_in_place_and_where_uva_memory_is_stale() {
+    for device in [device(), stale()] {
+        let timeline = stream(&device);
+        let pool = Pool::create(&device, PoolOptions::new(Placement::Uva, BYTES, 2)).expect("a pool");
+        let shape = Shape::new(&[BYTES]).expect("a shape");
+        let options = TensorOptions { dtype: Dtype::U8, shape, max_blocks: 2, label: String::new() };
+        let tensor = Tensor::create(&pool, options).expect("a tensor");
+        let streams = std::slice::from_ref(&timeline);
+        for value in [1u8, 2, 3] {
+            // SAFETY: the array has as many bytes.
+            unsafe { tensor.write(16, 8, [value; 8].as_ptr()) }.expect("a write");
+            let address = tensor.publish(streams, Access::Read, Timeout::Infinite).expect("an address");
+            assert!(is(&device, &timeline, address + 16, &[value; 8]), "the device sees write {value}");
+        }
+        let address = tensor.publish(streams, Access::Write, Timeout::Infinite).expect("an address");
+        write_on(&timeline, address, 7);
+        tensor.to_host(0, ALL, Some(&timeline), Timeout::Infinite).expect("the way back");
+        // SAFETY: the tensor's memory, which nobody writes meanwhile.
+        assert_eq!(unsafe { *tensor.data() }, 7);
+        kit_of(&device).set_uva_stale(false).expect("a switch");
+    }
+}

@@ -1,0 +1,218 @@
+//! Tensors: the truth is the host's, and each publish shows it as it is then.
+
+mod common;
+
+use common::{busy, copies_fail_alone, device, hold, kit, kit_of, read_device, release, status, stream};
+use gpubuf::backend::kit::{FailWhen, Operation, View};
+use gpubuf::config::{ALL, Placement, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
+use gpubuf::error::{Result, Status};
+use gpubuf::fence::{Access, Device, Timeline};
+use gpubuf::lease::Twin;
+use gpubuf::pool::{Pool, PoolOptions};
+use gpubuf::sync::Arc;
+use gpubuf::tensor::{Tensor, TensorOptions};
+use std::time::Duration;
+
+const TRY: Timeout = Timeout::Try;
+/// Long enough for a stream that may run to run; one that waits for a held stream never does.
+const A_WHILE: Timeout = Timeout::Within(Duration::from_millis(150));
+const BYTES: u64 = 256;
+
+fn pool(device: &Arc<Device>, twin: bool, blocks: u32) -> Arc<Pool> {
+    let (placement, twin) = if twin { (Placement::Pinned, Twin::Eager) } else { (Placement::Uva, Twin::Never) };
+    Pool::create(device, PoolOptions { twin, ..PoolOptions::new(placement, BYTES, blocks) }).expect("a pool")
+}
+
+fn tensor(pool: &Arc<Pool>, max_blocks: u32) -> Arc<Tensor> {
+    Tensor::create(pool, options(BYTES, max_blocks)).expect("a tensor")
+}
+
+fn options(bytes: u64, max_blocks: u32) -> TensorOptions {
+    TensorOptions { dtype: Dtype::U8, shape: Shape::new(&[bytes]).expect("a shape"), max_blocks, label: String::new() }
+}
+
+fn write(tensor: &Tensor, first: u64, bytes: &[u8]) {
+    // SAFETY: the slice has so many elements.
+    unsafe { tensor.write(first, bytes.len() as u64, bytes.as_ptr()) }.expect("a write");
+}
+
+fn publish(tensor: &Tensor, stream: &Arc<Timeline>) -> Result<u64> {
+    tensor.publish(std::slice::from_ref(stream), Access::Read, TRY)
+}
+
+/// The truth.
+fn truth(tensor: &Tensor) -> Vec<u8> {
+    // SAFETY: the tensor's memory, which nobody writes meanwhile.
+    unsafe { std::slice::from_raw_parts(tensor.data(), tensor.bytes() as usize) }.to_vec()
+}
+
+/// Queues what a kernel would be that sets the first byte at the address.
+fn poke(stream: &Timeline, address: u64, value: u8) {
+    fn store(view: &dyn View, [address, value]: [usize; 2]) {
+        // SAFETY: one byte.
+        unsafe { view.write(address as u64, &(value as u8), 1) }.expect("memory");
+    }
+    kit(stream).call(store, [address as usize, value as usize]).expect("a call");
+}
+
+#[test]
+fn only_what_changed_is_copied_and_nothing_when_nothing_did() {
+    for twin in [false, true] {
+        let device = device();
+        let stream = stream(&device);
+        let tensor = tensor(&pool(&device, twin, 2), 2);
+        write(&tensor, 0, &[1; 256]);
+        let first = publish(&tensor, &stream).expect("published");
+        common::ran(&stream);
+        assert_eq!(read_device(&device, first, BYTES), [1; 256]);
+        assert_eq!(publish(&tensor, &stream).expect("the same"), first);
+        write(&tensor, 16, &[2; 4]);
+        write(&tensor, 200, &[3; 4]);
+        assert_eq!(publish(&tensor, &stream).expect("idle, so the same"), first);
+        common::ran(&stream);
+        assert_eq!(read_device(&device, first, BYTES), truth(&tensor)[..]);
+        let stats = tensor.stats();
+        assert_eq!((stats.publishes, stats.unchanged, stats.held_blocks), (3, 1, 1));
+        assert_eq!((stats.copied_bytes, stats.skipped_bytes), (256 + 8, 256 + 248));
+    }
+}
+
+#[test]
+fn what_is_in_use_keeps_its_bytes_and_its_block() {
+    for twin in [false, true] {
+        let device = device();
+        let shut = stream(&device);
+        let pool = pool(&device, twin, 3);
+        let tensor = tensor(&pool, 2);
+        hold(&shut);
+        busy(&shut);
+        let mut seen = Vec::new();
+        for value in 1..3 {
+            write(&tensor, 0, &[value; 256]);
+            seen.push((publish(&tensor, &shut).expect("a block"), value));
+            busy(&shut);
+        }
+        assert_ne!(seen[0].0, seen[1].0, "the first is in use");
+        write(&tensor, 0, &[9]);
+        assert_eq!(status(publish(&tensor, &shut)), Status::Busy, "both are, and two is the most");
+        assert_eq!(pool.levels().held, 2);
+        release(&shut);
+        for (address, value) in &seen {
+            assert_eq!(read_device(&device, *address, BYTES), [*value; 256]);
+        }
+        publish(&tensor, &shut).expect("nothing is in use");
+        drop(tensor);
+        assert_eq!(pool.levels().held, 0, "given back");
+        device.drain(Timeout::Infinite).expect("a drain");
+        assert_eq!(pool.acquire(0, TRY).map(|lease| lease.release()).map(drop).map_err(|e| e.status()), Ok(()));
+    }
+}
+
+#[test]
+fn a_block_that_is_given_back_keeps_the_uses_of_its_streams() {
+    let device = device();
+    let shut = stream(&device);
+    let pool = pool(&device, false, 1);
+    let tensor = tensor(&pool, 1);
+    hold(&shut);
+    publish(&tensor, &shut).expect("a block");
+    busy(&shut);
+    drop(tensor);
+    assert_eq!(status(pool.acquire(0, TRY)), Status::Busy, "a kernel may use it");
+    release(&shut);
+    assert_eq!(status(pool.acquire(0, TRY)), Status::Ok);
+}
+
+#[test]
+fn what_kernels_write_comes_back_or_is_sent_again() {
+    for twin in [false, true] {
+        let device = device();
+        let stream = stream(&device);
+        let tensor = tensor(&pool(&device, twin, 2), 2);
+        write(&tensor, 0, &[1; 256]);
+        let streams = std::slice::from_ref(&stream);
+        assert_eq!(status(tensor.to_host(0, ALL, Some(&stream), TRY)), Status::NotBegun);
+        publish(&tensor, &stream).expect("published");
+        assert_eq!(status(tensor.to_host(0, ALL, Some(&stream), TRY)), Status::NotBegun, "for reading only");
+        let address = tensor.publish(streams, Access::Write, TRY).expect("published");
+        poke(&stream, address, 7);
+        tensor.to_host(0, 4, Some(&stream), Timeout::Infinite).expect("taken over");
+        assert_eq!(truth(&tensor)[..5], [7, 1, 1, 1, 1]);
+        tensor.to_host(4, ALL, Some(&stream), Timeout::Infinite).expect("taken over");
+        assert_eq!(publish(&tensor, &stream).expect("published"), address);
+        assert_eq!(tensor.stats().copied_bytes, 256, "it is in step again");
+        // Without that the truth stays the truth.
+        let address = tensor.publish(streams, Access::Write, Timeout::Infinite).expect("published");
+        poke(&stream, address, 8);
+        common::ran(&stream);
+        let address = tensor.publish(streams, Access::Read, Timeout::Infinite).expect("published");
+        common::ran(&stream);
+        assert_eq!(read_device(&device, address, 2), [7, 1]);
+    }
+}
+
+#[test]
+fn reading_back_waits_for_the_kernel() {
+    let device = device();
+    let shut = stream(&device);
+    let tensor = tensor(&pool(&device, false, 1), 1);
+    let address = tensor.publish(std::slice::from_ref(&shut), Access::Write, TRY).expect("published");
+    hold(&shut);
+    poke(&shut, address, 7);
+    assert_eq!(status(tensor.to_host(0, ALL, None, TRY)), Status::Busy);
+    assert_eq!(truth(&tensor)[0], 0, "nothing was taken over");
+    assert_eq!(status(tensor.synchronize(TRY)), Status::Busy);
+    release(&shut);
+    tensor.to_host(0, ALL, None, TRY).expect("done");
+    assert_eq!(truth(&tensor)[0], 7);
+    tensor.synchronize(TRY).expect("nothing uses it");
+}
+
+#[test]
+fn other_streams_wait_for_the_copy_to_the_twin() {
+    let device = device();
+    let (copies, compute) = (stream(&device), stream(&device));
+    let tensor = tensor(&pool(&device, true, 1), 1);
+    write(&tensor, 0, &[5; 256]);
+    hold(&copies);
+    tensor.publish(&[copies.clone(), compute.clone()], Access::Read, TRY).expect("published");
+    busy(&compute);
+    // Only one that does not wait for the copy would run dry.
+    assert_eq!(status(compute.synchronize(A_WHILE)), Status::Timeout, "behind the copy");
+    release(&copies);
+    common::ran(&compute);
+}
+
+#[test]
+fn a_copy_that_failed_is_told_once_and_everything_is_sent_again() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let stream = stream(&device);
+    let tensor = tensor(&pool(&device, true, 1), 1);
+    write(&tensor, 0, &[5; 256]);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
+    publish(&tensor, &stream).expect("queued");
+    common::ran(&stream);
+    assert_eq!(status(publish(&tensor, &stream)), Status::CopyFailed);
+    let address = publish(&tensor, &stream).expect("published");
+    common::ran(&stream);
+    assert_eq!(read_device(&device, address, BYTES), [5; 256]);
+}
+
+#[test]
+fn what_no_tensor_can_be_is_refused() {
+    let device = device();
+    let uva = pool(&device, false, 1);
+    let plain = Pool::create(&device, PoolOptions::new(Placement::Pinned, BYTES, 1)).expect("a pool");
+    assert_eq!(status(Tensor::create(&plain, options(BYTES, 1))), Status::Unsupported, "no address for kernels");
+    for (bytes, max_blocks) in [(BYTES + 1, 1), (BYTES, 0), (BYTES, 9)] {
+        assert_eq!(status(Tensor::create(&uva, options(bytes, max_blocks))), Status::InvalidArgument);
+    }
+    let tensor = tensor(&uva, 1);
+    assert_eq!(status(tensor.publish(&[], Access::Read, TRY)), Status::InvalidArgument);
+    assert_eq!(status(tensor.mark(255, 2)), Status::InvalidArgument);
+    assert_eq!(status(tensor.fill(&[0; 2])), Status::InvalidArgument);
+}

@@ -1,0 +1,391 @@
+//! Workspaces: one buffer for one name, free ones from holder to holder, and limits that are never passed.
+
+mod common;
+
+use common::{busy, device, hold, kit_of, read_device, release, status, stream};
+use gpubuf::buffer::Buffer;
+use gpubuf::config::{ALL, Placement, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
+use gpubuf::error::{Result, Status};
+use gpubuf::fence::{Access, Device, Name};
+use gpubuf::sync::{Arc, AtomicU64, Ordering};
+use gpubuf::workspace::{Content, EntryState, Held, Source, Spec, Workspace, WorkspaceOptions};
+use std::collections::BTreeMap;
+
+const TRY: Timeout = Timeout::Try;
+
+fn spec(bytes: u64) -> Spec {
+    Spec::new(Dtype::U8, Shape::new(&[bytes]).expect("a shape"), Placement::Pinned, Placement::Device).expect("a spec")
+}
+
+fn workspace(device: &Arc<Device>, max_entries: u32, max_bytes: u64) -> Arc<Workspace> {
+    Workspace::create(device, WorkspaceOptions { max_entries, max_bytes, label: String::new() }).expect("a workspace")
+}
+
+fn number(buffer: &Held) -> u64 {
+    buffer.name().number()
+}
+
+fn set(buffer: &Buffer, value: u8) {
+    let (data, token) = buffer.begin(Access::Write, 0, ALL, TRY).expect("a guard");
+    // SAFETY: the guard covers the whole side.
+    unsafe { data.write_bytes(value, buffer.shape().count() as usize) };
+    buffer.end(Access::Write, token).expect("an end");
+}
+
+fn is(buffer: &Buffer, value: u8) -> bool {
+    let mut bytes = vec![!value; buffer.shape().count() as usize];
+    // SAFETY: the vector has room for every element.
+    unsafe { buffer.copy_out(0, ALL, bytes.as_mut_ptr(), TRY) }.expect("a copy");
+    bytes.iter().all(|byte| *byte == value)
+}
+
+#[test]
+fn a_name_stands_for_one_buffer_of_one_spec() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let ids = workspace.get("ids", &spec(64), TRY).expect("a buffer");
+    assert!(is(&ids, 0), "made zeroed");
+    set(&ids, 7);
+    let again = workspace.get("ids", &spec(64), TRY).expect("the same");
+    assert!(Arc::ptr_eq(&ids, &again));
+    assert!(Arc::ptr_eq(&ids, &workspace.find("ids", TRY).expect("the same")));
+    for prefix in ["id", "ids2", "i"] {
+        assert_eq!(status(workspace.find(prefix, TRY)), Status::NotFound, "{prefix} is another name");
+    }
+    let refused = workspace.get("ids", &spec(65), TRY).map(drop).expect_err("another shape");
+    assert_eq!(refused.status(), Status::Exists);
+    assert!(refused.message().contains("its shape is [64], not [65]"), "{}", refused.message());
+    drop((ids, again));
+    assert!(is(&workspace.find("ids", TRY).expect("it stays"), 7), "and so does its content");
+    assert_eq!(status(workspace.get("", &spec(64), TRY)), Status::InvalidArgument);
+    assert_eq!(status(workspace.get(&"n".repeat(256), &spec(64), TRY)), Status::InvalidArgument);
+}
+
+#[test]
+fn a_name_that_was_released_is_free_at_once_and_its_memory_after_its_last_holder() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let old = workspace.get("table", &spec(64), TRY).expect("a buffer");
+    workspace.release_name("table").expect("released");
+    assert_eq!(status(workspace.release_name("table")), Status::NotFound);
+    let new = workspace.get("table", &spec(128), TRY).expect("of another spec");
+    let other = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    assert_ne!(number(&other), number(&old), "held");
+    let was = number(&old);
+    drop(old);
+    assert_eq!(number(&workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer")), was);
+    drop(new);
+    workspace.release_name("table").expect("nobody holds it");
+    let free = workspace.stats();
+    assert_eq!((free.named_entries, free.held_entries, free.free_entries), (0, 1, 2));
+}
+
+#[test]
+fn what_is_free_longest_and_idle_is_reused() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let three: Vec<Held> =
+        (0..3).map(|_| workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer")).collect();
+    let [a, b, c] = [0, 1, 2].map(|i| number(&three[i]));
+    let shut = stream(&device);
+    hold(&shut);
+    three[1].copy(true, 0, ALL, &shut, None).expect("a copy");
+    let mut three = three.into_iter();
+    let (one, two, three) = (three.next(), three.next(), three.next());
+    drop(two);
+    drop(three);
+    drop(one);
+    let first = workspace.allocate(&spec(64), Content::Any, TRY).expect("idle");
+    let second = workspace.allocate(&spec(64), Content::Any, TRY).expect("idle");
+    assert_eq!((number(&first), number(&second)), (c, a), "the one in flight is left out, the rest in their order");
+    let third = workspace.allocate(&spec(64), Content::Any, TRY).expect("a new one");
+    assert!(![a, b, c].contains(&number(&third)), "one in flight is not waited for where there is room");
+    release(&shut);
+    assert_eq!(number(&workspace.allocate(&spec(64), Content::Any, TRY).expect("done")), b);
+    assert_eq!(workspace.stats().reused, 3);
+}
+
+#[test]
+fn reuse_waits_for_kernels_on_streams_that_the_last_holder_named() {
+    let device = device();
+    let workspace = workspace(&device, 1, 0);
+    let shut = stream(&device);
+    let first = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    first.device_address(std::slice::from_ref(&shut)).expect("an address");
+    hold(&shut);
+    busy(&shut);
+    let was = number(&first);
+    drop(first);
+    assert_eq!(status(workspace.allocate(&spec(64), Content::Any, TRY)), Status::Busy);
+    release(&shut);
+    let second = workspace.allocate(&spec(64), Content::Any, TRY).expect("idle");
+    assert_eq!(number(&second), was);
+    // The streams of the last holder have no part in it any more.
+    hold(&shut);
+    busy(&shut);
+    set(&second, 1);
+    release(&shut);
+}
+
+#[test]
+fn zeroing_is_fenced() {
+    let device = device();
+    let workspace = workspace(&device, 1, 0);
+    let user = stream(&device);
+    let first = workspace.allocate(&spec(64), Content::Zeroes(Some(&user)), TRY).expect("a buffer");
+    assert!(is(&first, 0));
+    set(&first, 9);
+    first.copy(true, 0, ALL, &user, None).expect("a copy");
+    hold(&user);
+    busy(&user);
+    first.used_on(&user, Access::Read).expect("declared");
+    drop(first);
+    assert_eq!(status(workspace.allocate(&spec(64), Content::Zeroes(None), TRY)), Status::InvalidArgument, "no stream");
+    let zeroes = || Content::Zeroes(Some(&user));
+    assert_eq!(status(workspace.allocate(&spec(64), zeroes(), TRY)), Status::Busy, "the bytes are still read");
+    release(&user);
+    let second = workspace.allocate(&spec(64), zeroes(), TRY).expect("a buffer");
+    let address = second.device_address(std::slice::from_ref(&user)).expect("an address");
+    common::ran(&user);
+    assert!(is(&second, 0) && read_device(&device, address, 64) == [0; 64]);
+}
+
+#[test]
+fn limits_evict_what_is_free_longest_and_refuse_what_is_held() {
+    let device = device();
+    let limited = workspace(&device, 3, 1000);
+    let a = limited.get("a", &spec(100), TRY).expect("200 bytes");
+    drop(limited.get("b", &spec(100), TRY).expect("200 bytes"));
+    drop(limited.get("c", &spec(100), TRY).expect("200 bytes"));
+    drop(limited.find("b", TRY).expect("b is younger than c now"));
+    drop(limited.get("d", &spec(100), TRY).expect("200 bytes"));
+    assert_eq!(status(limited.find("c", TRY)), Status::NotFound, "three entries are the most");
+    let wide = limited.get("wide", &spec(400), TRY).expect("800 bytes");
+    assert_eq!(status(limited.find("b", TRY)), Status::NotFound, "1000 bytes are the most");
+    assert_eq!(status(limited.find("d", TRY)), Status::NotFound);
+    let refused = limited.get("e", &spec(1), TRY).map(drop).expect_err("everything is held");
+    assert_eq!(refused.status(), Status::Budget);
+    drop(wide);
+    assert_eq!(status(limited.get("e", &spec(501), TRY)), Status::Budget, "never fits");
+    assert!(limited.find("wide", TRY).is_ok(), "what would not have been enough stays");
+    let stats = limited.stats();
+    assert_eq!((stats.entries, stats.bytes, stats.peak_bytes), (2, 1000, 1000));
+    assert_eq!((stats.evicted, stats.refused), (3, 2));
+    drop(a);
+}
+
+#[test]
+fn what_is_in_flight_is_waited_for_before_it_makes_room() {
+    let device = device();
+    let limited = workspace(&device, 1, 0);
+    let shut = stream(&device);
+    let buffer = limited.get("a", &spec(64), TRY).expect("a buffer");
+    hold(&shut);
+    buffer.copy(true, 0, ALL, &shut, None).expect("a copy");
+    drop(buffer);
+    assert_eq!(status(limited.get("b", &spec(32), TRY)), Status::Busy);
+    assert!(limited.find("a", TRY).is_ok(), "a wait that failed changed nothing");
+    release(&shut);
+    assert!(limited.get("b", &spec(32), TRY).is_ok());
+    assert_eq!(status(limited.find("a", TRY)), Status::NotFound);
+}
+
+#[test]
+fn what_cannot_be_reused_leaves_when_its_holder_ends() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let sealed = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    sealed.device_address(&[]).expect("an address");
+    assert_eq!(status(sealed.expect_releasable_to(&*workspace)), Status::Unfenced);
+    let guarded = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    guarded.begin(Access::Read, 0, 1, TRY).expect("a guard");
+    assert_eq!(status(guarded.expect_releasable_to(&*workspace)), Status::Busy);
+    let named = workspace.get("named", &spec(64), TRY).expect("a buffer");
+    named.device_address(&[]).expect("an address");
+    drop((sealed, guarded, named));
+    let stats = workspace.stats();
+    assert_eq!((stats.entries, stats.retired), (1, 2), "a name keeps its buffer");
+    let named = workspace.find("named", TRY).expect("the named one");
+    named.used_on(&stream(&device), Access::Read).expect("declared after all");
+    drop(named);
+    assert_eq!(workspace.clear().expect("cleared"), (1, 0));
+    device.drain(Timeout::Infinite).expect("a drain");
+    assert_eq!(device.counters.pinned_bytes.get(), 0, "nothing is lost");
+}
+
+#[test]
+fn clear_leaves_what_is_held_and_destroy_lets_it_end() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let kept = workspace.get("kept", &spec(64), TRY).expect("a buffer");
+    drop(workspace.get("free", &spec(64), TRY));
+    drop(workspace.allocate(&spec(32), Content::Any, TRY));
+    assert_eq!(workspace.clear().expect("cleared"), (2, 1));
+    set(&kept, 3);
+    workspace.destroy();
+    assert_eq!(status(workspace.find("kept", TRY)), Status::ShutDown);
+    assert!(is(&kept, 3), "still its holder's");
+    drop(kept);
+    assert_eq!(workspace.stats().entries, 0);
+    device.maintain();
+    assert_eq!(device.counters.pinned_bytes.get(), 0);
+}
+
+#[test]
+fn a_buffer_that_could_not_be_made_leaves_no_trace() {
+    let device = device();
+    let workspace = workspace(&device, 2, 0);
+    kit_of(&device).limit_memory(Placement::Device, 0).expect("a limit");
+    assert_eq!(status(workspace.get("a", &spec(64), TRY)), Status::OutOfDeviceMemory);
+    assert_eq!(status(workspace.allocate(&spec(64), Content::Any, TRY)), Status::OutOfDeviceMemory);
+    let stats = workspace.stats();
+    assert_eq!((stats.entries, stats.bytes, stats.named_entries), (0, 0, 0));
+    kit_of(&device).limit_memory(Placement::Device, 1 << 30).expect("a limit");
+    assert!(workspace.get("a", &spec(64), TRY).is_ok());
+}
+
+#[test]
+fn a_workspace_may_end_while_it_makes_an_entry() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    // Called back where memory is made: what was borrowed goes back first.
+    let ends = workspace.clone();
+    let mut memory = vec![0u8; 64];
+    let mut lent = common::pair_of(64);
+    lent.host = Placement::Pageable;
+    lent.host_memory = memory.as_mut_ptr();
+    lent.release = Some(Box::new(move || ends.destroy()));
+    let user = stream(&device);
+    let borrowed = common::buffer(&device, lent);
+    borrowed.copy(true, 0, ALL, &user, None).expect("a copy");
+    drop(borrowed);
+    common::ran(&user);
+    assert_eq!(status(workspace.get("late", &spec(64), TRY)), Status::ShutDown);
+    assert_eq!(workspace.stats().entries, 0, "its place was given up");
+}
+
+#[test]
+fn the_list_says_what_is_the_case() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let shut = stream(&device);
+    let a = workspace.get("a", &spec(64), TRY).expect("a buffer");
+    let _again = workspace.get("a", &spec(64), TRY).expect("a buffer");
+    let b = workspace.allocate(&spec(32), Content::Any, TRY).expect("a buffer");
+    drop(workspace.get("c", &spec(16), TRY));
+    hold(&shut);
+    b.copy(true, 0, ALL, &shut, None).expect("a copy");
+    let list = workspace.list().expect("a list");
+    let seen: Vec<_> = list.iter().map(|e| (e.name.as_str(), e.spec.bytes(), e.state, e.holders, e.uses)).collect();
+    use EntryState::{Allocated, Free, InUse};
+    assert_eq!(seen, [("a", 128, Allocated, 2, 2), ("", 64, InUse, 1, 1), ("c", 32, Free, 0, 1)]);
+    assert!(list[0].last_use < list[1].last_use && list[1].last_use < list[2].last_use);
+    release(&shut);
+    assert_eq!(workspace.list().expect("a list")[1].state, Allocated, "the copy is done");
+    drop(a);
+}
+
+#[test]
+fn what_is_newer_anywhere_is_synced() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let user = stream(&device);
+    let a = workspace.get("a", &spec(64), TRY).expect("a buffer");
+    let b = workspace.allocate(&spec(32), Content::Any, TRY).expect("a buffer");
+    let _untouched = workspace.get("c", &spec(16), TRY).expect("a buffer");
+    set(&a, 1);
+    set(&b, 2);
+    let state = |entry: usize| workspace.list().expect("a list")[entry].state;
+    assert_eq!((state(0), state(1), state(2)), (EntryState::Staged, EntryState::Staged, EntryState::Allocated));
+    let (_, token) = a.begin(Access::Write, 0, 1, TRY).expect("a guard");
+    assert_eq!(status(workspace.sync_all(&user)), Status::Busy, "one is being written");
+    common::ran(&user);
+    assert_eq!((state(0), state(1)), (EntryState::InUse, EntryState::Allocated), "the other one is done");
+    a.end(Access::Write, token).expect("an end");
+    assert_eq!(workspace.sync_all(&user).expect("synced"), 1);
+    common::ran(&user);
+    assert_eq!(state(0), EntryState::Allocated);
+    let address = a.device_address(std::slice::from_ref(&user)).expect("an address");
+    assert_eq!(read_device(&device, address, 64), [1; 64]);
+    assert_eq!(workspace.sync_all(&user).expect("nothing to do"), 0);
+}
+
+#[test]
+fn a_next_holder_has_nothing_newer_of_the_last() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    set(&workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer"), 1);
+    let _next = workspace.allocate(&spec(64), Content::Any, TRY).expect("the same");
+    assert_eq!(workspace.stats().reused, 1);
+    assert_eq!(workspace.sync_all(&stream(&device)).expect("nothing to do"), 0);
+}
+
+#[test]
+fn views_hold_what_they_are_of_and_shapes_stay() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let whole = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    assert_eq!(status(whole.resizable().map(drop)), Status::Unsupported);
+    let view = whole.with(whole.slice(8, 8).expect("a view"));
+    let was = number(&whole);
+    drop(whole);
+    assert_ne!(number(&workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer")), was, "the view holds it");
+    drop(view);
+    let two = [0, 1].map(|_| workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer"));
+    assert!(two.iter().any(|held| number(held) == was));
+    assert_eq!(workspace.stats().made, 2);
+}
+
+/// A source over another one, as tiers of memory will be: it counts what is out.
+struct Counting {
+    inner: Arc<dyn Source>,
+    out: Arc<AtomicU64>,
+    lent: gpubuf::sync::Mutex<BTreeMap<u64, Held>>,
+}
+
+impl Source for Counting {
+    fn take(self: Arc<Self>, spec: &Spec, timeout: Timeout) -> Result<Held> {
+        let held = self.inner.clone().take(spec, timeout)?;
+        let (buffer, number) = (Arc::clone(&held), held.name().number());
+        self.out.fetch_add(1, Ordering::SeqCst);
+        self.lent.lock().insert(number, held);
+        Ok(Held::new(buffer, self, number))
+    }
+
+    fn name(&self) -> &Name {
+        self.inner.name()
+    }
+
+    fn share(&self, _: u64) {}
+
+    fn is_last(&self, _: u64) -> bool {
+        true
+    }
+
+    fn take_back(&self, number: u64) {
+        self.out.fetch_sub(1, Ordering::SeqCst);
+        let held = self.lent.lock().remove(&number);
+        drop(held);
+    }
+}
+
+#[test]
+fn who_needs_memory_need_not_know_its_source() {
+    fn two_of(source: &Arc<dyn Source>) -> Result<[Held; 2]> {
+        Ok([source.clone().take(&spec(64), TRY)?, source.clone().take(&spec(64), TRY)?])
+    }
+    let device = device();
+    let plain = workspace(&device, 0, 0);
+    let out = Arc::new(AtomicU64::new(0));
+    let counting = Counting { inner: plain.clone(), out: out.clone(), lent: Default::default() };
+    let sources: [Arc<dyn Source>; 2] = [plain.clone(), Arc::new(counting)];
+    for source in &sources {
+        let [one, two] = two_of(source).expect("two buffers");
+        assert_ne!(number(&one), number(&two));
+        drop((one, two));
+    }
+    assert_eq!(out.load(Ordering::SeqCst), 0);
+    let stats = plain.stats();
+    assert_eq!((stats.made, stats.reused, stats.held_entries), (2, 2, 0), "both took from the same two");
+}
