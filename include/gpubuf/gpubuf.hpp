@@ -40,6 +40,7 @@
 #include <gpubuf/hpp/predictor.hpp>
 #include <gpubuf/hpp/report.hpp>
 #include <gpubuf/hpp/slots.hpp>
+#include <gpubuf/hpp/staged.hpp>
 #include <gpubuf/hpp/strided.hpp>
 #include <gpubuf/hpp/tensor.hpp>
 #include <gpubuf/hpp/workspace.hpp>

@@ -39,6 +39,8 @@ pub mod step;
 
 pub mod graph_hold;
 
+pub mod staged_rows;
+
 pub mod spec;
 
 pub mod workspace;
