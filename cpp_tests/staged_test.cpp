@@ -104,13 +104,13 @@ TEST_F(StagedRows, AnApplyWaitsForReadersAndConsumersForIt) {
     table.used_on(stream, gpubuf::access::read);       // which the library does not see.
     table.stage(0, 0, 1);
     table.apply(copies);
-    EXPECT_FALSE(copies.query()) << "it comes behind the reader";
+    EXPECT_FALSE(copies.is_idle()) << "it comes behind the reader";
   }
   auto shut = host::hold(copies);
   table.stage(0, 0, 2);
   table.apply(copies, {stream});
   host::delay(stream, std::chrono::nanoseconds(1));
-  EXPECT_FALSE(stream.query()) << "a consumer's later work comes behind the apply";
+  EXPECT_FALSE(stream.is_idle()) << "a consumer's later work comes behind the apply";
   shut.release();
   EXPECT_EQ(2, seen(table, 0)[0]);
 }
@@ -178,7 +178,7 @@ TEST_F(StagedRows, AnAddressThatNobodyDeclaredKeepsTheTableAsItIs) {
   EXPECT_STATUS(status::unfenced, table.apply<no_throw>(stream));
   table.used_on(stream, gpubuf::access::read);
   EXPECT_OK(table.apply<no_throw>(stream)) << "all was still staged";
-  EXPECT_STATUS(status::invalid_argument, table.device_address<no_throw>({}));
+  EXPECT_STATUS(status::invalid_argument, table.device_address<no_throw>(gpubuf::stream_list()));
 }
 
 TEST_F(StagedRows, WhatIsRefusedHalfWayIsStillStaged) {

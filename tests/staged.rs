@@ -11,7 +11,7 @@ use gpubuf::error::{Result, Status};
 use gpubuf::fence::{Access, Device, Member, Timeline};
 use gpubuf::graph::GraphHold;
 use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
-use gpubuf::sync::Arc;
+use gpubuf::sync::{Arc, AtomicBool, Ordering};
 
 const ROWS: u64 = 8;
 const COLUMNS: u64 = 6;
@@ -261,6 +261,37 @@ fn a_uva_table_is_written_where_it_is() {
     it.table().end(Access::Read, token).unwrap();
     apply(&it, &stream).unwrap();
     assert_eq!(row(&it, &stream, 1)[0], 7);
+}
+
+#[test]
+fn a_table_may_be_the_callers_device_memory() {
+    let device = device();
+    let stream = stream(&device);
+    let lender = buffer(&device, BufferOptions { host: Placement::None, ..pair_of(4 * COLUMNS * ROWS) });
+    let device_memory = lender.device_address(std::slice::from_ref(&stream)).unwrap();
+    let told = Arc::new(AtomicBool::new(false));
+    let tell = told.clone();
+    let over = Over::Own {
+        dtype: Dtype::I32,
+        rows: ROWS,
+        row_elements: COLUMNS,
+        capacity_rows: 0,
+        placement: Placement::Device,
+        device_memory,
+        release: Some(Box::new(move || tell.store(true, Ordering::SeqCst))),
+    };
+    let it = StagedRows::create(&device, options(), over, "").unwrap();
+    assert_eq!(it.device_address(std::slice::from_ref(&stream)).unwrap(), device_memory);
+    stage(&it, 7, 5, &[3]).unwrap();
+    hold(&stream);
+    apply(&it, &stream).unwrap();
+    assert_eq!(status(it.grow(ROWS + 1, &stream, Timeout::Try)), Status::Unsupported);
+    drop(it);
+    assert!(!told.load(Ordering::SeqCst), "the kernel still writes it");
+    release(&stream);
+    device.maintain();
+    assert!(told.load(Ordering::SeqCst));
+    assert_eq!(read_device(&device, device_memory + 4 * (COLUMNS * ROWS - 1), 4), 3i32.to_ne_bytes());
 }
 
 #[test]
