@@ -12,6 +12,7 @@ use gpubuf::fence::{Access, Device, Member, Timeline};
 use gpubuf::graph::GraphHold;
 use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
 use gpubuf::sync::{Arc, AtomicBool, Ordering};
+use gpubuf::workspace::{Spec, Workspace, WorkspaceOptions};
 
 const ROWS: u64 = 8;
 const COLUMNS: u64 = 6;
@@ -292,6 +293,20 @@ fn a_table_may_be_the_callers_device_memory() {
     device.maintain();
     assert!(told.load(Ordering::SeqCst));
     assert_eq!(read_device(&device, device_memory + 4 * (COLUMNS * ROWS - 1), 4), 3i32.to_ne_bytes());
+}
+
+#[test]
+fn a_workspace_hands_no_table_to_others() {
+    let device = device();
+    let workspace = Workspace::create(&device, WorkspaceOptions::default()).unwrap();
+    let shape = Shape::new(&[ROWS, COLUMNS]).unwrap();
+    let spec = Spec::new(Dtype::I32, shape, Placement::Pinned, Placement::Device).unwrap();
+    let held = workspace.get("table", &spec, Timeout::Try).unwrap();
+    let it = StagedRows::create(&device, options(), Over::Buffer(held.with(held.shared())), "").unwrap();
+    drop(held);
+    assert_eq!(workspace.stats().held_entries, 1, "the rows hold it");
+    drop(it);
+    assert_eq!(workspace.stats().held_entries, 0);
 }
 
 #[test]
