@@ -99,7 +99,7 @@ files() {
     share/doc/gpubuf/LICENSE-MIT share/doc/gpubuf/LICENSE-APACHE; do
     [ -e "$1/$name" ] || { echo "$name is missing"; return 1; }
   done
-  for name in include/gpubuf/*; do
+  for name in include/gpubuf/*.h include/gpubuf/*.hpp include/gpubuf/hpp/*.hpp; do
     cmp "$name" "$1/$name" || return 1
   done
 }

@@ -9,10 +9,13 @@
 //! the bytes of an older step where this one wrote nothing, so a copy may run over live bytes that this step did not write
 //! only after they were refilled.
 
+mod rows;
 pub mod tlsf;
 
+pub use rows::Rows;
+
 use crate::config::ALIGNMENT;
-use crate::error::{Result, try_vec};
+use crate::error::Result;
 use crate::fail;
 use std::ops::Range;
 
@@ -154,96 +157,6 @@ fn align(offset: usize) -> Result<usize> {
     match offset.checked_next_multiple_of(ALIGNMENT) {
         Some(offset) if offset <= isize::MAX as usize => Ok(offset),
         _ => fail!(Overflow, "the slots together do not fit in the address space"),
-    }
-}
-
-/// The rows of one slot that a step wrote. Made once; a step allocates nothing.
-pub struct Rows {
-    written: bool,
-    /// Required slots: rows `0..length` are written. Kept slots: nothing is written from here on.
-    length: usize,
-    /// One bit for each row of a kept slot.
-    words: Vec<u64>,
-}
-
-impl Rows {
-    /// None yet, of a slot at `place`.
-    pub fn new(place: &Place) -> Result<Rows> {
-        let words = if place.kept { place.rows.div_ceil(64) } else { 0 };
-        Ok(Rows { written: false, length: 0, words: try_vec(words, 0, "the rows of a kept slot")? })
-    }
-
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        if self.written {
-            let used = self.length.div_ceil(64).min(self.words.len());
-            self.words[..used].fill(0);
-            self.length = 0;
-            self.written = false;
-        }
-    }
-
-    /// Notes a write. Of a required slot, `rows` begins inside what is written or right behind it.
-    pub fn add(&mut self, rows: Range<usize>) {
-        self.written = true;
-        if rows.is_empty() {
-            return;
-        }
-        self.length = self.length.max(rows.end);
-        if self.words.is_empty() {
-            return;
-        }
-        let (first, last) = (rows.start / 64, (rows.end - 1) / 64);
-        for word in first..=last {
-            let low = if word == first { rows.start % 64 } else { 0 };
-            let high = if word == last { (rows.end - 1) % 64 } else { 63 };
-            self.words[word] |= (u64::MAX >> (63 - high)) & (u64::MAX << low);
-        }
-    }
-
-    /// Whether the step wrote to the slot at all, if only no rows.
-    pub fn is_written(&self) -> bool {
-        self.written
-    }
-
-    /// One past the last row written.
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// Rows written.
-    pub fn count(&self) -> usize {
-        if self.words.is_empty() { self.length } else { self.words.iter().map(|w| w.count_ones() as usize).sum() }
-    }
-
-    /// The written rows as runs, in rising order.
-    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            if self.words.is_empty() {
-                let run = at..self.length;
-                at = self.length;
-                return (!run.is_empty()).then_some(run);
-            }
-            let start = self.find(at, true)?;
-            at = self.find(start, false).unwrap_or(self.length);
-            Some(start..at)
-        })
-    }
-
-    /// The first row from `from` on that is written, or is not.
-    fn find(&self, from: usize, written: bool) -> Option<usize> {
-        let mut row = from;
-        while row < self.length {
-            let word = if written { self.words[row / 64] } else { !self.words[row / 64] };
-            let rest = word >> (row % 64);
-            if rest != 0 {
-                let found = row + rest.trailing_zeros() as usize;
-                return (found < self.length).then_some(found);
-            }
-            row = (row / 64 + 1) * 64;
-        }
-        None
     }
 }
 

@@ -52,7 +52,7 @@ statuses! {
     Frozen = 108, c"GPUBUF_FROZEN";
     /// An address was given to work the library cannot see, and no fence was declared since.
     Unfenced = 200, c"GPUBUF_UNFENCED";
-    /// The previous committed step was not retired.
+    /// The committed step that this one would overwrite was not retired.
     NotRetired = 201, c"GPUBUF_NOT_RETIRED";
     /// An end without a begin, twice, or with an old token or ticket.
     NotBegun = 202, c"GPUBUF_NOT_BEGUN";
@@ -60,7 +60,7 @@ statuses! {
     NotHeld = 203, c"GPUBUF_NOT_HELD";
     /// A required slot, or a part of it, was not written in this step.
     SlotUnwritten = 204, c"GPUBUF_SLOT_UNWRITTEN";
-    /// A graph holds the address.
+    /// A graph, or a step that is not over, has the address.
     GraphHeld = 205, c"GPUBUF_GRAPH_HELD";
     /// Every usable block or entry is quarantined.
     Exhausted = 206, c"GPUBUF_EXHAUSTED";

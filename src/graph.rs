@@ -8,7 +8,7 @@ use crate::config::checks::{Check, on};
 use crate::config::{HELD_BLOCKS, Timeout};
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::fence::{BlockGuard, Device, HoldMark, Holdable, HostWait, Name, Timeline};
+use crate::fence::{Block, BlockGuard, Device, HoldMark, Holdable, HostWait, Name, Timeline};
 use crate::stats::WaitCounters;
 use crate::sync::{Arc, MutexGuard, OneThread};
 use arrayvec::ArrayVec;
@@ -71,34 +71,43 @@ impl GraphHold {
     /// without, launches alone are ordered behind its uses. From here on its memory stays where it is, even if its object
     /// is destroyed, until the hold ends.
     pub fn add(&self, object: Arc<dyn Holdable>, timeout: Option<Timeout>) -> Result<()> {
+        self.add_all(vec![object], timeout)
+    }
+
+    /// As [`GraphHold::add`], of several: all of them, or none.
+    pub fn add_all(&self, objects: Vec<Arc<dyn Holdable>>, timeout: Option<Timeout>) -> Result<()> {
         let mut held = self.enter()?;
-        let mark = {
-            let mut block = object.enter()?;
-            if !Arc::ptr_eq(object.device(), &self.device) {
-                return fail!(
-                    WrongDevice,
-                    "{} belongs to {}, {} to {}",
-                    block.name(),
-                    object.device().name(),
-                    self.name,
-                    self.device.name()
-                );
-            }
-            if held.objects.iter().any(|known| known.0.key() == object.key()) {
-                return fail!(Exists, "{} is in {} already", block.name(), self.name);
-            }
-            if held.objects.len() == HELD_BLOCKS {
-                return fail!(
-                    Exhausted,
-                    "{} has {HELD_BLOCKS} blocks, which is the limit: use another hold",
-                    self.name
-                );
-            }
-            let wait = timeout.map(|timeout| HostWait::new(timeout, &self.waits));
-            block.hold(wait.as_ref())?
-        };
-        held.marks.push(mark);
-        held.objects.push(Object(object));
+        let objects: Vec<Object> = objects.into_iter().map(Object).collect();
+        let wait = timeout.map(|timeout| HostWait::new(timeout, &self.waits));
+        let mut marks = Vec::with_capacity(objects.len());
+        for (place, object) in objects.iter().enumerate() {
+            let mut block = object.0.enter()?;
+            self.expect_addable(&held, object, &block, place)?;
+            marks.push(block.hold(wait.as_ref())?);
+        }
+        held.marks.extend(marks);
+        held.objects.extend(objects);
+        Ok(())
+    }
+
+    /// Refuses an object that cannot be added behind `more` others.
+    fn expect_addable(&self, held: &Held, object: &Object, block: &Block, more: usize) -> Result<()> {
+        if !Arc::ptr_eq(object.0.device(), &self.device) {
+            return fail!(
+                WrongDevice,
+                "{} belongs to {}, {} to {}",
+                block.name(),
+                object.0.device().name(),
+                self.name,
+                self.device.name()
+            );
+        }
+        if held.objects.iter().any(|known| known.0.key() == object.0.key()) {
+            return fail!(Exists, "{} is in {} already", block.name(), self.name);
+        }
+        if held.objects.len() + more >= HELD_BLOCKS {
+            return fail!(Exhausted, "{} has {HELD_BLOCKS} blocks, which is the limit: use another hold", self.name);
+        }
         Ok(())
     }
 

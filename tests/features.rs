@@ -1,4 +1,4 @@
-//! docs/features.md names functions that the headers have and tests that the sources have, and leaves no index operation out.
+//! docs/features.md names functions that the headers have and tests that the sources have, and leaves no function out.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -100,12 +100,10 @@ fn what_the_table_names_exists() {
 }
 
 #[test]
-fn every_index_operation_is_in_the_table() {
+fn every_function_is_in_the_table() {
     let named: BTreeSet<String> = rows().into_iter().flat_map(|row| row.functions).collect();
     let known = functions();
-    let all: Vec<&String> =
-        known.iter().filter(|name| name.starts_with("gpubuf_ops_") || name.starts_with("ops::")).collect();
-    assert_eq!(all.len(), 14, "seven operations, in C and in C++: {all:?}");
-    let missing: Vec<_> = all.into_iter().filter(|name| !named.contains(*name)).collect();
+    assert!(known.len() > 200, "functions are not found: {}", known.len());
+    let missing: Vec<_> = known.iter().filter(|name| !named.contains(*name)).collect();
     assert!(missing.is_empty(), "docs/features.md lacks {missing:?}");
 }

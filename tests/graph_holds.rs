@@ -135,13 +135,20 @@ fn commits_and_launches_of_a_graph_that_reads_slots_are_ordered() {
     let device = device();
     let slots = Slots::create(&device, SlotsOptions::default(), "").unwrap();
     let shape = Shape::new(&[64]).unwrap();
-    let slot =
-        SlotOptions { name: "ids", dtype: Dtype::U8, shape, kind: SlotKind::Required, own_copy: false, pad: None };
+    let slot = SlotOptions {
+        name: "ids",
+        dtype: Dtype::U8,
+        shape,
+        kind: SlotKind::Required,
+        own_copy: false,
+        follows_tokens: false,
+        pad: None,
+    };
     slots.add(&slot).unwrap();
     let graph = new_hold(&device);
-    assert_eq!(status(graph.add(slots.clone(), None)), Status::Frozen);
+    assert_eq!(status(graph.add_all(slots.held_copies(), None)), Status::Frozen);
     slots.freeze().unwrap();
-    graph.add(slots.clone(), None).unwrap();
+    graph.add_all(slots.held_copies(), None).unwrap();
     let out = buffer(&device, pair_of(BYTES));
     graph.add(out.clone(), Some(Timeout::Try)).unwrap();
     let (copies, kernels) = (stream(&device), stream(&device));

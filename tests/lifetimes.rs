@@ -95,7 +95,15 @@ fn slots_destroyed_before_retire_keep_their_block_until_a_drain() {
     let copies = Timeline::create(&device, "").expect("a stream");
     let slots = Slots::create(&device, SlotsOptions::default(), "").expect("slots");
     let shape = Shape::new(&[BYTES]).expect("a shape");
-    let slot = SlotOptions { name: "x", dtype: Dtype::U8, shape, kind: SlotKind::Kept, own_copy: false, pad: None };
+    let slot = SlotOptions {
+        name: "x",
+        dtype: Dtype::U8,
+        shape,
+        kind: SlotKind::Kept,
+        own_copy: false,
+        follows_tokens: false,
+        pad: None,
+    };
     slots.add(&slot).expect("a slot");
     slots.freeze().expect("a freeze");
     let step = slots.begin(Timeout::Try).expect("a step");
@@ -114,7 +122,15 @@ fn a_release_callback_may_call_anything() {
     let device = device();
     let slots = Slots::create(&device, SlotsOptions::default(), "").expect("slots");
     let shape = Shape::new(&[BYTES]).expect("a shape");
-    let slot = SlotOptions { name: "x", dtype: Dtype::U8, shape, kind: SlotKind::Kept, own_copy: false, pad: None };
+    let slot = SlotOptions {
+        name: "x",
+        dtype: Dtype::U8,
+        shape,
+        kind: SlotKind::Kept,
+        own_copy: false,
+        follows_tokens: false,
+        pad: None,
+    };
     slots.add(&slot).expect("a slot");
     let told = Arc::new(AtomicU32::new(0));
     let mut memory = vec![0u8; BYTES as usize];

@@ -158,7 +158,8 @@ fn publishing_is_a_copy_like_any_other() {
 
 #[test]
 fn a_tensor_is_right_in_place_and_where_uva_memory_is_stale() {
-    for device in [device(), stale()] {
+    for open in [device, stale] {
+        let device = open();
         let timeline = stream(&device);
         let pool = Pool::create(&device, PoolOptions::new(Placement::Uva, BYTES, 2)).expect("a pool");
         let shape = Shape::new(&[BYTES]).expect("a shape");

@@ -27,7 +27,7 @@ fn look(device: &Arc<Device>, address: u64, bytes: u64) -> Vec<u8> {
 
 fn add(slots: &Slots, name: &str, dims: &[u64], kind: SlotKind, own_copy: bool) -> u32 {
     let shape = Shape::new(dims).unwrap();
-    slots.add(&SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy, pad: None }).unwrap()
+    slots.add(&SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy, follows_tokens: false, pad: None }).unwrap()
 }
 
 const NEED: u32 = 0;
@@ -118,6 +118,7 @@ fn what_cannot_be_laid_out_is_refused() {
         shape,
         kind: SlotKind::Kept,
         own_copy: false,
+        follows_tokens: false,
         pad: Some(&[1, 2, 3]),
     };
     assert_eq!(status(slots.add(&slot)), Status::InvalidArgument, "a pad value of 3 bytes");
@@ -424,8 +425,15 @@ fn kept_slots_begin_with_their_pad_value() {
     let slots = Slots::create(&device, SlotsOptions::default(), "").unwrap();
     let shape = Shape::new(&[10]).unwrap();
     let pad = 7i64.to_ne_bytes();
-    let options =
-        SlotOptions { name: "a", dtype: Dtype::I64, shape, kind: SlotKind::Kept, own_copy: false, pad: Some(&pad) };
+    let options = SlotOptions {
+        name: "a",
+        dtype: Dtype::I64,
+        shape,
+        kind: SlotKind::Kept,
+        own_copy: false,
+        follows_tokens: false,
+        pad: Some(&pad),
+    };
     slots.add(&options).unwrap();
     slots.freeze().unwrap();
     let stream = stream(&device);

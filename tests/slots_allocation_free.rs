@@ -2,9 +2,11 @@
 
 mod common;
 
-use gpubuf::config::Timeout;
-use gpubuf::fence::Timeline;
-use gpubuf::slots::{DecodeOptions, Slots, decode_defaults};
+use gpubuf::config::{ALL, Placement, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
+use gpubuf::fence::{Device, Timeline};
+use gpubuf::lease::{AloneOptions, Lease, Twin};
+use gpubuf::slots::{DecodeOptions, SlotKind, SlotOptions, SlotRows, Slots, SlotsOptions, decode_defaults};
 use gpubuf::sync::Arc;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -34,16 +36,27 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// One step with every call that a step has; commits and read-backs on streams that change.
-fn step(slots: &Arc<Slots>, streams: &[Arc<Timeline>; 3], number: usize, data: &[u8]) {
+fn step(slots: &Arc<Slots>, streams: &[Arc<Timeline>; 3], number: usize, data: &[u8], lease: &Lease) {
     let step = slots.begin(Timeout::Infinite).unwrap();
     step.set_attachment(number as u64).unwrap();
-    for slot in 0..5 {
+    for slot in [2, 3] {
         // SAFETY: the data is longer than 100 rows of 8 bytes.
         unsafe { step.write(slot, 0, 100, data.as_ptr()) }.unwrap();
     }
+    let follow = [0, 1, 4].map(|slot| SlotRows { slot, first: 0, count: ALL, data: data.as_ptr() });
+    // SAFETY: as above.
+    unsafe { step.write_many(&follow, Some(100)) }.unwrap();
+    assert_eq!(step.pad_tokens().unwrap(), 104);
+    // SAFETY: as above.
+    unsafe { step.write_named("temperature", 3, 1, data.as_ptr()) }.unwrap();
     let (_, token) = step.begin_span(5, number as u64 % 50, 10).unwrap();
     step.end_span(token).unwrap();
     step.pad(4, 128).unwrap();
+    if number.is_multiple_of(2) {
+        step.bind_block(10, lease, 0, ALL).unwrap();
+    } else {
+        step.bind(10, 0x1000, 64, from_ref(&streams[2])).unwrap();
+    }
     for row in [0, 3, 100 + number as u64 % 100, 255] {
         // SAFETY: the data is longer than a row.
         unsafe { step.write(9, row, 1, data.as_ptr()) }.unwrap();
@@ -54,6 +67,7 @@ fn step(slots: &Arc<Slots>, streams: &[Arc<Timeline>; 3], number: usize, data: &
     }
     let (copies, kernels) = (&streams[number % 2], &streams[2]);
     let ticket = step.commit(copies, from_ref(kernels)).unwrap();
+    step.address(10).unwrap();
     let read_back = slots.read_back(ticket, 0, 0, 100, &streams[number % 3]).unwrap();
     assert_eq!(slots.retire(ticket, from_ref(kernels)).unwrap(), number as u64);
     slots.begin_read(read_back, Timeout::Infinite).unwrap();
@@ -67,17 +81,32 @@ fn steps_allocate_nothing() {
     // Slow enough that steps have to wait for one another.
     common::kit_of(&device).set_link(20_000, 0).unwrap();
     let streams = [(); 3].map(|()| Timeline::create(&device, "").unwrap());
-    let slots = decode_defaults(&device, &DecodeOptions::default(), "").unwrap();
+    for device_depth in [1, 3] {
+        steps(&device, &streams, device_depth);
+    }
+}
+
+fn steps(device: &Arc<Device>, streams: &[Arc<Timeline>; 3], device_depth: u32) {
+    let ring = SlotsOptions { device_depth, ..SlotsOptions::default() };
+    let slots = decode_defaults(device, &DecodeOptions { slots: ring, ..DecodeOptions::default() }, "").unwrap();
+    let shape = Shape::new(&[64]).unwrap();
+    let (name, kind) = ("state", SlotKind::Dynamic);
+    slots
+        .add(&SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy: false, follows_tokens: false, pad: None })
+        .unwrap();
     slots.freeze().unwrap();
+    let options =
+        AloneOptions { placement: Placement::Uva, bytes: 64, twin: Twin::Never, timed: false, label: String::new() };
+    let lease = Lease::create(device, options).unwrap();
     let data = vec![1u8; 8192];
     let events = device.counters.events_created.get();
     // The emulated device may grow its own lists at first.
     for number in 0..20 {
-        step(&slots, &streams, number, &data);
+        step(&slots, streams, number, &data, &lease);
     }
     let before = ALLOCATIONS.with(Cell::get);
     for number in 0..1000 {
-        step(&slots, &streams, number, &data);
+        step(&slots, streams, number, &data, &lease);
     }
     assert_eq!(ALLOCATIONS.with(Cell::get), before);
     assert_eq!(device.counters.events_created.get(), events, "and makes no events");

@@ -70,7 +70,7 @@
 /** An address was given to work the library cannot see, and no fence was declared since. */
 #define GPUBUF_UNFENCED 200
 
-/** The previous committed step was not retired. */
+/** The committed step that this one would overwrite was not retired. */
 #define GPUBUF_NOT_RETIRED 201
 
 /** An end without a begin, twice, or with an old token or ticket. */
@@ -82,7 +82,7 @@
 /** A required slot, or a part of it, was not written in this step. */
 #define GPUBUF_SLOT_UNWRITTEN 204
 
-/** A graph holds the address. */
+/** A graph, or a step that is not over, has the address. */
 #define GPUBUF_GRAPH_HELD 205
 
 /** Every usable block or entry is quarantined, or the table of handles is full. */
@@ -426,6 +426,9 @@
 
 /** Rows that a step does not write keep their last committed content. */
 #define GPUBUF_SLOT_KEPT 1
+
+/** Bound in each step to memory that is on the device already: nothing is staged, and its address is the step's own. At most 16. */
+#define GPUBUF_SLOT_DYNAMIC 2
 
 /** Any operation. */
 #define GPUBUF_HOST_ANY 0
@@ -1259,14 +1262,18 @@ typedef struct gpubuf_slots_options {
   uint32_t depth;
   /** Read-back entries, 0 to 64. Default: 2. */
   uint32_t read_back_depth;
-  /** 0 */
-  uint32_t reserved;
+  /** Copies of the device memory, 1 to 4, taken in turn by the committed steps. Default: 1. */
+  uint32_t device_depth;
   /** Bytes of each read-back entry. Default: 64 KiB. */
   uint64_t read_back_bytes;
   /** Written rows at most this many bytes apart are brought over in one copy. Default: 64 KiB. */
   uint64_t gap_bytes;
   /** For messages; NULL: none. Copied. */
   const char *label;
+  /** Sizes that steps are padded to, rising; NULL: 1, 2, 4, multiples of 8 below 256 and of 16 up to 512. Copied. */
+  const uint64_t *padded_sizes;
+  /** How many, at most 4096. */
+  uint64_t padded_size_count;
 } gpubuf_slots_options;
 
 /** A slot to add. Set up by gpubuf_slot_options_init; dtype, rank, shape and name have no default. */
@@ -1277,12 +1284,12 @@ typedef struct gpubuf_slot_options {
   uint32_t dtype;
   /** Dimensions: 1 to GPUBUF_MAX_RANK. */
   uint32_t rank;
-  /** GPUBUF_SLOT_REQUIRED (the default) or GPUBUF_SLOT_KEPT. */
+  /** GPUBUF_SLOT_REQUIRED (the default), GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC. */
   uint32_t kind;
   /** 1: a table so large, or changed so seldom, that it is copied on its own. */
   uint32_t own_copy;
-  /** 0 */
-  uint32_t reserved;
+  /** 1: it has a row for each token of a step, see gpubuf_step_write_many and gpubuf_step_pad_tokens. */
+  uint32_t follows_tokens;
   /** The most elements per dimension, outermost first; the first dimension counts the rows. */
   uint64_t shape[8];
   /** One element that gpubuf_step_pad repeats, and that kept rows hold until they are written; NULL: zero. Copied. */
@@ -1297,7 +1304,7 @@ typedef struct gpubuf_slot_info {
   uint32_t struct_size;
   /** GPUBUF_DTYPE_ */
   uint32_t dtype;
-  /** GPUBUF_SLOT_REQUIRED or GPUBUF_SLOT_KEPT. */
+  /** GPUBUF_SLOT_REQUIRED, GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC. */
   uint32_t kind;
   /** 1 if it is copied on its own. */
   uint32_t own_copy;
@@ -1309,8 +1316,14 @@ typedef struct gpubuf_slot_info {
   uint64_t bytes;
   /** From the start of the device memory. */
   uint64_t offset;
-  /** The address for kernels: the same for the life of the set, in every step. */
+  /** The address for kernels in copy 0 of the device memory: the same for the life of the set; 0 for a dynamic slot. */
   uint64_t device_address;
+  /** 1 if it has a row for each token of a step. */
+  uint32_t follows_tokens;
+  /** Dimensions. */
+  uint32_t rank;
+  /** The most elements per dimension; 1 past the rank. */
+  uint64_t shape[8];
 } gpubuf_slot_info;
 
 /** The figures of a set of slots. Bytes of copies and steps are sums over all commits. */
@@ -1321,7 +1334,7 @@ typedef struct gpubuf_slots_stats {
   uint32_t depth;
   /** Bytes of one of them; 0 before freeze. */
   uint64_t arena_bytes;
-  /** Bytes on the device; 0 before freeze. */
+  /** Bytes on the device, of all copies; 0 before freeze. */
   uint64_t device_bytes;
   /** Steps begun. */
   uint64_t steps_begun;
@@ -1359,6 +1372,16 @@ typedef struct gpubuf_slots_stats {
   uint32_t free_entries;
   /** Entries lost for good. */
   uint32_t quarantined_entries;
+  /** Copies of the device memory. */
+  uint32_t device_depth;
+  /** Steps committed and not retired. */
+  uint32_t unretired_steps;
+  /** Bytes of kept rows sent to a copy of the device memory because they had been committed to others. */
+  uint64_t caught_up_bytes;
+  /** Rows that padding added, of all slots. */
+  uint64_t padded_rows;
+  /** Dynamic slots bound. */
+  uint64_t bindings;
 } gpubuf_slots_stats;
 
 /** The inputs of a decode loop. Set up by gpubuf_decode_options_init. */
@@ -1369,8 +1392,8 @@ typedef struct gpubuf_decode_options {
   uint32_t depth;
   /** As in gpubuf_slots_options. */
   uint32_t read_back_depth;
-  /** 0 */
-  uint32_t reserved;
+  /** As in gpubuf_slots_options. */
+  uint32_t device_depth;
   /** Requests in one step, at most. Default: 256. */
   uint64_t max_batch;
   /** Tokens in one step, at most. Default: 8192. */
@@ -1385,7 +1408,25 @@ typedef struct gpubuf_decode_options {
   uint64_t gap_bytes;
   /** For messages; NULL: none. Copied. */
   const char *label;
+  /** As in gpubuf_slots_options. */
+  const uint64_t *padded_sizes;
+  /** As in gpubuf_slots_options. */
+  uint64_t padded_size_count;
 } gpubuf_decode_options;
+
+/** Rows of one slot, of many that are staged in one call. It never grows. */
+typedef struct gpubuf_slot_rows {
+  /** The slot's number. */
+  uint32_t slot;
+  /** 0 */
+  uint32_t reserved;
+  /** The first row. */
+  uint64_t first_row;
+  /** How many; GPUBUF_ALL: everything from `first_row` on. */
+  uint64_t row_count;
+  /** Their bytes; NULL where there are none. */
+  const void *rows;
+} gpubuf_slot_rows;
 
 /**
  * What staged rows are to be. Set up by gpubuf_staged_rows_options_init. With no buffer, dtype, rows and row_elements have no
@@ -3100,6 +3141,56 @@ gpubuf_status gpubuf_slots_slot_info(const gpubuf_slots *slots,
                                      uint32_t slot,
                                      gpubuf_slot_info *inout_info);
 
+/** How many slots there are: their numbers are those below. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_slot_count(const gpubuf_slots *slots,
+                                      uint32_t *out_count);
+
+/**
+ * Writes a slot's name to `buffer`, cut to `capacity` and always ended; `out_length`, which may be NULL, gets its full
+ * length.
+ *
+ * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_slot_name(const gpubuf_slots *slots,
+                                     uint32_t slot,
+                                     char *buffer,
+                                     size_t capacity,
+                                     size_t *out_length);
+
+/**
+ * A slot's address for kernels in one copy of the device memory, 0 to device_depth - 1: the same for the life of the set, so
+ * that a graph may bake it in. A step has copy (ticket - 1) modulo device_depth.
+ *
+ * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND (no such slot, or copy), GPUBUF_UNSUPPORTED (a dynamic slot:
+ * gpubuf_step_address).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_device_address(const gpubuf_slots *slots,
+                                          uint32_t slot,
+                                          uint32_t copy,
+                                          uint64_t *out_address);
+
+/**
+ * The number of tokens that a step of `token_count` is padded to: the next size of the set's table, or `token_count` itself
+ * above the largest.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_padded_size(const gpubuf_slots *slots,
+                                       uint64_t token_count,
+                                       uint64_t *out_padded);
+
+/**
+ * Gives up every step that is being filled, as gpubuf_step_abort does: their handles end. What is committed stays to be
+ * retired. `out_aborted`, which may be NULL, gets their number.
+ *
+ * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (another thread is inside a step: none was given up).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_abort_all(gpubuf_slots *slots,
+                                     uint32_t *out_aborted);
+
 /**
  * Begins a step in an entry that no copy reads any more; waits for the oldest copy up to the deadline.
  *
@@ -3114,11 +3205,21 @@ gpubuf_status gpubuf_slots_begin(gpubuf_slots *slots,
                                  gpubuf_step **out_step);
 
 /**
- * Ends the committed step: all work that reads it is queued. Only then may the next step be committed.
+ * As gpubuf_slots_begin, for a step that a graph reads: a graph has its addresses baked in, so that no dynamic slot can be
+ * bound in the step, and none needs to be.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_begin_replay(gpubuf_slots *slots,
+                                        uint64_t timeout_ns,
+                                        gpubuf_step **out_step);
+
+/**
+ * Ends a committed step: all work that reads it is queued. Only then may a step be committed to its copy of the device
+ * memory. Steps may be retired in any order.
  *
  * Stream order: the streams named (up to 8, the declared consumers and the commit stream included) are those that read it.
- * One fence is recorded on each but the commit stream; the next commit is ordered behind them on the device. The step's
- * handle ends with it.
+ * One fence is recorded on each but the commit stream; the next commit to the copy is ordered behind them on the device. The
+ * step's handle ends with it.
  * Errors: GPUBUF_NOT_BEGUN (another ticket, or twice), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY,
  * GPUBUF_INVALID_ARGUMENT (too many streams), GPUBUF_DEVICE_LOST.
  */
@@ -3127,6 +3228,11 @@ gpubuf_status gpubuf_slots_retire(gpubuf_slots *slots,
                                   uint64_t ticket,
                                   gpubuf_stream *const *streams,
                                   size_t stream_count);
+
+/** The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_stats_get(const gpubuf_slots *slots,
+                                     gpubuf_slots_stats *inout_stats);
 
 /**
  * Queues a copy of a slot's rows, as they are on the stream now, to a read-back entry, between commit and retire of `ticket`.
@@ -3181,11 +3287,6 @@ gpubuf_status gpubuf_slots_begin_read(gpubuf_slots *slots,
  */
 GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_slots_end_read(gpubuf_slots *slots, uint64_t read_back);
 
-/** The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
-GPUBUF_API GPUBUF_MUST_USE
-gpubuf_status gpubuf_slots_stats_get(const gpubuf_slots *slots,
-                                     gpubuf_slots_stats *inout_stats);
-
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API
 void gpubuf_decode_options_init(gpubuf_decode_options *options,
@@ -3194,7 +3295,7 @@ void gpubuf_decode_options_init(gpubuf_decode_options *options,
 /**
  * The slots of a decode loop, not frozen yet: more may be added.
  *
- * Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), one for each token; query_start_loc i32, one
+ * Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), which follow the tokens; query_start_loc i32, one
  * more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
  * seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
  *
@@ -3220,6 +3321,32 @@ gpubuf_status gpubuf_step_write(gpubuf_step *step,
                                 uint64_t first_row,
                                 uint64_t row_count,
                                 const void *rows);
+
+/**
+ * As gpubuf_step_write, of the slot of that name.
+ *
+ * Errors: also GPUBUF_NOT_FOUND (no slot of that name).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_write_named(gpubuf_step *step,
+                                      const char *name,
+                                      uint64_t first_row,
+                                      uint64_t row_count,
+                                      const void *rows);
+
+/**
+ * Copies rows into up to 64 slots, as gpubuf_step_write does one after the other. All is checked before anything is written.
+ *
+ * With a `token_count` other than GPUBUF_ALL the slots that follow the tokens have so many rows in this step: a row_count of
+ * GPUBUF_ALL means up to there, and the call is refused if one of them, written by it or before, would be of another length.
+ * No entry is a valid list.
+ * Errors: as gpubuf_step_write; GPUBUF_INVALID_ARGUMENT also for a length that is not `token_count`.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_write_many(gpubuf_step *step,
+                                     const gpubuf_slot_rows *entries,
+                                     size_t entry_count,
+                                     uint64_t token_count);
 
 /**
  * Gives out rows of a slot to be filled in place until gpubuf_step_end_span with the token. They count as written.
@@ -3252,12 +3379,76 @@ gpubuf_status gpubuf_step_pad(gpubuf_step *step,
                               uint64_t row_count);
 
 /**
+ * Fills every slot that follows the tokens with its pad value, from its written length up to the padded size of the longest
+ * of them (gpubuf_slots_padded_size), which `out_padded` gets. All is checked before anything is written.
+ *
+ * Errors: as gpubuf_step_write; GPUBUF_INVALID_ARGUMENT (a slot has fewer rows than the padded size), GPUBUF_UNSUPPORTED (no
+ * slot follows the tokens).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_pad_tokens(gpubuf_step *step,
+                                     uint64_t *out_padded);
+
+/**
+ * Binds a dynamic slot, for this step, to `bytes` of the caller's device memory at `address`: whole rows, as many as the slot has
+ * at most. Nothing is copied. Binding a slot again replaces what it was bound to.
+ *
+ * Stream order: work queued so far on the streams named (up to 8 in all of the step's bindings) makes the memory ready; the
+ * step and its consumers come behind it on the device. One fence is recorded on each.
+ * Ownership: the memory is the caller's, who keeps it until the step's consumers are done.
+ * Errors: GPUBUF_UNSUPPORTED (not a dynamic slot, or a step of gpubuf_slots_begin_replay), GPUBUF_INVALID_ARGUMENT,
+ * GPUBUF_NOT_FOUND, GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_bind(gpubuf_step *step,
+                               uint32_t slot,
+                               uint64_t address,
+                               uint64_t bytes,
+                               gpubuf_stream *const *streams,
+                               size_t stream_count);
+
+/**
+ * Binds a dynamic slot, for this step, to bytes of a block that kernels can use: a uva block, or one with a device twin. Whole
+ * rows; `bytes` may be GPUBUF_ALL. Nothing is copied.
+ *
+ * The block stays the caller's, who may write it up to the commit. From then on the side that kernels read is sealed
+ * (GPUBUF_UNFENCED for CPU writes in place and for copies to the twin) until the step is retired, which declares the consumers
+ * as readers of it. It is not released (GPUBUF_GRAPH_HELD) before
+ * the step is retired or given up.
+ * Stream order: the commit comes, on the device, behind work that still writes the block; the retire records a fence on the
+ * commit stream, too.
+ * Errors: as gpubuf_step_bind; GPUBUF_UNSUPPORTED also for a block without an address for kernels, or whose twin is not there
+ * yet; GPUBUF_NOT_HELD (released).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_bind_block(gpubuf_step *step,
+                                     uint32_t slot,
+                                     gpubuf_block *block,
+                                     uint64_t offset,
+                                     uint64_t bytes);
+
+/**
+ * A slot's address for this step's kernels: of a static slot between commit and retire, in the step's copy of the device
+ * memory; of a dynamic one from its binding to retire.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (not committed, or retired), GPUBUF_SLOT_UNWRITTEN (a dynamic slot that is not bound),
+ * GPUBUF_NOT_FOUND, GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_step_address(const gpubuf_step *step,
+                                  uint32_t slot,
+                                  uint64_t *out_address);
+
+/**
  * Brings what the step wrote to the device. `out_ticket` gets the number for gpubuf_slots_retire and the read-backs.
  *
- * Stream order: the copy is queued on `stream`, on the device behind whoever still uses the last step; each of `consumers`
+ * Stream order: the copy is queued on `stream`, on the device behind whoever still uses the step before on the same copy of
+ * the device memory: with a device_depth of K, the K-th last step; each of `consumers`
  * (up to 8 streams that will read the slots, `stream` need not be among them) waits for it on the device. Name every stream that will read the slots, here
  * or in the retire: others are not fenced. Never waits on the host.
- * Errors, with nothing changed: GPUBUF_SLOT_UNWRITTEN, GPUBUF_BUSY (a span is open), GPUBUF_NOT_RETIRED (the previous step),
+ * Errors, with nothing changed: GPUBUF_SLOT_UNWRITTEN (also a dynamic slot that is not bound), GPUBUF_BUSY (a span, or
+ * a write guard of a bound block, is open), GPUBUF_UNFENCED (a bound block is with work that nobody declared), GPUBUF_NOT_RETIRED (the
+ * step that has the copy),
  * GPUBUF_NOT_BEGUN (committed or aborted), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING; GPUBUF_COPY_FAILED (an earlier step's
  * copy, told once, or the device refused this one: commit again). Where only a part could be queued, the step is over: destroy it, and launch nothing on it.
  */
@@ -3347,7 +3538,7 @@ gpubuf_status gpubuf_graph_hold_add_block(gpubuf_graph_hold *hold,
                                           uint64_t timeout_ns);
 
 /**
- * Adds the device memory of frozen slots, for graphs whose kernels read it. Never waits: a commit is no part of the graph,
+ * Adds the device memory of frozen slots, every copy of it, for graphs whose kernels read it. Never waits: a commit is no part of the graph,
  * and launches are ordered behind it.
  *
  * Destroying the slots ends the handle alone: their device memory stays until the hold ends.
@@ -3357,6 +3548,17 @@ gpubuf_status gpubuf_graph_hold_add_block(gpubuf_graph_hold *hold,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_graph_hold_add_slots(gpubuf_graph_hold *hold,
                                           gpubuf_slots *slots);
+
+/**
+ * As gpubuf_graph_hold_add_slots, of one copy of the device memory only: where each copy has a graph of its own, each has a
+ * hold of its own, too, so that a launch is not ordered behind work on the other copies.
+ *
+ * Errors: as gpubuf_graph_hold_add_slots; GPUBUF_NOT_FOUND (no such copy).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_add_slots_copy(gpubuf_graph_hold *hold,
+                                               gpubuf_slots *slots,
+                                               uint32_t copy);
 
 /**
  * Adds the table to a graph hold, for graphs whose kernels read it. Waits until each of its uses is over.

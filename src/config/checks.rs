@@ -98,8 +98,8 @@ checks! {
     StepOrder = 37, Refusal, "step-order", "write, pad, commit and abort after commit (not begun)";
     CommitSpan = 38, Refusal, "commit-span", "commit with a span open (busy)";
     CommitUnwritten = 39, Refusal, "commit-unwritten", "commit with a required slot not written in this step (slot unwritten)";
-    CommitUnretired = 40, Refusal, "commit-unretired", "commit while the previous committed step is not retired (not retired)";
-    CommitWaitsRetire = 41, DeviceWait, "commit-waits-retire", "commit waits on the device for the previous step's consumers on other streams";
+    CommitUnretired = 40, Refusal, "commit-unretired", "commit while the step that has its copy of the device block is not retired (not retired)";
+    CommitWaitsRetire = 41, DeviceWait, "commit-waits-retire", "commit waits on the device for the consumers, on other streams, of the step before on its copy";
     CommitWaitsReadBack = 42, DeviceWait, "commit-waits-read-back", "commit waits on the device for read-backs on other streams";
     CommitWaitsMarked = 43, DeviceWait, "commit-waits-marked", "a step retired on its commit stream is fenced there when the next one commits elsewhere";
     ConsumerWaits = 44, DeviceWait, "consumer-waits", "each declared consumer waits on the device for the step's copy";
@@ -108,7 +108,7 @@ checks! {
     ReadBackBusy = 47, Refusal, "read-back-busy", "read_back while every read-back entry is in use (busy)";
     ReadBackWaits = 48, HostWait, "read-back-waits", "begin_read of a read-back waits for its copy";
     LiveGaps = 49, Deferral, "live-gaps", "a copy spans rows that this step did not write only after refilling them from the mirror";
-    TornResends = 50, Deferral, "torn-resends", "after a failed commit the next one sends every slot";
+    TornResends = 50, Deferral, "torn-resends", "after a failed commit the next one to the same copy sends every slot";
     FrozenLayout = 51, Refusal, "frozen-layout", "no slot is added after freeze, no step begun before it (frozen)";
     ReadBackWaitsWriter = 52, DeviceWait, "read-back-waits-writer", "read_back waits on the device for work on other streams that writes its source";
     RetireAllConsumers = 53, DeviceWait, "retire-all-consumers", "retire fences the union of its streams and the declared consumers";
@@ -144,7 +144,13 @@ checks! {
     ReuseWaits = 83, HostWait, "reuse-waits", "a workspace gives a free buffer to the next holder when each use by the last is over";
     ReuseSealed = 84, Deferral, "reuse-sealed", "a buffer whose address is with undeclared work is given to no next holder: it leaves the workspace";
     TensorEnds = 85, HostWait, "tensor-ends", "a tensor's blocks go back to their pool with a fence on each stream that was named with their address";
-    ApplyWaits = 86, HostWait, "apply-waits", "apply of staged rows waits for the copy and the scatter that still use its staging entry";
+    CopyCatchesUp = 86, Deferral, "copy-catches-up", "a copy of the device block is sent the kept rows that were committed to other copies since its last commit";
+    BindingHolds = 87, Refusal, "binding-holds", "release of a block that is bound to a step, before the step is retired or given up (graph held)";
+    BindingOrders = 88, DeviceWait, "binding-orders", "commit waits on the device for work on other streams that writes a block bound to the step";
+    BindingFollows = 89, DeviceWait, "binding-follows", "commit waits on the device for the streams named with memory bound to the step";
+    BindingSeals = 90, Refusal, "binding-seals", "a block bound to a committed step is not written before the step is retired (unfenced)";
+    BindingDeclares = 91, HostWait, "binding-declares", "the consumers of a retired step are uses of the blocks bound to it: CPU writes wait for them";
+    ApplyWaits = 92, HostWait, "apply-waits", "apply of staged rows waits for the copy and the scatter that still use its staging entry";
 }
 
 /// Whether the check is in force.

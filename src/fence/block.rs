@@ -1,5 +1,6 @@
 //! One block: up to two sides of the same size, and the operations that buffers and pool blocks share.
 
+mod bound;
 mod copies;
 mod graph;
 mod marks;

@@ -576,6 +576,7 @@ impl Side {
         for u in self.uses.iter().filter(|u| (write || u.write) && u.area.overlaps(area)) {
             let check = match (self.which, write, u.role) {
                 _ if role == Role::Replay => Check::LaunchOrders,
+                _ if role == Role::Bound => Check::BindingOrders,
                 (_, _, Role::Retire) => Check::CommitWaitsRetire,
                 (Which::Device, true, Role::ReadBack) => Check::CommitWaitsReadBack,
                 (_, false, _) if role == Role::ReadBack => Check::ReadBackWaitsWriter,

@@ -41,6 +41,8 @@ pub enum Role {
     ReadBack,
     /// A replay of a graph that holds the block.
     Replay,
+    /// The consumers of a step that the block is bound to.
+    Bound,
 }
 
 /// One use.

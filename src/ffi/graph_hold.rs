@@ -73,7 +73,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_block(
     })
 }
 
-/// Adds the device memory of frozen slots, for graphs whose kernels read it. Never waits: a commit is no part of the graph,
+/// Adds the device memory of frozen slots, every copy of it, for graphs whose kernels read it. Never waits: a commit is no part of the graph,
 /// and launches are ordered behind it.
 ///
 /// Destroying the slots ends the handle alone: their device memory stays until the hold ends.
@@ -87,7 +87,24 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_slots(
     call(Entry::gpubuf_graph_hold_add_slots, |c| {
         let hold = c.get(hold, "hold")?;
         let slots = c.get(slots, "slots")?;
-        hold.add(slots.clone(), None)
+        hold.add_all(slots.held_copies(), None)
+    })
+}
+
+/// As gpubuf_graph_hold_add_slots, of one copy of the device memory only: where each copy has a graph of its own, each has a
+/// hold of its own, too, so that a launch is not ordered behind work on the other copies.
+///
+/// Errors: as gpubuf_graph_hold_add_slots; GPUBUF_NOT_FOUND (no such copy).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_graph_hold_add_slots_copy(
+    hold: *mut gpubuf_graph_hold,
+    slots: *mut gpubuf_slots,
+    copy: u32,
+) -> gpubuf_status {
+    call(Entry::gpubuf_graph_hold_add_slots_copy, |c| {
+        let hold = c.get(hold, "hold")?;
+        let slots = c.get(slots, "slots")?;
+        hold.add(slots.held_copy(copy)?, None)
     })
 }
 

@@ -35,6 +35,10 @@ pub mod reservation;
 
 pub mod slots;
 
+pub mod read_back;
+
+pub mod decode;
+
 pub mod step;
 
 pub mod graph_hold;

@@ -1,18 +1,21 @@
 //! Input slots.
 
-use super::arguments::{figures, flag, growing, init, label, options, options_or, reserved, text};
-use super::boundary::{call, plain};
+use super::arguments::{figures, flag, growing, init, label, list, options, options_or, text};
+use super::boundary::{Call, Out, call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
 use super::types::*;
 use crate::dtype::Dtype;
-use crate::slots::{DecodeOptions, SlotKind, SlotOptions, Slots, SlotsOptions, decode_defaults};
+use crate::error::Result;
+use crate::slots::{MOST_SIZES, SlotKind, SlotOptions, Slots, SlotsOptions, Step};
 use std::ffi::{c_char, c_void};
 
 /// Written in each step, from row 0 without holes.
 pub const GPUBUF_SLOT_REQUIRED: u32 = 0;
 /// Rows that a step does not write keep their last committed content.
 pub const GPUBUF_SLOT_KEPT: u32 = 1;
+/// Bound in each step to memory that is on the device already: nothing is staged, and its address is the step's own. At most 16.
+pub const GPUBUF_SLOT_DYNAMIC: u32 = 2;
 
 /// How a set of slots is made. Set up by gpubuf_slots_options_init.
 #[repr(C)]
@@ -24,14 +27,18 @@ pub struct gpubuf_slots_options {
     pub depth: u32,
     /// Read-back entries, 0 to 64. Default: 2.
     pub read_back_depth: u32,
-    /// 0
-    pub reserved: u32,
+    /// Copies of the device memory, 1 to 4, taken in turn by the committed steps. Default: 1.
+    pub device_depth: u32,
     /// Bytes of each read-back entry. Default: 64 KiB.
     pub read_back_bytes: u64,
     /// Written rows at most this many bytes apart are brought over in one copy. Default: 64 KiB.
     pub gap_bytes: u64,
     /// For messages; NULL: none. Copied.
     pub label: *const c_char,
+    /// Sizes that steps are padded to, rising; NULL: 1, 2, 4, multiples of 8 below 256 and of 16 up to 512. Copied.
+    pub padded_sizes: *const u64,
+    /// How many, at most 4096.
+    pub padded_size_count: u64,
 }
 
 /// A slot to add. Set up by gpubuf_slot_options_init; dtype, rank, shape and name have no default.
@@ -44,12 +51,12 @@ pub struct gpubuf_slot_options {
     pub dtype: u32,
     /// Dimensions: 1 to GPUBUF_MAX_RANK.
     pub rank: u32,
-    /// GPUBUF_SLOT_REQUIRED (the default) or GPUBUF_SLOT_KEPT.
+    /// GPUBUF_SLOT_REQUIRED (the default), GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC.
     pub kind: u32,
     /// 1: a table so large, or changed so seldom, that it is copied on its own.
     pub own_copy: u32,
-    /// 0
-    pub reserved: u32,
+    /// 1: it has a row for each token of a step, see gpubuf_step_write_many and gpubuf_step_pad_tokens.
+    pub follows_tokens: u32,
     /// The most elements per dimension, outermost first; the first dimension counts the rows.
     pub shape: [u64; 8],
     /// One element that gpubuf_step_pad repeats, and that kept rows hold until they are written; NULL: zero. Copied.
@@ -66,7 +73,7 @@ pub struct gpubuf_slot_info {
     pub struct_size: u32,
     /// GPUBUF_DTYPE_
     pub dtype: u32,
-    /// GPUBUF_SLOT_REQUIRED or GPUBUF_SLOT_KEPT.
+    /// GPUBUF_SLOT_REQUIRED, GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC.
     pub kind: u32,
     /// 1 if it is copied on its own.
     pub own_copy: u32,
@@ -78,8 +85,14 @@ pub struct gpubuf_slot_info {
     pub bytes: u64,
     /// From the start of the device memory.
     pub offset: u64,
-    /// The address for kernels: the same for the life of the set, in every step.
+    /// The address for kernels in copy 0 of the device memory: the same for the life of the set; 0 for a dynamic slot.
     pub device_address: u64,
+    /// 1 if it has a row for each token of a step.
+    pub follows_tokens: u32,
+    /// Dimensions.
+    pub rank: u32,
+    /// The most elements per dimension; 1 past the rank.
+    pub shape: [u64; 8],
 }
 
 /// The figures of a set of slots. Bytes of copies and steps are sums over all commits.
@@ -92,7 +105,7 @@ pub struct gpubuf_slots_stats {
     pub depth: u32,
     /// Bytes of one of them; 0 before freeze.
     pub arena_bytes: u64,
-    /// Bytes on the device; 0 before freeze.
+    /// Bytes on the device, of all copies; 0 before freeze.
     pub device_bytes: u64,
     /// Steps begun.
     pub steps_begun: u64,
@@ -130,37 +143,19 @@ pub struct gpubuf_slots_stats {
     pub free_entries: u32,
     /// Entries lost for good.
     pub quarantined_entries: u32,
+    /// Copies of the device memory.
+    pub device_depth: u32,
+    /// Steps committed and not retired.
+    pub unretired_steps: u32,
+    /// Bytes of kept rows sent to a copy of the device memory because they had been committed to others.
+    pub caught_up_bytes: u64,
+    /// Rows that padding added, of all slots.
+    pub padded_rows: u64,
+    /// Dynamic slots bound.
+    pub bindings: u64,
 }
 
-/// The inputs of a decode loop. Set up by gpubuf_decode_options_init.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct gpubuf_decode_options {
-    /// sizeof(gpubuf_decode_options)
-    pub struct_size: u32,
-    /// As in gpubuf_slots_options.
-    pub depth: u32,
-    /// As in gpubuf_slots_options.
-    pub read_back_depth: u32,
-    /// 0
-    pub reserved: u32,
-    /// Requests in one step, at most. Default: 256.
-    pub max_batch: u64,
-    /// Tokens in one step, at most. Default: 8192.
-    pub max_tokens: u64,
-    /// Tokens of one request, at most. Default: 32768.
-    pub max_seq_len: u64,
-    /// Tokens of one block of the key-value cache. Default: 16.
-    pub block_size: u64,
-    /// As in gpubuf_slots_options.
-    pub read_back_bytes: u64,
-    /// As in gpubuf_slots_options.
-    pub gap_bytes: u64,
-    /// For messages; NULL: none. Copied.
-    pub label: *const c_char,
-}
-
-growing!(gpubuf_slots_options, gpubuf_slot_options, gpubuf_slot_info, gpubuf_slots_stats, gpubuf_decode_options);
+growing!(gpubuf_slots_options, gpubuf_slot_options, gpubuf_slot_info, gpubuf_slots_stats);
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -176,6 +171,13 @@ fn defaults(options: &mut gpubuf_slots_options) {
     options.read_back_depth = defaults.read_back_depth;
     options.read_back_bytes = defaults.read_back_bytes;
     options.gap_bytes = defaults.gap_bytes;
+    options.device_depth = defaults.device_depth;
+}
+
+/// The sizes of a table.
+pub(super) fn sizes<'c>(sizes: *const u64, count: u64) -> Result<&'c [u64]> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    list(sizes, count, MOST_SIZES, ["options.padded_sizes", "options.padded_size_count"])
 }
 
 /// A new set without slots: add them, then freeze it. NULL options are the defaults.
@@ -192,12 +194,13 @@ pub unsafe extern "C" fn gpubuf_slots_create(
         let device = c.get(device, "device")?;
         let options = options_or(options, "options", defaults)?;
         let out = c.out(out_slots, "out_slots")?;
-        reserved(options.reserved, "options.reserved")?;
         let ring = SlotsOptions {
             depth: options.depth,
             read_back_depth: options.read_back_depth,
             read_back_bytes: options.read_back_bytes,
             gap_bytes: options.gap_bytes,
+            device_depth: options.device_depth,
+            padded_sizes: sizes(options.padded_sizes, options.padded_size_count)?,
         };
         c.give(out, Slots::create(device, ring, label(options.label, "options.label")?)?)
     })
@@ -239,7 +242,6 @@ pub unsafe extern "C" fn gpubuf_slots_add(
         let slots = c.get(slots, "slots")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_slot, "out_slot")?;
-        reserved(options.reserved, "options.reserved")?;
         let dtype = Dtype::from_code(options.dtype)?;
         let pad = options.pad_value.cast::<u8>();
         // SAFETY: the caller's promise: one element.
@@ -250,6 +252,7 @@ pub unsafe extern "C" fn gpubuf_slots_add(
             shape: shape(options.rank, &options.shape)?,
             kind: SlotKind::from_code(options.kind)?,
             own_copy: flag(options.own_copy, "options.own_copy")?,
+            follows_tokens: flag(options.follows_tokens, "options.follows_tokens")?,
             pad,
         })?);
         Ok(())
@@ -307,7 +310,87 @@ pub unsafe extern "C" fn gpubuf_slots_slot_info(
             bytes: info.bytes,
             offset: info.offset,
             device_address: info.device_address,
+            follows_tokens: info.follows_tokens as u32,
+            rank: info.shape.dims().len() as u32,
+            shape: std::array::from_fn(|place| info.shape.dims().get(place).copied().unwrap_or(1)),
         });
+        Ok(())
+    })
+}
+
+/// How many slots there are: their numbers are those below.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_slot_count(slots: *const gpubuf_slots, out_count: *mut u32) -> gpubuf_status {
+    call(Entry::gpubuf_slots_slot_count, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_count, "out_count")?;
+        out.set(slots.slot_count()?);
+        Ok(())
+    })
+}
+
+/// Writes a slot's name to `buffer`, cut to `capacity` and always ended; `out_length`, which may be NULL, gets its full
+/// length.
+///
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_slot_name(
+    slots: *const gpubuf_slots,
+    slot: u32,
+    buffer: *mut c_char,
+    capacity: usize,
+    out_length: *mut usize,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_slot_name, |c| {
+        c.text(c.get(slots, "slots")?.slot_name(slot)?, buffer, capacity, out_length)
+    })
+}
+
+/// A slot's address for kernels in one copy of the device memory, 0 to device_depth - 1: the same for the life of the set, so
+/// that a graph may bake it in. A step has copy (ticket - 1) modulo device_depth.
+///
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_NOT_FOUND (no such slot, or copy), GPUBUF_UNSUPPORTED (a dynamic slot:
+/// gpubuf_step_address).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_device_address(
+    slots: *const gpubuf_slots,
+    slot: u32,
+    copy: u32,
+    out_address: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_device_address, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_address, "out_address")?;
+        out.set(slots.device_address(slot, copy)?);
+        Ok(())
+    })
+}
+
+/// The number of tokens that a step of `token_count` is padded to: the next size of the set's table, or `token_count` itself
+/// above the largest.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_padded_size(
+    slots: *const gpubuf_slots,
+    token_count: u64,
+    out_padded: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_padded_size, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_padded, "out_padded")?;
+        out.set(slots.padded_size(token_count));
+        Ok(())
+    })
+}
+
+/// Gives up every step that is being filled, as gpubuf_step_abort does: their handles end. What is committed stays to be
+/// retired. `out_aborted`, which may be NULL, gets their number.
+///
+/// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (another thread is inside a step: none was given up).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_abort_all(slots: *mut gpubuf_slots, out_aborted: *mut u32) -> gpubuf_status {
+    call(Entry::gpubuf_slots_abort_all, |c| {
+        let aborted = c.get(slots, "slots")?.abort_all(|step| c.forget_bits(step))?;
+        c.set_if_any(out_aborted, aborted);
         Ok(())
     })
 }
@@ -327,20 +410,39 @@ pub unsafe extern "C" fn gpubuf_slots_begin(
     call(Entry::gpubuf_slots_begin, |c| {
         let slots = c.get(slots, "slots")?;
         let out = c.out(out_step, "out_step")?;
-        let step = slots.begin(slots.device().timeout(timeout_ns))?;
-        let handle = c.insert::<gpubuf_step>(step.clone()).inspect_err(|_| drop(step.abort()))?;
-        // What the retire gives back, so that the handle ends with the step.
-        step.set_attachment(handle.addr() as u64)?;
-        out.set(handle);
-        Ok(())
+        give_step(c, out, slots.begin(slots.device().timeout(timeout_ns))?)
     })
 }
 
-/// Ends the committed step: all work that reads it is queued. Only then may the next step be committed.
+/// As gpubuf_slots_begin, for a step that a graph reads: a graph has its addresses baked in, so that no dynamic slot can be
+/// bound in the step, and none needs to be.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_slots_begin_replay(
+    slots: *mut gpubuf_slots,
+    timeout_ns: u64,
+    out_step: *mut *mut gpubuf_step,
+) -> gpubuf_status {
+    call(Entry::gpubuf_slots_begin_replay, |c| {
+        let slots = c.get(slots, "slots")?;
+        let out = c.out(out_step, "out_step")?;
+        give_step(c, out, slots.begin_replay(slots.device().timeout(timeout_ns))?)
+    })
+}
+
+fn give_step(c: &Call, out: Out<'_, *mut gpubuf_step>, step: Step) -> Result<()> {
+    let handle = c.insert::<gpubuf_step>(step.clone()).inspect_err(|_| drop(step.abort()))?;
+    // What the retire gives back, so that the handle ends with the step.
+    step.set_attachment(handle.addr() as u64)?;
+    out.set(handle);
+    Ok(())
+}
+
+/// Ends a committed step: all work that reads it is queued. Only then may a step be committed to its copy of the device
+/// memory. Steps may be retired in any order.
 ///
 /// Stream order: the streams named (up to 8, the declared consumers and the commit stream included) are those that read it.
-/// One fence is recorded on each but the commit stream; the next commit is ordered behind them on the device. The step's
-/// handle ends with it.
+/// One fence is recorded on each but the commit stream; the next commit to the copy is ordered behind them on the device. The
+/// step's handle ends with it.
 /// Errors: GPUBUF_NOT_BEGUN (another ticket, or twice), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_BUSY,
 /// GPUBUF_INVALID_ARGUMENT (too many streams), GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
@@ -357,87 +459,6 @@ pub unsafe extern "C" fn gpubuf_slots_retire(
         c.forget_bits(step);
         Ok(())
     })
-}
-
-/// Queues a copy of a slot's rows, as they are on the stream now, to a read-back entry, between commit and retire of `ticket`.
-///
-/// `out_read_back` gets the number for gpubuf_slots_begin_read and gpubuf_slots_end_read. Never waits.
-/// Stream order: behind everything queued on the stream and, on the device, behind the step's copy.
-/// Errors: GPUBUF_NOT_BEGUN (retired, or another ticket), GPUBUF_BUSY (every read-back entry is in use),
-/// GPUBUF_INVALID_ARGUMENT (no such rows, or more than read_back_bytes), GPUBUF_NOT_FOUND, GPUBUF_UNSUPPORTED
-/// (read_back_depth 0), GPUBUF_COPY_FAILED (the step's copy, told once), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING,
-/// GPUBUF_DEVICE_LOST.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_read_back(
-    slots: *mut gpubuf_slots,
-    ticket: u64,
-    slot: u32,
-    first_row: u64,
-    row_count: u64,
-    stream: *mut gpubuf_stream,
-    out_read_back: *mut u64,
-) -> gpubuf_status {
-    call(Entry::gpubuf_slots_read_back, |c| {
-        let slots = c.get(slots, "slots")?;
-        let stream = c.get(stream, "stream")?;
-        let out = c.out(out_read_back, "out_read_back")?;
-        out.set(slots.read_back(ticket, slot, first_row, row_count, stream)?);
-        Ok(())
-    })
-}
-
-/// As gpubuf_slots_read_back, of elements of a buffer's device side (or of its uva host side): a step's results.
-///
-/// Stream order: also behind the library's copies and declared work that write the buffer.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_read_back_buffer(
-    slots: *mut gpubuf_slots,
-    ticket: u64,
-    buffer: *mut gpubuf_buffer,
-    first: u64,
-    count: u64,
-    stream: *mut gpubuf_stream,
-    out_read_back: *mut u64,
-) -> gpubuf_status {
-    call(Entry::gpubuf_slots_read_back_buffer, |c| {
-        let slots = c.get(slots, "slots")?;
-        let buffer = c.get(buffer, "buffer")?;
-        let stream = c.get(stream, "stream")?;
-        let out = c.out(out_read_back, "out_read_back")?;
-        let range = buffer.elements(first, count)?;
-        out.set(slots.read_back_block(ticket, &mut *buffer.lock()?, range, stream)?);
-        Ok(())
-    })
-}
-
-/// The bytes of a read-back, once they have landed: valid until gpubuf_slots_end_read.
-///
-/// Errors: GPUBUF_BUSY (try form), GPUBUF_TIMEOUT: call it again; GPUBUF_COPY_FAILED: end it; GPUBUF_NOT_BEGUN (ended, or
-/// never begun), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_begin_read(
-    slots: *mut gpubuf_slots,
-    read_back: u64,
-    timeout_ns: u64,
-    out_data: *mut *const c_void,
-    out_bytes: *mut u64,
-) -> gpubuf_status {
-    call(Entry::gpubuf_slots_begin_read, |c| {
-        let slots = c.get(slots, "slots")?;
-        let (data, bytes) = (c.out(out_data, "out_data")?, c.out(out_bytes, "out_bytes")?);
-        let got = slots.begin_read(read_back, slots.device().timeout(timeout_ns))?;
-        data.set(got.0.cast());
-        bytes.set(got.1);
-        Ok(())
-    })
-}
-
-/// Ends a read-back, read or not: its entry is free again.
-///
-/// Errors: GPUBUF_NOT_BEGUN (ended, or never begun), GPUBUF_BUSY (another thread is inside).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_end_read(slots: *mut gpubuf_slots, read_back: u64) -> gpubuf_status {
-    call(Entry::gpubuf_slots_end_read, |c| c.get(slots, "slots")?.end_read(read_back))
 }
 
 /// The set's figures. Set struct_size first; no more than that is written, and struct_size then says how much.
@@ -473,59 +494,12 @@ pub unsafe extern "C" fn gpubuf_slots_stats_get(
             read_backs: stats.read_backs,
             free_entries: stats.free_entries,
             quarantined_entries: stats.quarantined_entries,
+            device_depth: stats.device_depth,
+            unretired_steps: stats.unretired_steps,
+            caught_up_bytes: stats.caught_up_bytes,
+            padded_rows: stats.padded_rows,
+            bindings: stats.bindings,
         });
         Ok(())
-    })
-}
-
-/// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_decode_options_init(options: *mut gpubuf_decode_options, struct_size: u32) {
-    plain(Entry::gpubuf_decode_options_init, (), || {
-        init(options, struct_size, |options| {
-            let defaults = DecodeOptions::default();
-            options.depth = defaults.slots.depth;
-            options.read_back_depth = defaults.slots.read_back_depth;
-            options.read_back_bytes = defaults.slots.read_back_bytes;
-            options.gap_bytes = defaults.slots.gap_bytes;
-            options.max_batch = defaults.max_batch;
-            options.max_tokens = defaults.max_tokens;
-            options.max_seq_len = defaults.max_seq_len;
-            options.block_size = defaults.block_size;
-        });
-    });
-}
-
-/// The slots of a decode loop, not frozen yet: more may be added.
-///
-/// Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), one for each token; query_start_loc i32, one
-/// more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
-/// seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
-///
-/// Ownership, errors: as gpubuf_slots_create.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gpubuf_slots_create_decode(
-    device: *mut gpubuf_device,
-    options: *const gpubuf_decode_options,
-    out_slots: *mut *mut gpubuf_slots,
-) -> gpubuf_status {
-    call(Entry::gpubuf_slots_create_decode, |c| {
-        let device = c.get(device, "device")?;
-        let options = self::options(options, "options")?;
-        let out = c.out(out_slots, "out_slots")?;
-        reserved(options.reserved, "options.reserved")?;
-        let decode = DecodeOptions {
-            slots: SlotsOptions {
-                depth: options.depth,
-                read_back_depth: options.read_back_depth,
-                read_back_bytes: options.read_back_bytes,
-                gap_bytes: options.gap_bytes,
-            },
-            max_batch: options.max_batch,
-            max_tokens: options.max_tokens,
-            max_seq_len: options.max_seq_len,
-            block_size: options.block_size,
-        };
-        c.give(out, decode_defaults(device, &decode, label(options.label, "options.label")?)?)
     })
 }

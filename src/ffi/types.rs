@@ -27,7 +27,7 @@ pub const GPUBUF_EXISTS: i32 = 107;
 pub const GPUBUF_FROZEN: i32 = 108;
 /// An address was given to work the library cannot see, and no fence was declared since.
 pub const GPUBUF_UNFENCED: i32 = 200;
-/// The previous committed step was not retired.
+/// The committed step that this one would overwrite was not retired.
 pub const GPUBUF_NOT_RETIRED: i32 = 201;
 /// An end without a begin, twice, or with an old token or ticket.
 pub const GPUBUF_NOT_BEGUN: i32 = 202;
@@ -35,7 +35,7 @@ pub const GPUBUF_NOT_BEGUN: i32 = 202;
 pub const GPUBUF_NOT_HELD: i32 = 203;
 /// A required slot, or a part of it, was not written in this step.
 pub const GPUBUF_SLOT_UNWRITTEN: i32 = 204;
-/// A graph holds the address.
+/// A graph, or a step that is not over, has the address.
 pub const GPUBUF_GRAPH_HELD: i32 = 205;
 /// Every usable block or entry is quarantined, or the table of handles is full.
 pub const GPUBUF_EXHAUSTED: i32 = 206;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result, Status};
 use crate::fence::{Block, HostWait, Name, Side, Storage, Which};
 use crate::lease::{Cell, Lease, Twin};
 use crate::sync::Arc;
+use std::time::Instant;
 
 /// Whether the driver had no memory that it could lock, which others may give back.
 fn is_shortage(error: &Error) -> bool {
@@ -151,6 +152,8 @@ impl Pinned {
             let idle = self.state.lock().evict(|_| false);
             if !idle.is_empty() {
                 self.free_slabs(idle);
+                // Frees may run on a thread of their own. A busy device is not waited for.
+                self.device.backend().await_frees(Some(Instant::now()));
                 continue;
             }
             if !self.asks(Shortage::Memory, need, asked) {

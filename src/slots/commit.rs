@@ -1,67 +1,28 @@
-//! Commit: the written rows go to the device block, in stream order and behind everybody who still uses it.
+//! Commit: the written rows go to a copy of the device block, in stream order and behind everybody who still uses it.
 
+use super::binding::unseal;
+use super::copies::{Committer, DeviceCopy};
 use super::definition::SlotKind;
 use super::ring::{Body, Copied, State, Unretired};
 use super::{Frozen, Slots, Step};
-use crate::arena::Plan;
 use crate::config::STREAMS_PER_CALL;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
-use crate::fence::{Block, Fence, Outcome, Piece, Role, Timeline, transfer};
-use crate::ops;
+use crate::fence::{Fence, Outcome, Role, Timeline, transfer};
 use crate::sync::{Arc, MutexGuard, Ordering};
 
-/// The device's memory behind all slots, and what is known of its content.
-pub(super) struct DeviceBlock {
-    /// Its device side is gone once the set was destroyed.
-    pub block: Block,
-    /// The last committed content of the kept slots.
-    mirror: Vec<u8>,
-    plan: Plan,
-    pieces: Vec<Piece>,
-    /// A commit has succeeded: what it did not send is there from before.
-    complete: bool,
-    /// A copy failed since the last successful commit.
-    torn: bool,
-}
-
-impl DeviceBlock {
-    pub fn new(block: Block, mirror: Vec<u8>, plan: Plan, pieces: usize) -> DeviceBlock {
-        DeviceBlock { block, mirror, plan, pieces: Vec::with_capacity(pieces), complete: false, torn: false }
-    }
-
-    /// The memory goes to the deferred list, behind the consumers of a step that nobody will retire any more.
-    pub fn give_up(&mut self, unretired: Option<Unretired>) {
-        let Some(mut side) = self.block.device.take() else { return };
-        if let Some(step) = unretired {
-            for timeline in step.consumers.iter().flatten().chain([&step.timeline]) {
-                side.mark(timeline, false);
-            }
-            // Retire could have named more.
-            side.note_unknown_users();
-        }
-        drop(side);
-    }
-
-    pub fn describe(&self) -> String {
-        let torn = if self.torn { ", torn: the next commit sends every slot" } else { "" };
-        match &self.block.device {
-            Some(_) => format!("{}{torn}", self.block.describe()),
-            None => "device: given up".into(),
-        }
-    }
-}
-
 impl Step {
-    /// Copies what the step wrote to the device on `timeline`, behind everybody who still uses the device block, and has
-    /// each consumer wait for it there. Returns the ticket, which is the step's number. Never waits on the host.
+    /// Copies what the step wrote to the device on `timeline`, behind everybody who still uses that copy of the device
+    /// block, and has each consumer wait for it there. Returns the ticket, which is the step's number, from 1: it goes to
+    /// copy (ticket - 1) modulo the device depth. Never waits on the host.
     ///
     /// `consumers` are the streams that will read the slots; none is the commit stream itself. Refused, with nothing
-    /// changed: `slot unwritten`, `busy` with a span open, `not retired` while the previous committed step is not. Where
-    /// only a part could be queued the step is over too, its launches must not be made, kept slots count as before, and
-    /// the next commit sends every slot anew. A copy that failed when it ran is reported once, as `copy failed`, by the
-    /// next commit or read-back; the same step may then be committed again and sends every slot.
+    /// changed: `slot unwritten`, `busy` with a span open, `not retired` while the step that last used the copy is not.
+    /// Where only a part could be queued the step is over too, its launches must not be made, kept slots count as before,
+    /// and the next commit, which goes to the same copy, sends every slot anew. A transfer that failed when it ran is
+    /// reported once, as `copy failed`, by the next commit to its copy or read-back from it; the same step may then be
+    /// committed again and sends every slot.
     pub fn commit(&self, timeline: &Arc<Timeline>, consumers: &[Arc<Timeline>]) -> Result<u64> {
         self.fill(|frozen, body| self.commit_filled(frozen, body, timeline, consumers))
     }
@@ -75,33 +36,46 @@ impl Step {
     ) -> Result<u64> {
         let slots = &**self.slots();
         self.expect_committable(frozen, body, timeline, consumers)?;
-        let mut guard = self.take_device(frozen)?;
-        let device = &mut *guard;
-        slots.settle_device(frozen, device)?;
+        let (copy, mut committer, mut guard) = self.take_device(frozen)?;
+        let (committer, device) = (&mut *committer, &mut *guard);
+        slots.settle_device(frozen, copy, device)?;
+        self.seal_bound(body, timeline)?;
+        let sent = self.send(frozen, body, timeline, consumers, (copy, committer, device));
+        drop(guard);
+        if sent.is_err() {
+            unseal(&mut body.bound);
+            if frozen.entries[self.entry()].filling.load(Ordering::Acquire) != self.serial() {
+                // The step is over.
+                body.unbind();
+            }
+        }
+        sent
+    }
+
+    /// Queues the copies of a step that may be committed, and closes it in the book.
+    fn send(
+        &self,
+        frozen: &Frozen,
+        body: &mut Body,
+        timeline: &Arc<Timeline>,
+        consumers: &[Arc<Timeline>],
+        (copy, committer, device): (usize, &mut Committer, &mut DeviceCopy),
+    ) -> Result<u64> {
+        let slots = &**self.slots();
         let (Some(entry_side), Some(device_side)) = (&mut body.side, &mut device.block.device) else {
             return Err(slots.destroyed());
         };
 
-        let everything = !device.complete || (device.torn && on(Check::TornResends));
+        let everything = {
+            let book = frozen.book.lock();
+            let state = &book.copies[copy];
+            !state.complete || (state.torn && on(Check::TornResends))
+        };
         let base = entry_side.storage()?.memory().host;
-        let (mirror, mirrored) = (&device.mirror, frozen.layout.mirrored());
-        device.plan.make(&frozen.layout, &body.written, everything, slots.options.gap_bytes as usize, |range| {
-            if everything || on(Check::LiveGaps) {
-                let committed = &mirror[range.start - mirrored.start..range.end - mirrored.start];
-                // SAFETY: the range lies inside the mirrored stretch, so inside the entry, whose memory no copy reads
-                // since begin and whose lock this thread holds; no span is open.
-                unsafe { ops::copy(base.wrapping_add(range.start), committed.as_ptr(), committed.len()) };
-            }
-        });
-        device.pieces.clear();
-        device.pieces.extend(device.plan.copies().iter().map(|copy| Piece {
-            source: copy.start,
-            target: copy.start,
-            bytes: copy.len(),
-        }));
+        let caught_up = committer.plan(frozen, copy, &body.written, everything, slots.options.gap_bytes as usize, base);
 
         let before = device_side.order_count();
-        let outcome = transfer(entry_side, device_side, &device.pieces, timeline, Role::Copy);
+        let outcome = transfer(entry_side, device_side, &committer.pieces, timeline, Role::Copy);
         slots.count_order(before, device_side.order_count());
         let (fence, mut failure) = match outcome {
             Outcome::Queued(fence) => (fence, None),
@@ -120,36 +94,41 @@ impl Step {
         };
         slots.counters.fences_recorded.add(1);
         if failure.is_none() {
-            slots.counters.copies.add(device.pieces.len() as u64);
-            slots.counters.used_bytes.add(device.plan.used_bytes() as u64);
-            slots.counters.copied_bytes.add(device.plan.copied_bytes() as u64);
-            slots.counters.island_copies.add(device.plan.island_copies() as u64);
+            let plan = &committer.plan;
+            slots.counters.copies.add(committer.pieces.len() as u64);
+            slots.counters.used_bytes.add((plan.used_bytes() - caught_up) as u64);
+            slots.counters.caught_up_bytes.add(caught_up as u64);
+            slots.counters.copied_bytes.add(plan.copied_bytes() as u64);
+            slots.counters.island_copies.add(plan.island_copies() as u64);
             failure = slots.order_consumers(&fence, consumers).err();
         }
         if let Some(error) = failure {
-            device.torn = true;
             slots.counters.torn_commits.add(1);
             let mut book = frozen.book.lock();
+            book.copies[copy].torn = true;
             let step = book.committed;
-            self.leave_in_flight(frozen, &mut book.seats[self.entry()], Copied { fence, step, told: true });
+            self.leave_in_flight(frozen, &mut book.seats[self.entry()], Copied { fence, copy, step, told: true });
             return Err(error.context(format_args!("{self} is over, its slots are not to be used; begin another")));
         }
 
-        keep_written(frozen, body, base, &mut device.mirror);
-        device.complete = true;
-        device.torn = false;
+        committer.keep(frozen, copy, &body.written, base);
+        std::mem::swap(&mut body.bound, &mut device.bound);
+        body.after.clear();
         let mut book = frozen.book.lock();
         book.committed += 1;
         let ticket = book.committed;
         let seat = &mut book.seats[self.entry()];
         let attachment = seat.attachment;
-        self.leave_in_flight(frozen, seat, Copied { fence, step: ticket, told: false });
+        self.leave_in_flight(frozen, seat, Copied { fence, copy, step: ticket, told: false });
         let mut declared = [const { None }; STREAMS_PER_CALL];
         for (place, consumer) in declared.iter_mut().zip(consumers) {
             *place = Some(consumer.clone());
         }
-        book.unretired = Some(Unretired {
+        let state = &mut book.copies[copy];
+        (state.complete, state.torn) = (true, false);
+        state.unretired = Some(Unretired {
             ticket,
+            copy,
             serial: self.serial(),
             attachment,
             timeline: timeline.clone(),
@@ -157,7 +136,6 @@ impl Step {
         });
         // A destroy that came meanwhile has the consumers fenced by whoever lets the block go: no launch may follow.
         slots.expect_alive()?;
-        drop(guard);
         slots.counters.steps_committed.add(1);
         Ok(ticket)
     }
@@ -184,13 +162,16 @@ impl Step {
                 format!("committing {self}: a span of slot \"{name}\" (token {}) is open; end it first", span.token()),
             ));
         }
-        let unwritten = |(slot, rows): &(&super::Slot, &crate::arena::Rows)| {
-            slot.kind == SlotKind::Required && !rows.is_written() && on(Check::CommitUnwritten)
+        let unwritten = |(slot, rows): &(&super::Slot, &crate::arena::Rows)| match slot.dynamic {
+            Some(number) => body.bound[number].is_none() && !body.for_replay,
+            None => slot.kind == SlotKind::Required && !rows.is_written(),
         };
-        if let Some((slot, _)) = frozen.slots.iter().zip(&body.written).find(unwritten) {
+        let missing = frozen.slots.iter().zip(&body.written).find(unwritten);
+        if let Some((slot, _)) = missing.filter(|_| on(Check::CommitUnwritten)) {
+            let what = if slot.dynamic.is_some() { "bound" } else { "written" };
             return Err(slots.refuse(
                 Status::SlotUnwritten,
-                format!("committing {self}: required slot \"{}\" was not written in this step", slot.name),
+                format!("committing {self}: {} slot \"{}\" was not {what} in this step", slot.kind.name(), slot.name),
             ));
         }
         slots.device.expect_usable().map_err(|e| slots.refused(e))?;
@@ -209,24 +190,29 @@ impl Step {
         Ok(())
     }
 
-    /// The device block, for this commit alone.
-    fn take_device<'a>(&self, frozen: &'a Frozen) -> Result<MutexGuard<'a, DeviceBlock>> {
+    /// The copy of the device block whose turn it is, for this commit alone.
+    #[allow(clippy::type_complexity)]
+    fn take_device<'a>(
+        &self,
+        frozen: &'a Frozen,
+    ) -> Result<(usize, MutexGuard<'a, Committer>, MutexGuard<'a, DeviceCopy>)> {
         let slots = &**self.slots();
         let book = frozen.book.lock();
         slots.expect_sound(book.broken)?;
-        if let Some(step) = book.unretired.as_ref().filter(|_| on(Check::CommitUnretired)) {
+        let copy = book.next_copy();
+        if let Some(step) = book.copies[copy].unretired.as_ref().filter(|_| on(Check::CommitUnretired)) {
             return Err(slots.refuse(
                 Status::NotRetired,
                 format!(
-                    "committing {self}: step {} (committed on {}) is not retired; call retire with its ticket when its last consumer is launched, then commit again",
+                    "committing {self}: step {} (committed on {}) is not retired, and has the copy of the device block that this one goes to; call retire with its ticket when its last consumer is launched, then commit again",
                     step.ticket,
                     step.timeline.name()
                 ),
             ));
         }
-        match frozen.device.try_lock() {
-            Some(device) => Ok(device),
-            None => Err(slots.refuse(
+        match (frozen.committer.try_lock(), frozen.copies[copy].device.try_lock()) {
+            (Some(committer), Some(device)) => Ok((copy, committer, device)),
+            _ => Err(slots.refuse(
                 Status::Busy,
                 format!("committing {self}: another thread commits or retires a step of these slots; try again"),
             )),
@@ -245,10 +231,10 @@ impl Slots {
         Ok(())
     }
 
-    /// Reports a copy that failed when it ran, once: the device block is torn from then on.
-    pub(super) fn settle_device(&self, frozen: &Frozen, device: &mut DeviceBlock) -> Result<()> {
+    /// Reports a transfer that failed when it ran, once: its copy of the device block is torn from then on.
+    pub(super) fn settle_device(&self, frozen: &Frozen, copy: usize, device: &mut DeviceCopy) -> Result<()> {
         let Some(side) = &mut device.block.device else { return Err(self.destroyed()) };
-        let failed = frozen.book.lock().take_failed();
+        let failed = frozen.book.lock().take_failed(copy);
         let settled = match failed.filter(|_| on(Check::CopyFailed)) {
             Some(copied) => {
                 side.failure_told(&copied.fence);
@@ -264,7 +250,7 @@ impl Slots {
         };
         settled.map_err(|error| {
             if error.status() == Status::CopyFailed {
-                device.torn = true;
+                frozen.book.lock().copies[copy].torn = true;
                 self.counters.torn_commits.add(1);
             }
             self.refused(error)
@@ -273,19 +259,6 @@ impl Slots {
 
     pub(super) fn count_abort(&self) {
         self.counters.steps_aborted.add(1);
-    }
-}
-
-/// The kept rows that the step wrote are the committed content now.
-fn keep_written(frozen: &Frozen, body: &Body, base: *mut u8, mirror: &mut [u8]) {
-    let start = frozen.layout.mirrored().start;
-    for (place, rows) in frozen.layout.places().iter().zip(&body.written).filter(|(place, _)| place.kept) {
-        for run in rows.runs() {
-            let bytes = place.span(run);
-            let target = &mut mirror[bytes.start - start..bytes.end - start];
-            // SAFETY: the source lies inside the entry, which the copy only reads and whose lock this thread holds.
-            unsafe { ops::copy(target.as_mut_ptr(), base.wrapping_add(bytes.start), target.len()) };
-        }
     }
 }
 

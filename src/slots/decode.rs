@@ -9,9 +9,9 @@ use crate::sync::Arc;
 
 /// Sizes of a decode loop's inputs.
 #[derive(Clone, Copy, Debug)]
-pub struct DecodeOptions {
+pub struct DecodeOptions<'a> {
     /// The ring.
-    pub slots: SlotsOptions,
+    pub slots: SlotsOptions<'a>,
     /// Requests in one step, at most.
     pub max_batch: u64,
     /// Tokens in one step, at most.
@@ -22,8 +22,8 @@ pub struct DecodeOptions {
     pub block_size: u64,
 }
 
-impl Default for DecodeOptions {
-    fn default() -> DecodeOptions {
+impl Default for DecodeOptions<'_> {
+    fn default() -> Self {
         DecodeOptions {
             slots: SlotsOptions::default(),
             max_batch: 256,
@@ -36,10 +36,10 @@ impl Default for DecodeOptions {
 
 /// Slots for a decode loop, not frozen yet: more may be added.
 ///
-/// Required: `input_ids` i32, `positions` i64 and `slot_mapping` i64 (padded with -1), one for each token; `query_start_loc`
+/// Required: `input_ids` i32, `positions` i64 and `slot_mapping` i64 (padded with -1), which follow the tokens; `query_start_loc`
 /// i32, one more than requests; `seq_lens` i32, one for each request. Kept, one for each request: `temperature` f32, `top_k`
 /// i32, `top_p` f32, `seeds` i64, and with a copy of its own `block_table` i32 with a row of blocks for each request.
-pub fn decode_defaults(device: &Arc<Device>, options: &DecodeOptions, label: &str) -> Result<Arc<Slots>> {
+pub fn decode_defaults(device: &Arc<Device>, options: &DecodeOptions<'_>, label: &str) -> Result<Arc<Slots>> {
     for (name, value) in [
         ("max_batch", options.max_batch),
         ("max_tokens", options.max_tokens),
@@ -74,6 +74,7 @@ pub fn decode_defaults(device: &Arc<Device>, options: &DecodeOptions, label: &st
             shape: Shape::new(shape).map_err(|e| e.context(format_args!("slot \"{name}\"")))?,
             kind,
             own_copy: name == "block_table",
+            follows_tokens: matches!(name, "input_ids" | "positions" | "slot_mapping"),
             pad: (name == "slot_mapping").then_some(&no_slot[..]),
         })?;
     }

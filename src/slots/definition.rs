@@ -13,6 +13,8 @@ pub enum SlotKind {
     Required = 0,
     /// Rows that a step does not write keep their last committed content.
     Kept = 1,
+    /// Bound in each step to memory that is on the device already: nothing is staged, and its address is the step's own.
+    Dynamic = 2,
 }
 
 impl SlotKind {
@@ -21,7 +23,11 @@ impl SlotKind {
         match code {
             0 => Ok(SlotKind::Required),
             1 => Ok(SlotKind::Kept),
-            _ => fail!(InvalidArgument, "slot kind {code} is not known: use GPUBUF_SLOT_REQUIRED or GPUBUF_SLOT_KEPT"),
+            2 => Ok(SlotKind::Dynamic),
+            _ => fail!(
+                InvalidArgument,
+                "slot kind {code} is not known: use GPUBUF_SLOT_REQUIRED, GPUBUF_SLOT_KEPT or GPUBUF_SLOT_DYNAMIC"
+            ),
         }
     }
 
@@ -30,6 +36,7 @@ impl SlotKind {
         match self {
             SlotKind::Required => "required",
             SlotKind::Kept => "kept",
+            SlotKind::Dynamic => "dynamic",
         }
     }
 }
@@ -43,10 +50,12 @@ pub struct SlotOptions<'a> {
     pub dtype: Dtype,
     /// At most; the first dimension counts the rows.
     pub shape: Shape,
-    /// Required or kept.
+    /// Required, kept or dynamic.
     pub kind: SlotKind,
     /// A table so large, or changed so seldom, that it is copied on its own.
     pub own_copy: bool,
+    /// It has a row for each token of a step: its rows are checked and padded together with those of its like.
+    pub follows_tokens: bool,
     /// One element that padding repeats, and that kept rows hold until they are written; `None` is zero.
     pub pad: Option<&'a [u8]>,
 }
@@ -55,14 +64,22 @@ pub struct SlotOptions<'a> {
 pub(super) struct Slot {
     pub name: String,
     pub dtype: Dtype,
+    pub shape: Shape,
     pub kind: SlotKind,
     pub own_copy: bool,
+    pub follows_tokens: bool,
+    /// Its number among the dynamic ones, if it is one.
+    pub dynamic: Option<usize>,
+    /// Rows at most, and bytes of one.
+    pub rows: u64,
+    pub row_bytes: u64,
     pub extent: Extent,
     pad: [u8; 8],
 }
 
 impl Slot {
-    pub fn new(options: &SlotOptions<'_>) -> Result<Slot> {
+    /// A slot behind `before`.
+    pub fn new(options: &SlotOptions<'_>, before: &[Slot]) -> Result<Slot> {
         let name = options.name;
         if name.is_empty() {
             return fail!(InvalidArgument, "a slot needs a name");
@@ -83,12 +100,27 @@ impl Slot {
         let bytes = options.shape.bytes(options.dtype).map_err(|e| e.context(format_args!("slot \"{name}\"")))? as u64;
         let rows = options.shape.dims()[0];
         let kept = options.kind == SlotKind::Kept;
-        let extent = Extent { rows, row_bytes: bytes / rows, kept, own_copy: options.own_copy };
+        let is_dynamic = options.kind == SlotKind::Dynamic;
+        if is_dynamic && (options.own_copy || options.follows_tokens || options.pad.is_some()) {
+            return fail!(
+                InvalidArgument,
+                "slot \"{name}\": a dynamic slot is bound, neither copied nor padded; leave own_copy, follows_tokens and pad_value out"
+            );
+        }
+        let row_bytes = bytes / rows;
+        // What is bound takes no room.
+        let staged = if is_dynamic { 0 } else { rows };
+        let extent = Extent { rows: staged, row_bytes, kept, own_copy: options.own_copy };
         Ok(Slot {
             name: name.to_string(),
             dtype: options.dtype,
+            shape: options.shape,
             kind: options.kind,
             own_copy: options.own_copy,
+            follows_tokens: options.follows_tokens,
+            dynamic: is_dynamic.then_some(before.iter().filter(|slot| slot.dynamic.is_some()).count()),
+            rows,
+            row_bytes,
             extent,
             pad,
         })

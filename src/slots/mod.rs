@@ -1,51 +1,66 @@
 //! Input slots: what a step of an inference loop sends to the device, staged in a ring and brought over in one copy.
 //!
 //! A *slot* is a named tensor at a fixed device address. A *step* fills one entry of a ring of staging memory and is
-//! *committed*: its written rows are copied to the one block of device memory behind all slots. Its *consumers* are
-//! whoever reads that block; *retire* says that all of them are queued, and only then may the next step be committed. Ring
-//! entries are reused when their copy is proven done, the device block when the consumers are.
+//! *committed*: its written rows are copied to the block of device memory behind all slots, of which there may be several
+//! *copies*, taken in turn. Its *consumers* are whoever reads that copy; *retire* says that all of them are queued, and only
+//! then may a step be committed to the same copy. Ring entries are reused when their transfer is proven done, a copy of the
+//! device block when the consumers are.
+//!
+//! A *dynamic* slot has no rows there: it is *bound* to memory that is on the device already, for one step.
 //!
 //! Bookkeeping is under one lock that no driver call is made under. What a driver call needs (a ring entry, a read-back
-//! entry, the device block) each has a lock of its own that is tried, never waited for.
+//! entry, a copy of the device block) each has a lock of its own that is tried, never waited for.
 
+mod binding;
 mod commit;
+mod copies;
 mod decode;
 mod definition;
+mod end;
 mod hold;
+mod info;
 mod read_back;
 mod retire;
 mod ring;
 mod stats;
 mod step;
+mod tokens;
 
 pub use decode::{DecodeOptions, decode_defaults};
 pub use definition::{SlotKind, SlotOptions};
+pub use info::SlotInfo;
 pub use stats::SlotsStats;
 pub use step::Step;
+pub use tokens::{MOST_SIZES, SLOTS_PER_CALL, SlotRows};
 
-use crate::arena::{Layout, Place, Plan, Rows};
+use crate::arena::{Layout, Place, Rows};
 use crate::config::checks::{Check, on};
-use crate::config::{ALL, Placement};
-use crate::dtype::Dtype;
+use crate::config::{ALIGNMENT, ALL, Placement};
 use crate::error::{Error, Result, Status, try_vec};
 use crate::fail;
-use crate::fence::{Block, Device, Name, OrderCount, Side, Storage, Which};
+use crate::fence::{Block, Device, Member, Name, OrderCount, Side, Storage, Which};
 use crate::ops;
-use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, fence};
-use commit::DeviceBlock;
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Weak};
+use binding::unbound;
+use copies::{Committer, CopyOfBlock, DeviceCopy};
 use definition::Slot;
 use read_back::ReadBack;
-use ring::{Book, Entry, State};
+use ring::{Book, Entry};
 use std::ops::Range;
+use tokens::PaddedSizes;
 
 /// Ring entries at most.
 pub const MAX_DEPTH: u32 = 16;
+/// Copies of the device block at most.
+pub const MAX_DEVICE_DEPTH: u32 = 4;
+/// Dynamic slots at most.
+pub const MAX_DYNAMIC: usize = 16;
 /// Read-back entries at most.
 pub const MAX_READ_BACK_DEPTH: u32 = 64;
 
 /// How a set of slots is made.
 #[derive(Clone, Copy, Debug)]
-pub struct SlotsOptions {
+pub struct SlotsOptions<'a> {
     /// Staging entries: 1 to [`MAX_DEPTH`]. With two, the host fills one while the other is copied.
     pub depth: u32,
     /// Read-back entries: 0 to [`MAX_READ_BACK_DEPTH`].
@@ -54,40 +69,31 @@ pub struct SlotsOptions {
     pub read_back_bytes: u64,
     /// Written rows at most this many bytes apart are brought over in one copy.
     pub gap_bytes: u64,
+    /// Copies of the device block: 1 to [`MAX_DEVICE_DEPTH`]. With two, a step is sent while the device works on the last.
+    pub device_depth: u32,
+    /// The numbers of tokens that graphs were captured for, rising; none: those of [`padded_size`](Slots::padded_size).
+    pub padded_sizes: &'a [u64],
 }
 
-impl Default for SlotsOptions {
-    fn default() -> SlotsOptions {
-        SlotsOptions { depth: 2, read_back_depth: 2, read_back_bytes: 64 * 1024, gap_bytes: 64 * 1024 }
+impl Default for SlotsOptions<'_> {
+    fn default() -> Self {
+        SlotsOptions {
+            depth: 2,
+            read_back_depth: 2,
+            read_back_bytes: 64 * 1024,
+            gap_bytes: 64 * 1024,
+            device_depth: 1,
+            padded_sizes: &[],
+        }
     }
-}
-
-/// About one slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotInfo {
-    /// Of one element.
-    pub dtype: Dtype,
-    /// Required or kept.
-    pub kind: SlotKind,
-    /// Copied on its own.
-    pub own_copy: bool,
-    /// Rows at most.
-    pub rows: u64,
-    /// Bytes of one row.
-    pub row_bytes: u64,
-    /// Bytes in all.
-    pub bytes: u64,
-    /// From the start of the device block.
-    pub offset: u64,
-    /// The address for kernels; never changes.
-    pub device_address: u64,
 }
 
 /// A set of slots. Any thread may call it.
 pub struct Slots {
     name: Arc<Name>,
     device: Arc<Device>,
-    options: SlotsOptions,
+    options: SlotsOptions<'static>,
+    padded: PaddedSizes,
     draft: Mutex<Vec<Slot>>,
     frozen: OnceLock<Frozen>,
     /// Destroyed. Set under the book's lock.
@@ -99,18 +105,25 @@ pub struct Slots {
 struct Frozen {
     slots: Vec<Slot>,
     layout: Layout,
-    device_address: u64,
     entries: Vec<Entry>,
     read_backs: Vec<ReadBack>,
-    device: Mutex<DeviceBlock>,
+    copies: Vec<CopyOfBlock>,
+    committer: Mutex<Committer>,
     book: Mutex<Book>,
 }
 
 impl Slots {
     /// A set without slots, to be added and frozen.
-    pub fn create(device: &Arc<Device>, options: SlotsOptions, label: &str) -> Result<Arc<Slots>> {
+    pub fn create(device: &Arc<Device>, options: SlotsOptions<'_>, label: &str) -> Result<Arc<Slots>> {
         if options.depth == 0 || options.depth > MAX_DEPTH {
             return fail!(InvalidArgument, "depth {} is not one of 1 to {MAX_DEPTH}", options.depth);
+        }
+        if options.device_depth == 0 || options.device_depth > MAX_DEVICE_DEPTH {
+            return fail!(
+                InvalidArgument,
+                "device_depth {} is not one of 1 to {MAX_DEVICE_DEPTH}",
+                options.device_depth
+            );
         }
         if options.read_back_depth > MAX_READ_BACK_DEPTH {
             return fail!(
@@ -127,16 +140,20 @@ impl Slots {
                 options.read_back_bytes
             );
         }
+        let padded = PaddedSizes::new(options.padded_sizes)?;
         device.expect_usable()?;
-        Ok(Arc::new(Slots {
+        let slots = Arc::new(Slots {
             name: Arc::new(Name::new("slots", label)),
             device: device.clone(),
-            options,
+            options: SlotsOptions { padded_sizes: &[], ..options },
+            padded,
             draft: Mutex::new(Vec::new()),
             frozen: OnceLock::new(),
             void: AtomicBool::new(false),
             counters: stats::Counters::default(),
-        }))
+        });
+        device.enroll(Arc::downgrade(&slots) as Weak<dyn Member>);
+        Ok(slots)
     }
 
     /// The set's name.
@@ -160,9 +177,12 @@ impl Slots {
                 format!("slot \"{}\": {} is frozen; add every slot before freeze", options.name, self.name),
             ));
         }
-        let slot = Slot::new(options).map_err(|e| e.context(&self.name))?;
+        let slot = Slot::new(options, &draft).map_err(|e| e.context(&self.name))?;
         if draft.iter().any(|other| other.name == slot.name) {
             return fail!(Exists, "{} has a slot \"{}\" already: names are unique", self.name, slot.name);
+        }
+        if slot.dynamic.is_some_and(|number| number >= MAX_DYNAMIC) {
+            return fail!(InvalidArgument, "{} has {MAX_DYNAMIC} dynamic slots, which is the limit", self.name);
         }
         draft.push(slot);
         Ok(draft.len() as u32 - 1)
@@ -192,15 +212,24 @@ impl Slots {
         let options = &self.options;
         let extents: Vec<_> = draft.iter().map(|slot| slot.extent).collect();
         let layout = Layout::new(&extents)?;
+        let dynamic = draft.iter().filter(|slot| slot.dynamic.is_some()).count();
+        // There is always a block, if of dynamic slots alone.
+        let bytes = layout.bytes().max(ALIGNMENT);
         let side = |which, placement, bytes| {
             Ok(Side::new(which, &self.name, Storage::allocate_only(&self.device, placement, bytes)?))
         };
-        let device = side(Which::Device, Placement::Device, layout.bytes())?;
-        let device_address = device.storage()?.memory().device;
+        let copies = (0..options.device_depth)
+            .map(|_| {
+                let side = side(Which::Device, Placement::Device, bytes)?;
+                let address = side.storage()?.memory().device;
+                let block = Block::new(&self.name, bytes, None, Some(side));
+                Ok(CopyOfBlock { address, device: Mutex::new(DeviceCopy { block, bound: unbound(dynamic) }) })
+            })
+            .collect::<Result<Vec<_>>>()?;
         let entries = (0..options.depth)
             .map(|_| {
                 let written = layout.places().iter().map(Rows::new).collect::<Result<_>>()?;
-                Ok(Entry::new(side(Which::Host, Placement::Pinned, layout.bytes())?, written))
+                Ok(Entry::new(side(Which::Host, Placement::Pinned, bytes)?, written, unbound(dynamic)))
             })
             .collect::<Result<Vec<_>>>()?;
         let read_backs = (0..options.read_back_depth)
@@ -212,151 +241,17 @@ impl Slots {
             let start = place.offset - mirrored.start;
             ops::fill(&mut mirror[start..start + place.bytes()], slot.pad());
         }
-        let book = Book::new(entries.len(), read_backs.len());
-        let device = Block::new(&self.name, layout.bytes(), None, Some(device));
-        let device = DeviceBlock::new(device, mirror, Plan::new(&layout), layout.most_copies() + 1);
+        let book = Book::new(entries.len(), read_backs.len(), copies.len());
+        let committer = Committer::new(&layout, mirror, copies.len())?;
         Ok(Frozen {
             slots: Vec::new(),
             layout,
-            device_address,
             entries,
             read_backs,
-            device: Mutex::new(device),
+            copies,
+            committer: Mutex::new(committer),
             book: Mutex::new(book),
         })
-    }
-
-    /// The number of the slot of that name.
-    pub fn find(&self, name: &str) -> Result<u32> {
-        self.expect_alive()?;
-        let find = |slots: &[Slot]| slots.iter().position(|slot| slot.name == name);
-        let found = match self.frozen.get() {
-            Some(frozen) => find(&frozen.slots),
-            None => find(&self.draft.lock()),
-        };
-        match found {
-            Some(slot) => Ok(slot as u32),
-            None => fail!(NotFound, "{} has no slot \"{name}\"", self.name),
-        }
-    }
-
-    /// About a slot; its place is known after freeze only.
-    pub fn slot_info(&self, slot: u32) -> Result<SlotInfo> {
-        let frozen = self.frozen()?;
-        let (definition, place) = self.slot(frozen, slot)?;
-        Ok(SlotInfo {
-            dtype: definition.dtype,
-            kind: definition.kind,
-            own_copy: definition.own_copy,
-            rows: place.rows as u64,
-            row_bytes: place.row_bytes as u64,
-            bytes: place.bytes() as u64,
-            offset: place.offset as u64,
-            device_address: frozen.device_address + place.offset as u64,
-        })
-    }
-
-    /// Numbers so far.
-    pub fn stats(&self) -> SlotsStats {
-        let mut stats = SlotsStats { depth: self.options.depth, ..SlotsStats::default() };
-        self.counters.fill(&mut stats);
-        if let Some(frozen) = self.frozen.get() {
-            if self.device.backend().is_lost() {
-                self.quarantine_lost(frozen);
-            }
-            stats.arena_bytes = frozen.layout.bytes() as u64;
-            stats.device_bytes = frozen.layout.bytes() as u64;
-            let book = frozen.book.lock();
-            stats.free_entries = book.seats.iter().filter(|seat| seat.is_free()).count() as u32;
-            stats.quarantined_entries = book.seats.iter().filter(|s| s.state == State::Quarantined).count() as u32;
-        }
-        stats
-    }
-
-    /// Its state, for people.
-    pub fn describe(&self) -> String {
-        let destroyed = if self.void.load(Ordering::Acquire) { ", destroyed" } else { "" };
-        let Some(frozen) = self.frozen.get() else {
-            return format!("{}: {} slots, not frozen{destroyed}", self.name, self.draft.lock().len());
-        };
-        let mut text = format!(
-            "{}: {} slots in {} bytes, depth {}{destroyed}",
-            self.name,
-            frozen.slots.len(),
-            frozen.layout.bytes(),
-            frozen.entries.len()
-        );
-        {
-            let book = frozen.book.lock();
-            match &book.unretired {
-                Some(step) => text += &format!("; step {} is committed, not retired", step.ticket),
-                None => text += &format!("; {} steps committed, none to be retired", book.committed),
-            }
-            if let Some(status) = book.broken {
-                text += &format!("; unusable ({status:?})");
-            }
-            for (index, seat) in book.seats.iter().enumerate() {
-                text += &format!("; entry {index}: {}", seat.describe());
-            }
-            let taken = book.desks.iter().filter(|desk| desk.id != 0).count();
-            text += &format!("; {taken} of {} read-back entries in use", book.desks.len());
-            // Under the book's lock, where nobody else looks for it: a description must not make a commit busy.
-            match frozen.device.try_lock() {
-                Some(device) => text += &format!("; {}", device.describe()),
-                None => text += "; device: in use",
-            }
-        }
-        self.bury_if_void(frozen);
-        text
-    }
-
-    /// Makes steps, tickets and read-backs void (`shut down`); their memory is freed when its last use is proven. The
-    /// consumers declared with a committed step are fenced first. Never waits.
-    pub fn destroy(&self) {
-        let Some(frozen) = self.frozen.get() else {
-            self.void.store(true, Ordering::SeqCst);
-            return;
-        };
-        {
-            let _book = frozen.book.lock();
-            self.void.store(true, Ordering::SeqCst);
-        }
-        self.bury(frozen);
-    }
-
-    /// Gives up the memory that nobody works on at this moment, nor a graph holds; whoever does calls this afterwards.
-    fn bury(&self, frozen: &Frozen) {
-        // Either the destroyer sees that a lock is free, or whoever lets it go sees that the set is void.
-        fence(Ordering::SeqCst);
-        for entry in &frozen.entries {
-            if let Some(mut body) = entry.body.try_lock() {
-                let in_use = !body.spans.is_empty();
-                if let Some(side) = body.side.as_mut().filter(|_| in_use) {
-                    // Its holder may not know yet that the span is void.
-                    side.note_unknown_users();
-                }
-                body.side = None;
-            }
-        }
-        for read_back in &frozen.read_backs {
-            if let Some(mut body) = read_back.body.try_lock() {
-                body.side = None;
-            }
-        }
-        if let Some(mut device) = frozen.device.try_lock()
-            && (device.block.holds() == 0 || !on(Check::HoldDestroy))
-        {
-            let unretired = frozen.book.lock().unretired.take();
-            device.give_up(unretired);
-        }
-    }
-
-    /// To be called after letting go of an entry or of the device block.
-    fn bury_if_void(&self, frozen: &Frozen) {
-        fence(Ordering::SeqCst);
-        if self.void.load(Ordering::SeqCst) {
-            self.bury(frozen);
-        }
     }
 
     // ---- for the operations ------------------------------------------------------------------------------------------
@@ -389,6 +284,14 @@ impl Slots {
     /// Checks rows against the slot; a count of [`ALL`] is everything from `first` on.
     fn rows(&self, frozen: &Frozen, slot: u32, first: u64, count: u64) -> Result<Range<usize>> {
         let (definition, place) = self.slot(frozen, slot)?;
+        if definition.dynamic.is_some() {
+            return fail!(
+                Unsupported,
+                "slot \"{}\" of {} is dynamic: it has no rows of its own; bind it in each step",
+                definition.name,
+                self.name
+            );
+        }
         let rows = place.rows as u64;
         let count = if count == ALL { rows.saturating_sub(first) } else { count };
         if first > rows || count > rows - first {
@@ -426,11 +329,5 @@ impl Slots {
     fn count_order(&self, before: OrderCount, after: OrderCount) {
         self.counters.device_waits.add(after.device_waits - before.device_waits);
         self.counters.fences_recorded.add(after.fences - before.fences);
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        self.destroy();
     }
 }

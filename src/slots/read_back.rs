@@ -1,6 +1,6 @@
 //! Read-backs: results of a committed step, copied to staging memory of their own.
 
-use super::commit::DeviceBlock;
+use super::copies::DeviceCopy;
 use super::ring::Book;
 use super::{Frozen, Slots};
 use crate::config::Timeout;
@@ -123,13 +123,13 @@ impl Slots {
             book.desks[entry_of(id)].id = 0;
             book.desks[entry_of(id)].quarantined = quarantined;
         };
-        if let Some(Err(error)) = device.as_deref_mut().map(|device| self.settle_device(frozen, device)) {
+        if let Some(Err(error)) = device.as_mut().map(|(copy, device)| self.settle_device(frozen, *copy, device)) {
             give_back(false);
             return Err(error);
         }
         body.failed = false;
-        let from = match (source, device.as_deref_mut()) {
-            (Source::Slots(_), Some(device)) => device.block.device.as_mut(),
+        let from = match (source, device.as_mut()) {
+            (Source::Slots(_), Some((_, device))) => device.block.device.as_mut(),
             (Source::Slots(_), None) => None,
             (Source::Block(side, _), _) => Some(side),
         };
@@ -165,7 +165,7 @@ impl Slots {
         }
     }
 
-    /// A free read-back entry under a new number, and the device block if it is the source.
+    /// A free read-back entry under a new number, and the step's copy of the device block if that is the source.
     #[allow(clippy::type_complexity)]
     fn take_desk<'a>(
         &self,
@@ -173,22 +173,24 @@ impl Slots {
         ticket: u64,
         bytes: usize,
         of_slots: bool,
-    ) -> Result<(u64, MutexGuard<'a, Body>, Option<MutexGuard<'a, DeviceBlock>>)> {
+    ) -> Result<(u64, MutexGuard<'a, Body>, Option<(usize, MutexGuard<'a, DeviceCopy>)>)> {
         let mut book = frozen.book.lock();
         self.expect_sound(book.broken)?;
-        if book.unretired.as_ref().is_none_or(|step| step.ticket != ticket) && on(Check::ReadBackOrder) {
+        let copy = book.unretired().find(|step| step.ticket == ticket).map(|step| step.copy);
+        if copy.is_none() && on(Check::ReadBackOrder) {
             return Err(self.refuse(
                 Status::NotBegun,
                 format!(
-                    "reading back from step {ticket} of {}: it is not the committed step, or is retired already; read back between commit and retire",
+                    "reading back from step {ticket} of {}: it is no committed step, or is retired already; read back between commit and retire",
                     self.name
                 ),
             ));
         }
         let index = self.free_desk(&book)?;
-        let device = match of_slots.then(|| frozen.device.try_lock()) {
+        let copy = copy.unwrap_or(0);
+        let device = match of_slots.then(|| frozen.copies[copy].device.try_lock()) {
             None => None,
-            Some(Some(device)) => Some(device),
+            Some(Some(device)) => Some((copy, device)),
             Some(None) => {
                 return Err(self.refuse(
                     Status::Busy,

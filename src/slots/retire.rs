@@ -1,15 +1,18 @@
-//! Retire: every consumer of the committed step is queued, so the next step may be committed behind them.
+//! Retire: every consumer of a committed step is queued, so a step may be committed to its copy behind them.
 
+use super::binding;
 use super::commit::same_stream;
+use super::copies::DeviceCopy;
 use super::ring::Unretired;
-use super::{Frozen, Slots};
+use super::{Frozen, MAX_DYNAMIC, Slots};
 use crate::config::STREAMS_PER_CALL;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
-use crate::fence::{Range, Role, Timeline};
+use crate::fence::{BlockGuard, Fences, Holdable, Range, Role, Timeline};
 use crate::sync::Arc;
+use arrayvec::ArrayVec;
 
-/// Streams without an allocation: the first `count` places count.
+/// Streams without an allocation: the first `count` places count, and all others have the commit stream.
 struct Streams {
     places: [Arc<Timeline>; STREAMS_PER_CALL],
     count: usize,
@@ -19,14 +22,20 @@ impl Streams {
     fn all(&self) -> &[Arc<Timeline>] {
         &self.places[..self.count]
     }
+
+    /// The next place has the commit stream, which is not one of the others.
+    fn and_commit_stream(&self) -> &[Arc<Timeline>] {
+        &self.places[..self.count + 1]
+    }
 }
 
 impl Slots {
-    /// Ends the committed step: its last consumer is queued. `streams` and the consumers declared with the commit are those
-    /// streams; on each but the commit stream one fence is recorded, so that the next commit, and the release of the
-    /// memory, come behind the work that is queued there now. Returns the step's attachment. Never waits.
+    /// Ends a committed step: its last consumer is queued. `streams` and the consumers declared with the commit are those
+    /// streams; on each but the commit stream one fence is recorded, so that the next commit to its copy of the device
+    /// block, and the release of the memory, come behind the work that is queued there now. Returns the step's attachment.
+    /// Never waits.
     ///
-    /// `not begun` for any other ticket, or twice. After a refusal the step is still to be retired. A record that fails
+    /// `not begun` for any other ticket, or twice. Several committed steps may be retired in any order. After a refusal the step is still to be retired. A record that fails
     /// does not keep the step from being retired: the next commit records it again.
     pub fn retire(&self, ticket: u64, streams: &[Arc<Timeline>]) -> Result<u64> {
         let frozen = self.frozen()?;
@@ -39,10 +48,10 @@ impl Slots {
         let (step, mut device) = {
             let book = frozen.book.lock();
             self.expect_alive()?;
-            let step = match &book.unretired {
-                Some(step) if step.ticket == ticket || !on(Check::RetireOnce) => step.clone(),
+            let step = match book.unretired().find(|step| step.ticket == ticket || !on(Check::RetireOnce)) {
+                Some(step) => step.clone(),
                 None if !on(Check::RetireOnce) => return Ok(0),
-                _ => {
+                None => {
                     let why = match ticket {
                         0 => "0 is no ticket",
                         ticket if ticket > book.committed => "no step was committed with it",
@@ -51,13 +60,13 @@ impl Slots {
                     return Err(self.refuse(
                         Status::NotBegun,
                         format!(
-                            "retiring step {ticket} of {}: {why}; retire takes the ticket of the last commit, once",
+                            "retiring step {ticket} of {}: {why}; retire takes the ticket of a commit, once",
                             self.name
                         ),
                     ));
                 }
             };
-            let Some(device) = frozen.device.try_lock() else {
+            let Some(device) = frozen.copies[step.copy].device.try_lock() else {
                 return Err(self.refuse(
                     Status::Busy,
                     format!(
@@ -68,33 +77,69 @@ impl Slots {
             };
             (step, device)
         };
-        let Some(side) = &mut device.block.device else { return Err(self.destroyed()) };
+        let DeviceCopy { block, bound } = &mut *device;
+        let Some(side) = &mut block.device else { return Err(self.destroyed()) };
         let users = self.users(&step, streams)?;
-        let recorded = side.expect_declaration(users.all());
+        let mut blocks: ArrayVec<BlockGuard<'_>, MAX_DYNAMIC> = ArrayVec::new();
+        let recorded = side.expect_declaration(users.all()).and_then(|()| {
+            binding::blocks(bound).try_for_each(|own| {
+                let mut block = own.lease.enter()?;
+                block.expect_bound_retire(users.and_commit_stream())?;
+                blocks.push(block);
+                Ok(())
+            })
+        });
         if self.device.backend().is_lost() {
             // Nothing can be fenced any more. Whoever frees the memory finds that out again, and keeps it.
             users.all().iter().for_each(|timeline| side.mark(timeline, false));
             side.mark(&step.timeline, false);
-            frozen.book.lock().unretired = None;
+            drop(blocks);
+            bound.iter_mut().for_each(|bound| *bound = None);
+            frozen.book.lock().copies[step.copy].unretired = None;
             self.device.expect_usable().map_err(|e| self.refused(e))?;
+            return Ok(step.attachment);
         }
         recorded.map_err(|e| self.refused(e))?;
+        let mut fences = Fences::new();
+        let mut failed = None;
         let all = Range { start: 0, end: side.bytes() };
         for timeline in users.all() {
             match timeline.record() {
                 Ok(fence) => {
                     self.counters.fences_recorded.add(1);
-                    side.add_use(fence, true, all, Role::Retire);
+                    side.add_use(fence.clone(), true, all, Role::Retire);
+                    fences.push(fence);
                 }
                 // The next commit, or whoever frees the memory, tries again: a later fence covers this work, too.
-                Err(_) => side.mark(timeline, false),
+                Err(error) => {
+                    side.mark(timeline, false);
+                    failed = Some(error);
+                }
             }
         }
         // Whatever is queued on the commit stream is covered too, named or not: it costs nothing while steps are committed
         // there, and one fence when the next one is committed elsewhere.
         side.mark(&step.timeline, false);
+        if !blocks.is_empty() {
+            // Its next user may be anybody: a mark is not enough.
+            match step.timeline.record() {
+                Ok(fence) => {
+                    self.counters.fences_recorded.add(1);
+                    fences.push(fence);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        for block in &mut blocks {
+            match failed.take() {
+                None => block.retire_bound(&fences),
+                Some(error) => failed = Some(block.record_failed(error)),
+            }
+        }
+        drop(blocks);
+        bound.iter_mut().for_each(|bound| *bound = None);
         let mut book = frozen.book.lock();
-        book.unretired = None;
+        book.copies[step.copy].unretired = None;
         drop(device);
         drop(book);
         self.counters.steps_retired.add(1);

@@ -1,12 +1,13 @@
 //! The ring of staging entries: whose turn it is, and `begin`.
 
+use super::binding::Binding;
 use super::step::{SPANS_PER_STEP, Span};
-use super::{Frozen, MAX_DEPTH, Slots, Step};
+use super::{Frozen, MAX_DEPTH, MAX_DEVICE_DEPTH, Slots, Step};
 use crate::arena::Rows;
 use crate::config::checks::{Check, on};
 use crate::config::{STREAMS_PER_CALL, Timeout};
 use crate::error::{Error, Result, Status};
-use crate::fence::{Fence, HostWait, Proof, Side, Timeline};
+use crate::fence::{Fence, Fences, HostWait, Proof, Side, Timeline};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use arrayvec::ArrayVec;
 
@@ -24,11 +25,26 @@ pub(super) struct Body {
     /// What this step wrote, by slot.
     pub written: Vec<Rows>,
     pub spans: ArrayVec<Span, SPANS_PER_STEP>,
+    /// By number of dynamic slot: what it is bound to.
+    pub bound: Vec<Option<Binding>>,
+    /// What the memory bound by the caller is ready behind.
+    pub after: Fences,
+    /// A graph will read the step: it cannot know of dynamic slots.
+    pub for_replay: bool,
+}
+
+impl Body {
+    /// Nothing is bound any more. A block that a committed step had is unsealed by its retire, not here.
+    pub fn unbind(&mut self) {
+        self.bound.iter_mut().for_each(|bound| *bound = None);
+        self.after.clear();
+    }
 }
 
 impl Entry {
-    pub fn new(side: Side, written: Vec<Rows>) -> Entry {
-        let body = Body { side: Some(side), written, spans: ArrayVec::new() };
+    pub fn new(side: Side, written: Vec<Rows>, bound: Vec<Option<Binding>>) -> Entry {
+        let (spans, after, for_replay) = (ArrayVec::new(), Fences::new(), false);
+        let body = Body { side: Some(side), written, spans, bound, after, for_replay };
         Entry { filling: AtomicU64::new(0), body: Mutex::new(body) }
     }
 }
@@ -54,6 +70,8 @@ pub(super) struct Seat {
 #[derive(Clone)]
 pub(super) struct Copied {
     pub fence: Fence,
+    /// The copy of the device block that it went to.
+    pub copy: usize,
     /// The step, or the last one before a commit that failed.
     pub step: u64,
     /// Its failure was reported, by the commit itself.
@@ -75,10 +93,12 @@ impl Seat {
     }
 }
 
-/// The committed step whose consumers are not declared yet.
+/// A committed step whose consumers are not declared yet.
 #[derive(Clone)]
 pub(super) struct Unretired {
     pub ticket: u64,
+    /// The copy of the device block that it has.
+    pub copy: usize,
     pub serial: u64,
     pub attachment: u64,
     pub timeline: Arc<Timeline>,
@@ -94,6 +114,18 @@ pub(super) struct Desk {
     pub quarantined: bool,
 }
 
+/// A copy of the device block in the book.
+#[derive(Default)]
+pub(super) struct CopyState {
+    pub unretired: Option<Unretired>,
+    /// A commit to it has succeeded: what the next one does not send is there from before.
+    pub complete: bool,
+    /// A copy to it failed since its last successful commit.
+    pub torn: bool,
+    /// A copy to it that failed, its entry taken again before a commit could tell.
+    failed: Option<Copied>,
+}
+
 /// The bookkeeping. No driver call is made, nor any other lock waited for, under its lock.
 pub(super) struct Book {
     pub seats: Vec<Seat>,
@@ -101,23 +133,21 @@ pub(super) struct Book {
     serial: u64,
     /// Steps committed, which is the last ticket.
     pub committed: u64,
-    pub unretired: Option<Unretired>,
-    /// A copy that failed, its entry taken again before a commit could tell.
-    pub failed: Option<Copied>,
+    /// The copies of the device block.
+    pub copies: ArrayVec<CopyState, { MAX_DEVICE_DEPTH as usize }>,
     /// The device block can never be used again.
     pub broken: Option<Status>,
 }
 
 impl Book {
-    pub fn new(entries: usize, read_backs: usize) -> Book {
+    pub fn new(entries: usize, read_backs: usize, copies: usize) -> Book {
         let seat = || Seat { state: State::Idle, copied: None, attachment: 0 };
         Book {
             seats: (0..entries).map(|_| seat()).collect(),
             desks: vec![Desk::default(); read_backs],
             serial: 0,
             committed: 0,
-            unretired: None,
-            failed: None,
+            copies: (0..copies).map(|_| CopyState::default()).collect(),
             broken: None,
         }
     }
@@ -139,10 +169,26 @@ impl Book {
         index
     }
 
-    /// The newest copy that is known to have failed and was not reported yet. Each is told once.
-    pub fn take_failed(&mut self) -> Option<Copied> {
-        let mut failed = self.failed.take();
-        for copied in self.seats.iter_mut().filter_map(|seat| seat.copied.as_mut()) {
+    /// Where the next commit goes.
+    pub fn next_copy(&self) -> usize {
+        (self.committed % self.copies.len() as u64) as usize
+    }
+
+    /// The committed steps that are not retired.
+    pub fn unretired(&self) -> impl Iterator<Item = &Unretired> {
+        self.copies.iter().filter_map(|copy| copy.unretired.as_ref())
+    }
+
+    /// A fault that was found when its entry was taken again is told by the next commit to its copy.
+    fn note_failed(&mut self, copied: Copied) {
+        let copy = copied.copy;
+        self.copies[copy].failed = Some(copied);
+    }
+
+    /// The newest transfer to this copy that is known to have failed and was not reported yet. Each is told once.
+    pub fn take_failed(&mut self, copy: usize) -> Option<Copied> {
+        let mut failed = self.copies[copy].failed.take();
+        for copied in self.seats.iter_mut().filter_map(|seat| seat.copied.as_mut()).filter(|c| c.copy == copy) {
             if !copied.told && copied.fence.look_up() == Some(Proof::Failed) {
                 copied.told = true;
                 if failed.as_ref().is_none_or(|other: &Copied| other.step < copied.step) {
@@ -159,12 +205,22 @@ impl Slots {
     /// while every entry is being filled, and in the try form where it would have to wait; `timeout` leaves the entry as it
     /// was; `exhausted` when no entry is usable.
     pub fn begin(self: &Arc<Slots>, timeout: Timeout) -> Result<Step> {
+        self.begin_step(timeout, false)
+    }
+
+    /// As [`Slots::begin`], for a step that a graph reads: a graph has its addresses baked in, so that no dynamic slot can be
+    /// bound in it, and none needs to be.
+    pub fn begin_replay(self: &Arc<Slots>, timeout: Timeout) -> Result<Step> {
+        self.begin_step(timeout, true)
+    }
+
+    fn begin_step(self: &Arc<Slots>, timeout: Timeout, for_replay: bool) -> Result<Step> {
         let frozen = self.frozen()?;
         if let Err(error) = self.device.expect_usable() {
             self.quarantine_lost(frozen);
             return Err(self.refused(error));
         }
-        let result = self.take_entry(frozen, timeout).map(|(index, serial)| {
+        let result = self.take_entry(frozen, timeout, for_replay).map(|(index, serial)| {
             self.counters.steps_begun.add(1);
             Step::new(self, index, serial)
         });
@@ -172,7 +228,7 @@ impl Slots {
         result
     }
 
-    fn take_entry(&self, frozen: &Frozen, timeout: Timeout) -> Result<(usize, u64)> {
+    fn take_entry(&self, frozen: &Frozen, timeout: Timeout, for_replay: bool) -> Result<(usize, u64)> {
         let (index, proven) = match self.take_proven(frozen)? {
             Some(index) => (index, true),
             None => (self.take_oldest(frozen)?, false),
@@ -193,11 +249,13 @@ impl Slots {
         }
         body.written.iter_mut().for_each(Rows::clear);
         body.spans.clear();
+        body.unbind();
+        body.for_replay = for_replay;
         let mut book = frozen.book.lock();
         let copied = book.seats[index].copied.take();
         // Its bytes are free again; that they never arrived is for the next commit to say.
         if let Some(copied) = copied.filter(|c| !c.told && c.fence.look_up() == Some(Proof::Failed)) {
-            book.failed = Some(copied);
+            book.note_failed(copied);
         }
         book.seats[index].attachment = 0;
         let serial = book.next_serial();

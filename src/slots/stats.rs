@@ -1,6 +1,6 @@
 //! What a set of slots counts.
 
-use crate::stats::{Counter, WaitCounters};
+use crate::stats::{Counter, Record, WaitCounters};
 
 /// The counters behind [`SlotsStats`].
 #[derive(Default)]
@@ -11,6 +11,7 @@ pub(super) struct Counters {
     pub steps_retired: Counter,
     pub copies: Counter,
     pub used_bytes: Counter,
+    pub caught_up_bytes: Counter,
     pub copied_bytes: Counter,
     pub island_copies: Counter,
     pub fences_recorded: Counter,
@@ -19,6 +20,8 @@ pub(super) struct Counters {
     pub refusals: Counter,
     pub torn_commits: Counter,
     pub read_backs: Counter,
+    pub padded_rows: Counter,
+    pub bound: Counter,
 }
 
 /// Numbers about a set of slots so far. Bytes of copies and steps are sums over all commits.
@@ -28,7 +31,7 @@ pub struct SlotsStats {
     pub depth: u32,
     /// Bytes of one staging entry.
     pub arena_bytes: u64,
-    /// Bytes on the device.
+    /// Bytes on the device, of all copies.
     pub device_bytes: u64,
     /// Successful begins.
     pub steps_begun: u64,
@@ -66,6 +69,16 @@ pub struct SlotsStats {
     pub free_entries: u32,
     /// Entries lost for good.
     pub quarantined_entries: u32,
+    /// Copies of the device block.
+    pub device_depth: u32,
+    /// Steps committed and not retired.
+    pub unretired_steps: u32,
+    /// Bytes of kept rows that a copy of the device block had missed because they were committed to others.
+    pub caught_up_bytes: u64,
+    /// Rows that padding added, of all slots.
+    pub padded_rows: u64,
+    /// Dynamic slots bound.
+    pub bindings: u64,
 }
 
 impl Counters {
@@ -76,6 +89,7 @@ impl Counters {
         stats.steps_retired = self.steps_retired.get();
         stats.copies = self.copies.get();
         stats.used_bytes = self.used_bytes.get();
+        stats.caught_up_bytes = self.caught_up_bytes.get();
         stats.copied_bytes = self.copied_bytes.get();
         stats.island_copies = self.island_copies.get();
         stats.fences_recorded = self.fences_recorded.get();
@@ -85,6 +99,41 @@ impl Counters {
         stats.timeouts = self.host.timeouts.get();
         stats.refusals = self.refusals.get();
         stats.torn_commits = self.torn_commits.get();
+        stats.bindings = self.bound.get();
+        stats.padded_rows = self.padded_rows.get();
         stats.read_backs = self.read_backs.get();
+    }
+}
+
+impl SlotsStats {
+    /// Adds the numbers to a record.
+    pub(super) fn record(&self, record: Record) -> Record {
+        record
+            .with("depth", self.depth)
+            .with("arena_bytes", self.arena_bytes)
+            .with("device_bytes", self.device_bytes)
+            .with("steps_begun", self.steps_begun)
+            .with("steps_committed", self.steps_committed)
+            .with("steps_aborted", self.steps_aborted)
+            .with("steps_retired", self.steps_retired)
+            .with("copies", self.copies)
+            .with("used_bytes", self.used_bytes)
+            .with("copied_bytes", self.copied_bytes)
+            .with("island_copies", self.island_copies)
+            .with("fences_recorded", self.fences_recorded)
+            .with("device_waits", self.device_waits)
+            .with("host_waits", self.host_waits)
+            .with("host_wait_ns", self.host_wait_ns)
+            .with("timeouts", self.timeouts)
+            .with("refusals", self.refusals)
+            .with("torn_commits", self.torn_commits)
+            .with("read_backs", self.read_backs)
+            .with("free_entries", self.free_entries)
+            .with("quarantined_entries", self.quarantined_entries)
+            .with("device_depth", self.device_depth)
+            .with("unretired_steps", self.unretired_steps)
+            .with("caught_up_bytes", self.caught_up_bytes)
+            .with("padded_rows", self.padded_rows)
+            .with("bindings", self.bindings)
     }
 }

@@ -115,26 +115,42 @@ impl Step {
     pub fn pad(&self, slot: u32, rows: u64) -> Result<()> {
         self.fill(|frozen, body| {
             let end = self.slots.rows(frozen, slot, 0, rows)?.end;
-            let start = body.written[slot as usize].length().min(end);
-            let (definition, place) = self.slots.slot(frozen, slot)?;
-            let target = base(body, &self.slots)?.wrapping_add(place.span(start..end).start);
-            // SAFETY: the rows are inside the entry, whose memory no copy reads since begin and whose lock this thread
-            // holds; spans begin and end inside the written length, so none covers them.
-            let bytes = unsafe { std::slice::from_raw_parts_mut(target, (end - start) * place.row_bytes) };
-            ops::fill(bytes, definition.pad());
-            body.written[slot as usize].add(start..end);
-            Ok(())
+            self.pad_to(frozen, body, slot, end)
         })
+    }
+
+    /// As [`Step::pad`], up to a row inside the slot.
+    pub(super) fn pad_to(&self, frozen: &Frozen, body: &mut Body, slot: u32, end: usize) -> Result<()> {
+        let start = body.written[slot as usize].length().min(end);
+        let (definition, place) = self.slots.slot(frozen, slot)?;
+        let target = base(body, &self.slots)?.wrapping_add(place.span(start..end).start);
+        // SAFETY: the rows are inside the entry, whose memory no copy reads since begin and whose lock this thread
+        // holds; spans begin and end inside the written length, so none covers them.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(target, (end - start) * place.row_bytes) };
+        ops::fill(bytes, definition.pad());
+        body.written[slot as usize].add(start..end);
+        self.slots.counters.padded_rows.add((end - start) as u64);
+        Ok(())
     }
 
     /// Gives the step up: nothing was queued, nothing is kept. Open spans become void.
     pub fn abort(&self) -> Result<()> {
-        self.fill(|frozen, _| {
+        self.fill(|frozen, body| {
             frozen.entries[self.entry()].filling.store(0, Ordering::Release);
+            body.unbind();
             frozen.book.lock().seats[self.entry()].state = State::Idle;
             self.slots.count_abort();
             Ok(())
         })
+    }
+
+    /// As [`Step::write`], of the slot of that name.
+    ///
+    /// # Safety
+    /// As [`Step::write`].
+    pub unsafe fn write_named(&self, name: &str, first: u64, count: u64, rows: *const u8) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.write(self.slots.find(name)?, first, count, rows) }
     }
 
     /// Ends the step whatever its state: aborts it while it is filled; retires it on its declared consumers when it is
@@ -156,7 +172,9 @@ impl Step {
             Some(ticket) => self.slots.retire(ticket, streams).map(drop),
             None => Err(self.slots.refuse(
                 Status::NotBegun,
-                format!("retiring {self}: it is not the committed step; commit it first, and retire it once"),
+                format!(
+                    "retiring {self}: it is not committed, or retired already; commit it first, and retire it once"
+                ),
             )),
         }
     }
@@ -164,7 +182,7 @@ impl Step {
     /// While it is committed and not retired.
     fn ticket(&self, frozen: &Frozen) -> Option<u64> {
         let book = frozen.book.lock();
-        book.unretired.as_ref().filter(|step| step.serial == self.serial).map(|step| step.ticket)
+        book.unretired().find(|step| step.serial == self.serial).map(|step| step.ticket)
     }
 
     /// Runs `f` on the step's entry, which is this thread's meanwhile.
@@ -205,8 +223,21 @@ impl Step {
         doing: &str,
     ) -> Result<(Range<usize>, *mut u8, usize)> {
         let rows = self.slots.rows(frozen, slot, first, count)?;
-        let (definition, place) = self.slots.slot(frozen, slot)?;
         let length = body.written[slot as usize].length();
+        self.target_behind(frozen, body, slot, rows, length, doing)
+    }
+
+    /// As [`Step::target`], with `length` rows taken for written.
+    pub(super) fn target_behind(
+        &self,
+        frozen: &Frozen,
+        body: &Body,
+        slot: u32,
+        rows: Range<usize>,
+        length: usize,
+        doing: &str,
+    ) -> Result<(Range<usize>, *mut u8, usize)> {
+        let (definition, place) = self.slots.slot(frozen, slot)?;
         if definition.kind == SlotKind::Required && rows.start > length {
             return fail!(
                 InvalidArgument,

@@ -30,11 +30,12 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_pinned_request, 8, 16, 64, 8, 16, 8);
   CHECK_LAYOUT(gpubuf_pinned_stats, 8, 30 * 8);
   CHECK_LAYOUT(gpubuf_pinned_share, 32, 16);
-  CHECK_LAYOUT(gpubuf_slots_options, 16, 16, 8);
+  CHECK_LAYOUT(gpubuf_slots_options, 16, 16, 8, 16);
   CHECK_LAYOUT(gpubuf_slot_options, 24, 64, 16);
-  CHECK_LAYOUT(gpubuf_slot_info, 16, 40);
-  CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8);
-  CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8);
+  CHECK_LAYOUT(gpubuf_slot_info, 16, 40, 8, 64);
+  CHECK_LAYOUT(gpubuf_slot_rows, 8, 16, 8);
+  CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8, 8, 24);
+  CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8, 16);
   CHECK_LAYOUT(gpubuf_spec, 24, 64);
   CHECK_LAYOUT(gpubuf_tensor_options, 16, 64, 8);
   CHECK_LAYOUT(gpubuf_tensor_info, 16, 64, 16);

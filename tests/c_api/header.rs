@@ -113,6 +113,7 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_workspace_evict", "out_evicted")
                 | ("gpubuf_workspace_sync_all", "out_synced")
                 | ("gpubuf_workspace_clear", "out_cleared" | "out_kept")
+                | ("gpubuf_slots_abort_all", "out_aborted")
                 | ("gpubuf_log_set_callback", "callback")
                 | ("gpubuf_set_label", "label")
                 | ("gpubuf_stream_wrap_native", "native_stream")

@@ -50,7 +50,15 @@ fn lease(device: &Arc<Device>) -> Lease {
 fn slots(device: &Arc<Device>) -> Arc<Slots> {
     let slots = Slots::create(device, SlotsOptions::default(), "").expect("slots");
     let shape = Shape::new(&[BYTES]).expect("a shape");
-    let slot = SlotOptions { name: "ids", dtype: Dtype::U8, shape, kind: SlotKind::Kept, own_copy: false, pad: None };
+    let slot = SlotOptions {
+        name: "ids",
+        dtype: Dtype::U8,
+        shape,
+        kind: SlotKind::Kept,
+        own_copy: false,
+        follows_tokens: false,
+        pad: None,
+    };
     slots.add(&slot).expect("a slot");
     slots.freeze().expect("frozen slots");
     slots
@@ -217,7 +225,7 @@ pub const CASES: &[Case] = &[
     case!(HoldDestroy, "the memory of destroyed slots stays while a graph holds it", |it| {
         let device = device();
         let (slots, hold) = (slots(&device), hold_of(&device));
-        hold.add(slots.clone(), None).works()?;
+        hold.add_all(slots.held_copies(), None).works()?;
         slots.destroy();
         device.maintain();
         ensure!(device.counters.device_bytes.get() == BYTES, it);

@@ -3,10 +3,11 @@
 use crate::kit::*;
 use crate::{case, ensure};
 use gpubuf::backend::kit::{FailWhen, Operation};
-use gpubuf::config::Timeout;
+use gpubuf::config::{Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
-use gpubuf::fence::{Device, Timeline};
+use gpubuf::fence::{Access, Device, Timeline};
+use gpubuf::lease::{AloneOptions, Lease, Twin};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, Step};
 use gpubuf::sync::Arc;
 
@@ -16,7 +17,11 @@ const KEEP: u32 = 1;
 
 /// Two slots of [`ROWS`] bytes: one required, one kept.
 fn slots(device: &Arc<Device>) -> Arc<Slots> {
-    let slots = Slots::create(device, SlotsOptions::default(), "").expect("slots");
+    slots_of(device, SlotsOptions::default())
+}
+
+fn slots_of(device: &Arc<Device>, options: SlotsOptions) -> Arc<Slots> {
+    let slots = Slots::create(device, options, "").expect("slots");
     for (name, kind) in [("need", SlotKind::Required), ("keep", SlotKind::Kept)] {
         slots.add(&slot(name, kind)).expect("a slot");
     }
@@ -24,9 +29,37 @@ fn slots(device: &Arc<Device>) -> Arc<Slots> {
     slots
 }
 
+/// As [`slots`], with two copies of the device block.
+fn of_two_copies(device: &Arc<Device>) -> Arc<Slots> {
+    slots_of(device, SlotsOptions { device_depth: 2, depth: 4, ..SlotsOptions::default() })
+}
+
+/// One dynamic slot of [`ROWS`] bytes.
+fn dynamic(device: &Arc<Device>) -> Arc<Slots> {
+    let slots = Slots::create(device, SlotsOptions::default(), "").expect("slots");
+    slots.add(&slot("bound", SlotKind::Dynamic)).expect("a slot");
+    slots.freeze().expect("a freeze");
+    slots
+}
+
+/// A block with a twin on the device.
+fn bindable(device: &Arc<Device>) -> Lease {
+    block(device, Placement::Pinned, Twin::Eager)
+}
+
+/// A block that kernels use in place.
+fn in_place(device: &Arc<Device>) -> Lease {
+    block(device, Placement::Uva, Twin::Never)
+}
+
+fn block(device: &Arc<Device>, placement: Placement, twin: Twin) -> Lease {
+    let options = AloneOptions { placement, bytes: ROWS, twin, timed: false, label: String::new() };
+    Lease::create(device, options).expect("a block")
+}
+
 fn slot(name: &str, kind: SlotKind) -> SlotOptions<'_> {
     let shape = Shape::new(&[ROWS]).expect("a shape");
-    SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy: false, pad: None }
+    SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy: false, follows_tokens: false, pad: None }
 }
 
 fn write(step: &Step, slot: u32, first: u64, rows: &[u8]) -> Result<()> {
@@ -49,6 +82,10 @@ fn send(slots: &Arc<Slots>, value: u8, stream: &Arc<Timeline>) -> Result<()> {
 
 fn is(device: &Arc<Device>, slots: &Slots, slot: u32, value: u8) -> bool {
     device_is(device, slots.slot_info(slot).expect("a slot").device_address, ROWS, value)
+}
+
+fn in_copy(device: &Arc<Device>, slots: &Slots, copy: u32, slot: u32, value: u8) -> bool {
+    device_is(device, slots.device_address(slot, copy).expect("a copy"), ROWS, value)
 }
 
 fn delay(timeline: &Timeline) {
@@ -279,6 +316,88 @@ pub const CASES: &[Case] = &[
         stream.synchronize(Timeout::Infinite).works()?;
         ensure!(is(&device, &slots, KEEP, 8), it);
         ensure!(is(&device, &slots, NEED, 3), "the step itself arrived");
+    }),
+    case!(CopyCatchesUp, "a kept row reaches every copy of the device block", |it| {
+        let device = device();
+        let slots = of_two_copies(&device);
+        let stream = stream(&device);
+        for (value, kept) in [(1, 9), (2, 9), (3, 8)] {
+            let step = filled(&slots, value).works()?;
+            write(&step, KEEP, 0, &[kept; ROWS as usize]).works()?;
+            let ticket = step.commit(&stream, &[]).works()?;
+            slots.retire(ticket, &[]).works()?;
+        }
+        // The second copy has not seen the third step; the fourth writes nothing that is kept.
+        send(&slots, 4, &stream).works()?;
+        stream.synchronize(Timeout::Infinite).works()?;
+        ensure!(in_copy(&device, &slots, 1, KEEP, 8), it);
+        ensure!(in_copy(&device, &slots, 1, NEED, 4) && in_copy(&device, &slots, 0, NEED, 3), "each has its own step");
+    }),
+    case!(BindingHolds, "a block that is bound to a step is not released", |it| {
+        let device = device();
+        let (slots, lease) = (dynamic(&device), bindable(&device));
+        let step = slots.begin(Timeout::Try).works()?;
+        step.bind_block(NEED, &lease, 0, ROWS).works()?;
+        ensure!(status(lease.release()) == Status::GraphHeld, it);
+        step.abort().works()?;
+        ensure!(status(lease.release()) == Status::Ok, "a step that was given up has let it go");
+    }),
+    case!(BindingOrders, "a step's consumers do not run before the work that writes the block bound to it", |it| {
+        let device = device();
+        let (slots, lease) = (dynamic(&device), bindable(&device));
+        let mut writer = Held::new(&device);
+        let kernels = stream(&device);
+        lease.copy(true, 0, ROWS, &writer.timeline, None).works()?;
+        let step = slots.begin(Timeout::Try).works()?;
+        step.bind_block(NEED, &lease, 0, ROWS).works()?;
+        step.commit(&kernels, &[]).works()?;
+        delay(&kernels);
+        ensure!(!writer.is_overtaken_by(&kernels), it);
+        writer.open();
+    }),
+    case!(BindingFollows, "a step's consumers do not run before the streams named with memory bound to it", |it| {
+        let device = device();
+        let (slots, lease) = (dynamic(&device), bindable(&device));
+        let mut writer = Held::new(&device);
+        let (copies, kernels) = (stream(&device), stream(&device));
+        delay(&writer.timeline);
+        let step = slots.begin(Timeout::Try).works()?;
+        let address = lease.device_address().works()?;
+        step.bind(NEED, address, ROWS, std::slice::from_ref(&writer.timeline)).works()?;
+        step.commit(&copies, std::slice::from_ref(&kernels)).works()?;
+        delay(&kernels);
+        ensure!(!writer.is_overtaken_by(&kernels), it);
+        writer.open();
+    }),
+    case!(BindingSeals, "a block bound to a committed step is not written before the step is retired", |it| {
+        let device = device();
+        let (slots, lease) = (dynamic(&device), in_place(&device));
+        let stream = stream(&device);
+        let step = slots.begin(Timeout::Try).works()?;
+        step.bind_block(NEED, &lease, 0, ROWS).works()?;
+        let (_, token) = lease.begin(Access::Write, 0, ROWS, Timeout::Try).works()?;
+        ensure!(status(step.commit(&stream, &[])) == Status::Busy, "nor is it committed while it is being written");
+        lease.end(Access::Write, token).works()?;
+        step.commit(&stream, &[]).works()?;
+        stream.synchronize(Timeout::Infinite).works()?;
+        ensure!(status(lease.begin(Access::Write, 0, ROWS, Timeout::Try)) == Status::Unfenced, it);
+        step.retire(&[]).works()?;
+        stream.synchronize(Timeout::Infinite).works()?;
+        ensure!(status(lease.begin(Access::Write, 0, ROWS, Timeout::Infinite)) == Status::Ok, "it may be afterwards");
+    }),
+    case!(BindingDeclares, "a block that was bound is not written before the step's consumers are done", |it| {
+        let device = device();
+        let (slots, lease) = (dynamic(&device), in_place(&device));
+        let copies = stream(&device);
+        let mut kernels = Held::new(&device);
+        let step = slots.begin(Timeout::Try).works()?;
+        step.bind_block(NEED, &lease, 0, ROWS).works()?;
+        step.commit(&copies, std::slice::from_ref(&kernels.timeline)).works()?;
+        delay(&kernels.timeline);
+        step.retire(&[]).works()?;
+        ensure!(status(lease.begin(Access::Write, 0, ROWS, Timeout::Try)) == Status::Busy, it);
+        kernels.open();
+        ensure!(status(lease.begin(Access::Write, 0, ROWS, Timeout::Infinite)) == Status::Ok, "it may be afterwards");
     }),
     case!(FrozenLayout, "a frozen layout does not change", |it| {
         let device = device();

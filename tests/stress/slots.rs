@@ -97,7 +97,9 @@ fn make(rig: &Rig, random: &mut Random) -> Model {
         ("table", &[ROWS, ROW_BYTES][..], SlotKind::Kept, true),
     ] {
         let shape = Shape::new(dims).expect("a shape");
-        slots.add(&SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy, pad: None }).expect("a slot");
+        slots
+            .add(&SlotOptions { name, dtype: Dtype::U8, shape, kind, own_copy, follows_tokens: false, pad: None })
+            .expect("a slot");
     }
     slots.freeze().expect("a freeze");
     let addresses = [0, 1, 2].map(|slot| slots.slot_info(slot).expect("a slot").device_address);

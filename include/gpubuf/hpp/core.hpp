@@ -86,8 +86,9 @@ enum class sync_policy : std::uint32_t {
 };
 enum class access : std::uint32_t { read = GPUBUF_ACCESS_READ, write = GPUBUF_ACCESS_WRITE };
 
-/// Required slots are written in every step; kept slots keep the rows of earlier steps.
-enum class slot_kind : std::uint32_t { required = GPUBUF_SLOT_REQUIRED, kept = GPUBUF_SLOT_KEPT };
+/// Required slots are written in every step; kept slots keep the rows of earlier steps; dynamic slots are bound in every step
+/// to memory that is on the device already.
+enum class slot_kind : std::uint32_t { required = GPUBUF_SLOT_REQUIRED, kept = GPUBUF_SLOT_KEPT, dynamic = GPUBUF_SLOT_DYNAMIC };
 
 enum class ticket : std::uint64_t {};        ///< One committed step.
 enum class read_ticket : std::uint64_t {};   ///< One read-back.

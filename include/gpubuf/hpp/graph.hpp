@@ -40,10 +40,15 @@ class graph_hold : public detail::owner<graph_hold, gpubuf_graph_hold, gpubuf_gr
   outcome<Form> add(const block& held, timeout wait = timeout_default) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_graph_hold_add_block(capi(), held.capi(), wait.capi()));
   }
-  /// The device memory of frozen slots. Never waits: launches are ordered behind the commits.
+  /// The device memory of frozen slots, every copy. Never waits: launches are ordered behind the commits.
   template <class Form = throwing>
   outcome<Form> add(const slots& held) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_graph_hold_add_slots(capi(), held.capi()));
+  }
+  /// One copy of it: a graph for each copy has a hold of its own.
+  template <class Form = throwing>
+  outcome<Form> add(const slots& held, std::uint32_t copy) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_graph_hold_add_slots_copy(capi(), held.capi(), copy));
   }
   /// The table of staged rows. Waits until each of its uses is over; it does not move until the hold ends.
   template <class Form = throwing, class T>

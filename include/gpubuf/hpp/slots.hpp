@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
+#include <string>
 #include <utility>
 
 namespace gpubuf {
@@ -19,6 +21,25 @@ struct slot {
   std::uint32_t index = 0;
   std::uint64_t rows = 0;          ///< The most that one step may write.
   std::uint64_t row_elements = 0;  ///< Values of T in one row.
+};
+
+/// Rows of one slot, of many that step::write_many stages in one call. The rows are the caller's, until that call.
+class slot_rows {
+ public:
+  template <class T>
+  slot_rows(slot<T> to, gpubuf::span<const detail::identity_t<T>> rows, std::uint64_t first_row = 0) noexcept
+      : whole_(to.row_elements != 0 && rows.size() % to.row_elements == 0) {
+    capi_.slot = to.index;
+    capi_.first_row = first_row;
+    capi_.row_count = whole_ ? rows.size() / to.row_elements : 0;
+    capi_.rows = rows.data();
+  }
+  const gpubuf_slot_rows& capi() const noexcept { return capi_; }
+  bool is_whole() const noexcept { return whole_; }
+
+ private:
+  gpubuf_slot_rows capi_{};
+  bool whole_;
 };
 
 /// A copy of device bytes on its way to the host. Take it with wait(); end() or the destructor frees its entry, waited
@@ -97,6 +118,24 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
                       std::uint64_t first_row = 0) noexcept(quiet<Form>) {
     return write<Form>(to, gpubuf::span<const T>(rows.begin(), rows.size()), first_row);
   }
+  /// Copies rows into up to 64 slots, one entry after the other; all is checked before anything is written. With `tokens`,
+  /// each slot that follows the tokens has to have so many rows afterwards.
+  template <class Form = throwing>
+  outcome<Form> write_many(gpubuf::span<const slot_rows> list, std::uint64_t tokens = all) noexcept(quiet<Form>) {
+    gpubuf_slot_rows entries[64];
+    if (list.size() > std::size(entries)) {
+      return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, "more than 64 entries in one write_many");
+    }
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      if (!list[i].is_whole()) return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, "an entry of write_many is not of whole rows");
+      entries[i] = list[i].capi();
+    }
+    return detail::done<Form>(gpubuf_step_write_many(capi(), entries, list.size(), tokens));
+  }
+  template <class Form = throwing>
+  outcome<Form> write_many(std::initializer_list<slot_rows> list, std::uint64_t tokens = all) noexcept(quiet<Form>) {
+    return write_many<Form>(gpubuf::span<const slot_rows>(list.begin(), list.size()), tokens);
+  }
   /// Rows to be filled in place; the guard must end before commit.
   template <class Form = throwing, class T>
   outcome<Form, write_guard<T>> span(slot<T> of, std::uint64_t first_row = 0, std::uint64_t rows = all) noexcept(quiet<Form>) {
@@ -114,9 +153,37 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
   outcome<Form> pad(slot<T> to, std::uint64_t row_count) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_step_pad(capi(), to.index, row_count));
   }
+  /// Pads every slot that follows the tokens, from its written rows up to slots::padded_size of the longest. Returns that.
+  template <class Form = throwing>
+  outcome<Form, std::uint64_t> pad_tokens() noexcept(quiet<Form>) {
+    std::uint64_t padded = 0;
+    const gpubuf_status code = gpubuf_step_pad_tokens(capi(), &padded);
+    return detail::give<Form>(code, std::move(padded));
+  }
+  /// Binds a dynamic slot, for this step, to `rows` rows of the caller's device memory, which is ready when the work queued
+  /// so far on `writers` is done: the step comes behind it. Keep the memory until the step's consumers are done.
+  template <class Form = throwing, class T>
+  outcome<Form> bind(slot<T> to, address at, std::uint64_t rows, const stream_list& writers = {}) noexcept(quiet<Form>) {
+    const std::uint64_t row_bytes = to.row_elements * sizeof(T);
+    const std::uint64_t bytes = row_bytes != 0 && rows > all / row_bytes ? all : rows * row_bytes;
+    return detail::done<Form>(gpubuf_step_bind(capi(), to.index, at, bytes, writers.capi(), writers.size()));
+  }
+  /// Binds a dynamic slot, for this step, to bytes of a block that kernels can use. The block is not given back before the step
+  /// is retired, and not written between commit and retire; its consumers only read it.
+  template <class Form = throwing, class T>
+  outcome<Form> bind(slot<T> to, const block& from, std::uint64_t offset = 0, std::uint64_t bytes = all) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_step_bind_block(capi(), to.index, from.capi(), offset, bytes));
+  }
+  /// A slot's address for this step's kernels: from commit to retire; of a dynamic slot from its binding on.
+  template <class Form = throwing, class T>
+  outcome<Form, address> device_address(slot<T> of) const noexcept(quiet<Form>) {
+    address at = 0;
+    const gpubuf_status code = gpubuf_step_address(capi(), of.index, &at);
+    return detail::give<Form>(code, std::move(at));
+  }
   /// Queues the step's copy on a stream. Later work of that stream and of the consumers reads this step's rows, and
   /// waits for it. Name every stream that will read them, here or in retire(): the end of the scope fences these alone.
-  /// not_retired: the previous step was committed and is not retired yet.
+  /// not_retired: the step that has the copy of the device memory is not retired yet; with one copy, the previous step.
   template <class Form = throwing>
   outcome<Form, ticket> commit(const stream& on, const stream_list& consumers = {}) noexcept(quiet<Form>) {
     std::uint64_t number = 0;
@@ -156,7 +223,8 @@ class [[nodiscard]] step : public detail::owner<step, gpubuf_step, gpubuf_step_d
 };
 
 /// The inputs of a step: named slots, packed in one device block whose addresses never change after freeze(), so that
-/// graphs may bake them in, and a ring of pinned entries so that step n+1 is filled while the device works on step n.
+/// graphs may bake them in, and a ring of pinned entries so that step n+1 is filled while the device works on step n. With
+/// a device_depth of 2 to 4 there are so many copies of the block, taken in turn, and step n+1 is sent meanwhile, too.
 ///
 ///     auto ids = slots.add<std::int32_t>("input_ids", {8192});
 ///     slots.freeze();
@@ -182,16 +250,17 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
     return detail::make<Form, slots>(gpubuf_slots_create_decode, on.capi(), &options);
   }
 
-  /// A slot of at most `shape`, whose first extent is the rows.
+  /// A slot of at most `shape`, whose first extent is the rows. `follows_tokens`: it has a row for each token of a step.
   template <class T, class Form = throwing>
   outcome<Form, slot<T>> add(const char* name, const extents& shape, slot_kind kind = slot_kind::required,
                              detail::identity_t<T> pad = T{},
-                             bool own_copy = false) noexcept(quiet<Form>) {
+                             bool own_copy = false, bool follows_tokens = false) noexcept(quiet<Form>) {
     slot_options options;
     options.dtype = detail::number(dtype_of<T>::value);
     options.kind = detail::number(kind);
     options.own_copy = own_copy ? 1 : 0;
-    options.pad_value = &pad;
+    options.follows_tokens = follows_tokens ? 1 : 0;
+    options.pad_value = kind == slot_kind::dynamic ? nullptr : &pad;
     options.name = name;
     shape.put(options);
     return add_raw<T, Form>(options);
@@ -227,12 +296,54 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   outcome<Form, gpubuf_slot_info> info(slot<T> of) const noexcept(quiet<Form>) {
     return detail::about<Form, gpubuf_slot_info>(gpubuf_slots_slot_info, capi(), of.index);
   }
-  /// Constant after freeze().
+  /// Constant after freeze(), in each copy of the device memory. Step n, from 1, has copy (n - 1) modulo device_depth.
   template <class Form = throwing, class T>
-  outcome<Form, address> device_address(slot<T> of) const noexcept(quiet<Form>) {
-    auto out = detail::sized<gpubuf_slot_info>();
-    const gpubuf_status code = gpubuf_slots_slot_info(capi(), of.index, &out);
-    return detail::give<Form>(code, address{out.device_address});
+  outcome<Form, address> device_address(slot<T> of, std::uint32_t copy = 0) const noexcept(quiet<Form>) {
+    address at = 0;
+    const gpubuf_status code = gpubuf_slots_device_address(capi(), of.index, copy, &at);
+    return detail::give<Form>(code, std::move(at));
+  }
+  /// How many slots there are: slot<>{number} stands for each of them in info() and name().
+  template <class Form = throwing>
+  outcome<Form, std::uint32_t> count() const noexcept(quiet<Form>) {
+    std::uint32_t count = 0;
+    const gpubuf_status code = gpubuf_slots_slot_count(capi(), &count);
+    return detail::give<Form>(code, std::move(count));
+  }
+  /// A slot's name, after freeze(). Throws std::bad_alloc in both forms.
+  template <class Form = throwing, class T>
+  outcome<Form, std::string> name(slot<T> of) const {
+    std::size_t length = 0;
+    gpubuf_status code = gpubuf_slots_slot_name(capi(), of.index, nullptr, 0, &length);
+    std::string text(length, '\0');
+    if (code == GPUBUF_OK) code = gpubuf_slots_slot_name(capi(), of.index, text.data(), length + 1, nullptr);
+    return detail::give<Form>(code, std::move(text));
+  }
+  /// The number of tokens that a step of so many is padded to: the next size that graphs were captured for.
+  template <class Form = throwing>
+  outcome<Form, std::uint64_t> padded_size(std::uint64_t tokens) const noexcept(quiet<Form>) {
+    std::uint64_t padded = 0;
+    const gpubuf_status code = gpubuf_slots_padded_size(capi(), tokens, &padded);
+    return detail::give<Form>(code, std::move(padded));
+  }
+  /// step::write of the slot of that name, whose element type must be T (invalid_argument), or std::byte.
+  template <class T, class Form = throwing>
+  outcome<Form> write(step& to, const char* name, gpubuf::span<const T> rows, std::uint64_t first_row = 0) const noexcept(quiet<Form>) {
+    const auto found = find<T, no_throw>(name);
+    if (!found) return detail::done<Form>(detail::number(found.status()));
+    const bool whole = found->row_elements != 0 && rows.size() % found->row_elements == 0;
+    if (!whole) {
+      return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, detail::reason(detail::reason::rows, rows.size(), found->row_elements));
+    }
+    return detail::done<Form>(gpubuf_step_write_named(to.capi(), name, first_row, rows.size() / found->row_elements, rows.data()));
+  }
+  /// Gives up every step that is being filled; what is committed stays to be retired. Returns how many there were. The step
+  /// objects are stale then; letting them go is fine.
+  template <class Form = throwing>
+  outcome<Form, std::uint32_t> abort_all() const noexcept(quiet<Form>) {
+    std::uint32_t aborted = 0;
+    const gpubuf_status code = gpubuf_slots_abort_all(capi(), &aborted);
+    return detail::give<Form>(code, std::move(aborted));
   }
 
   /// An entry to fill. Waits for the copy that still reads it (busy, timeout).
@@ -240,6 +351,13 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   outcome<Form, step> begin(timeout wait = timeout_default) const noexcept(quiet<Form>) {
     step made;
     const gpubuf_status code = gpubuf_slots_begin(capi(), wait.capi(), &made.handle_);
+    return detail::give<Form>(code, std::move(made));
+  }
+  /// The same, of a step that a graph reads: nothing can be bound in it, and nothing needs to be.
+  template <class Form = throwing>
+  outcome<Form, step> begin_replay(timeout wait = timeout_default) const noexcept(quiet<Form>) {
+    step made;
+    const gpubuf_status code = gpubuf_slots_begin_replay(capi(), wait.capi(), &made.handle_);
     return detail::give<Form>(code, std::move(made));
   }
   /// step::retire for who has the ticket alone.

@@ -92,7 +92,7 @@ impl Block {
         }
         fail!(
             GraphHeld,
-            "{doing} {}: its address is in a graph (holds: {count}); destroy the graph, then its hold, first",
+            "{doing} {}: its address is in a graph, or bound to a step (holds: {count}); destroy the graph, then its hold, or retire the step, first",
             self.name
         )
     }
