@@ -229,6 +229,59 @@ void pack_a_step(gpubuf_device *device, std::size_t ahead) {
   gpubuf_slots_destroy(slots);
 }
 
+// ---- rows of a table ----------------------------------------------------------------------------------------------------
+
+// So many rows of 8 KiB of a table of 256, other ones each time.
+void write_rows(gpubuf_device *device, std::uint64_t rows) {
+  constexpr std::uint64_t all = 256;
+  constexpr std::uint64_t row_bytes = 8192;
+  gpubuf_stream *stream = nullptr;
+  check(gpubuf_stream_create(device, &stream), "stream");
+  gpubuf_buffer_options buffer_options;
+  gpubuf_buffer_options_init(&buffer_options, sizeof buffer_options);
+  buffer_options.dtype = GPUBUF_DTYPE_U8;
+  buffer_options.rank = 1;
+  buffer_options.shape[0] = all * row_bytes;
+  gpubuf_buffer *buffer = nullptr;
+  check(gpubuf_buffer_create(device, &buffer_options, &buffer), "buffer");
+  gpubuf_staged_rows_options options;
+  gpubuf_staged_rows_options_init(&options, sizeof options);
+  options.dtype = GPUBUF_DTYPE_U8;
+  options.rows = all;
+  options.row_elements = row_bytes;
+  options.staging_bytes = rows * row_bytes;
+  gpubuf_staged_rows *staged = nullptr;
+  check(gpubuf_staged_rows_create(device, &options, &staged), "staged rows");
+  const std::vector<unsigned char> values(row_bytes, 1);
+  const auto row = [&](int step, std::uint64_t i) { return (static_cast<std::uint64_t>(step) * 31 + i * 3) % all; };
+  const std::string title = "write " + std::to_string(rows) + " rows of 8 KiB of a table, steps in a row on one stream";
+  table(title.c_str(),
+        {{"gpubuf_buffer_copy_in, gpubuf_buffer_to_device for each row",
+          [&](int n) {
+            for (int k = 0; k < n; ++k) {
+              for (std::uint64_t i = 0; i < rows; ++i) {
+                const std::uint64_t at = row(k, i) * row_bytes;
+                check(gpubuf_buffer_copy_in(buffer, at, row_bytes, values.data(), GPUBUF_TIMEOUT_DEFAULT), "copy_in");
+                check(gpubuf_buffer_to_device(buffer, at, row_bytes, stream), "to_device");
+              }
+            }
+            check(gpubuf_stream_synchronize(stream, GPUBUF_TIMEOUT_DEFAULT), "synchronize");
+          }},
+         {"gpubuf_staged_rows_stage for each row, one gpubuf_staged_rows_apply",
+          [&](int n) {
+            for (int k = 0; k < n; ++k) {
+              for (std::uint64_t i = 0; i < rows; ++i)
+                check(gpubuf_staged_rows_stage(staged, row(k, i), 0, values.data(), row_bytes), "stage");
+              check(gpubuf_staged_rows_apply(staged, stream, nullptr, 0, GPUBUF_TIMEOUT_DEFAULT), "apply");
+            }
+            check(gpubuf_stream_synchronize(stream, GPUBUF_TIMEOUT_DEFAULT), "synchronize");
+          }}},
+        200, 0);
+  gpubuf_staged_rows_destroy(staged);
+  gpubuf_buffer_destroy(buffer);
+  gpubuf_stream_destroy(stream);
+}
+
 // ---- handles ----------------------------------------------------------------------------------------------------------
 
 struct object {
@@ -306,6 +359,8 @@ int main() {
   acquire_and_release(device);
   pack_a_step(device, 0);
   pack_a_step(device, 8);
+  write_rows(device, 16);
+  write_rows(device, 64);
   handle_check(device);
   gpubuf_device_destroy(device);
   return 0;

@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `lease`, `buffer`, `pinned`, `pool`, `graph` < `slots`, `workspace`, `tensor`, `predictor` < `report` < `ffi`.
+//! `fence` < `lease`, `buffer`, `pinned`, `pool`, `graph` < `slots`, `staged`, `workspace`, `tensor`, `predictor` < `report` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -19,6 +19,7 @@ pub mod pool;
 pub mod predictor;
 pub mod report;
 pub mod slots;
+pub mod staged;
 pub mod stats;
 pub mod sync;
 pub mod tensor;

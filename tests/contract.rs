@@ -16,6 +16,8 @@ mod pinned;
 mod pool;
 #[path = "contract/slots.rs"]
 mod slots;
+#[path = "contract/staged.rs"]
+mod staged;
 #[path = "contract/sync.rs"]
 mod sync;
 #[path = "contract/workspace.rs"]
@@ -28,7 +30,17 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pinned::CASES, pool::CASES, slots::CASES, sync::CASES, workspace::CASES].concat()
+    [
+        buffer::CASES,
+        graph::CASES,
+        pinned::CASES,
+        pool::CASES,
+        slots::CASES,
+        staged::CASES,
+        sync::CASES,
+        workspace::CASES,
+    ]
+    .concat()
 }
 
 #[test]

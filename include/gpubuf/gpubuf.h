@@ -451,6 +451,9 @@
 /** Waits for events. */
 #define GPUBUF_HOST_WAIT 6
 
+/** A kernel of the library's: the scatter of staged rows. */
+#define GPUBUF_HOST_KERNEL 7
+
 /** The operation is refused, nothing is queued. */
 #define GPUBUF_HOST_AT_SUBMISSION 0
 
@@ -489,6 +492,9 @@ typedef struct gpubuf_reservation gpubuf_reservation;
 
 /** A set of input slots: what a step of an inference loop sends to the device. */
 typedef struct gpubuf_slots gpubuf_slots;
+
+/** Writes of rows of a table, collected and applied together. */
+typedef struct gpubuf_staged_rows gpubuf_staged_rows;
 
 /** One step, from begin to abort, retire or destroy. */
 typedef struct gpubuf_step gpubuf_step;
@@ -1421,6 +1427,123 @@ typedef struct gpubuf_slot_rows {
   /** Their bytes; NULL where there are none. */
   const void *rows;
 } gpubuf_slot_rows;
+
+/**
+ * What staged rows are to be. Set up by gpubuf_staged_rows_options_init. With no buffer, dtype, rows and row_elements have no
+ * default; with one, they are the buffer's, and must be 0.
+ */
+typedef struct gpubuf_staged_rows_options {
+  /** sizeof(gpubuf_staged_rows_options) */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ of the table's elements. */
+  uint32_t dtype;
+  /** Rows of the table. */
+  uint64_t rows;
+  /** Elements of each. */
+  uint64_t row_elements;
+  /**
+   * Rows that there is memory for, so that growing leaves the address as it is. 0, or less than rows: as many as those.
+   * Borrowed memory must have as many.
+   */
+  uint64_t capacity_rows;
+  /** Where the table lives: device (the default) or uva. */
+  uint32_t placement;
+  /** Staging entries, 1 to 16. Default: 2, so that the host may be ahead of the device by two applies. */
+  uint32_t depth;
+  /**
+   * Writes that can be staged at a time, up to 1,048,576. Default: 1024. One that goes on where the last one ended counts as a
+   * part of that.
+   */
+  uint32_t max_writes;
+  /** 0 */
+  uint32_t reserved;
+  /** Bytes that can be staged at a time, up to 1 GiB. Default: 256 KiB. */
+  uint64_t staging_bytes;
+  /**
+   * A buffer that is the table: its device side, or its uva or managed host side. Its rows are those of the outermost
+   * dimension; a window has gaps between them. NULL: the table's memory is as below.
+   */
+  gpubuf_buffer *buffer;
+  /** The caller's device memory for the table, aligned to 256 bytes; 0: the library's own, zeroed. */
+  uint64_t device_memory;
+  /** Called once when nothing uses the caller's memory any more; not if creating fails. NULL: nobody is told. */
+  gpubuf_release_fn release;
+  /** Handed to release. */
+  void *release_user_data;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_staged_rows_options;
+
+/** What staged rows are, and what is staged. */
+typedef struct gpubuf_staged_rows_info {
+  /** sizeof(gpubuf_staged_rows_info), set by the caller. */
+  uint32_t struct_size;
+  /** GPUBUF_DTYPE_ */
+  uint32_t dtype;
+  /** Rows that the table has now. */
+  uint64_t rows;
+  /** Elements of each. */
+  uint64_t row_elements;
+  /** Writes that are staged. */
+  uint64_t staged_writes;
+  /** Their bytes. */
+  uint64_t staged_bytes;
+  /** Of the options. */
+  uint64_t max_writes;
+  /** Of the options. */
+  uint64_t max_staged_bytes;
+  /** Staging entries. */
+  uint32_t depth;
+  /**
+   * 1: one kernel puts the writes in their places. 0: the kernel cannot be had, and each piece is a copy of its own;
+   * gpubuf_describe says why.
+   */
+  uint32_t by_kernel;
+} gpubuf_staged_rows_info;
+
+/** The figures of staged rows, since they were created. */
+typedef struct gpubuf_staged_rows_stats {
+  /** sizeof(gpubuf_staged_rows_stats), set by the caller. */
+  uint32_t struct_size;
+  /** Staging entries that can be packed at once. */
+  uint32_t free_entries;
+  /** Staging entries lost for good. */
+  uint32_t quarantined_entries;
+  /** 0 */
+  uint32_t reserved;
+  /** Writes that were staged. */
+  uint64_t writes;
+  /** Their bytes. */
+  uint64_t staged_bytes;
+  /** Applies that had something to apply, and were queued. */
+  uint64_t applies;
+  /** Pieces that they wrote: what was overwritten before it was applied is none, or is cut out. */
+  uint64_t pieces;
+  /** Their bytes. */
+  uint64_t applied_bytes;
+  /** Copies of applies: one each, or, without the kernel, one for each piece. */
+  uint64_t copies;
+  /** Bytes of those copies, with what tells the kernel where the pieces go. */
+  uint64_t copied_bytes;
+  /** Kernels launched. */
+  uint64_t scatters;
+  /** Waits queued on streams, those of consumers included. */
+  uint64_t device_waits;
+  /** Waits of host threads for a staging entry. */
+  uint64_t host_waits;
+  /** Time spent in them. */
+  uint64_t host_wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+  /** Calls refused. */
+  uint64_t refusals;
+  /** Applies of which only a part was queued. */
+  uint64_t torn_applies;
+  /** Times that the table got more rows. */
+  uint64_t grows;
+  /** Times that its address changed with that. */
+  uint64_t moves;
+} gpubuf_staged_rows_stats;
 
 /** What a buffer is to be, or is: a value. Set up by gpubuf_spec_init; dtype, rank and shape have no default. */
 typedef struct gpubuf_spec {
@@ -3438,6 +3561,18 @@ gpubuf_status gpubuf_graph_hold_add_slots_copy(gpubuf_graph_hold *hold,
                                                uint32_t copy);
 
 /**
+ * Adds the table to a graph hold, for graphs whose kernels read it. Waits until each of its uses is over.
+ *
+ * An apply is no part of the graph, and launches are ordered behind it. The table does not move until the hold ends, and
+ * destroying the rows ends the handle alone.
+ * Errors: as gpubuf_graph_hold_add_buffer.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_graph_hold_add_staged_rows(gpubuf_graph_hold *hold,
+                                                gpubuf_staged_rows *rows,
+                                                uint64_t timeout_ns);
+
+/**
  * Appends a copy of a range to the graph that the stream captures, from the host side to the device side. Each replay reads
  * the host side anew; `count` may be GPUBUF_ALL.
  *
@@ -3517,6 +3652,141 @@ gpubuf_status gpubuf_graph_hold_launch(gpubuf_graph_hold *hold,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_graph_hold_replayed(gpubuf_graph_hold *hold,
                                          gpubuf_stream *stream);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_staged_rows_options_init(gpubuf_staged_rows_options *options,
+                                     uint32_t struct_size);
+
+/**
+ * A table, and room to stage writes of its rows. Everything is allocated here: staging and applying allocate nothing.
+ *
+ * On a CUDA device its kernel is compiled by the driver, which may take a while the first time. Where that fails, each piece
+ * is applied by a copy of its own; the log and gpubuf_describe say so.
+ * Ownership: the caller's, until gpubuf_staged_rows_destroy. A buffer is kept as long as the rows are; borrowed device memory
+ * stays the caller's, who does not free it until release was called.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_UNSUPPORTED (the buffer has no side that kernels address),
+ * GPUBUF_WRONG_DEVICE (the buffer's), GPUBUF_EXISTS (the memory is borrowed already), GPUBUF_OUT_OF_HOST_MEMORY,
+ * GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_staged_rows_create(gpubuf_device *device,
+                                        const gpubuf_staged_rows_options *options,
+                                        gpubuf_staged_rows **out_rows);
+
+/**
+ * Ends the handle. What is staged is dropped; what was applied still runs, and its memory, the table's included, is freed when its
+ * last use is proven. In a graph hold the table stays until that ends.
+ *
+ * NULL is GPUBUF_OK. Never waits.
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_staged_rows_destroy(gpubuf_staged_rows *rows);
+
+/**
+ * What they are, and what is staged. Set struct_size first; no more than that is written, and struct_size then says how much.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_staged_rows_info_get(const gpubuf_staged_rows *rows,
+                                          gpubuf_staged_rows_info *inout_info);
+
+/**
+ * Stages `count` elements for row `row`, from element `first` of it on. `values` are copied at once; nothing reaches the table
+ * before gpubuf_staged_rows_apply. Where staged writes overlap, the last one wins.
+ *
+ * Threads: any, one at a time. Never waits, calls no driver, allocates nothing.
+ * Errors: GPUBUF_INVALID_ARGUMENT (not inside the row, or no such row), GPUBUF_OVERFLOW (no room: apply or clear first),
+ * GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_staged_rows_stage(gpubuf_staged_rows *rows,
+                                       uint64_t row,
+                                       uint64_t first,
+                                       const void *values,
+                                       uint64_t count);
+
+/**
+ * Applies what is staged: one copy to the device and one kernel that puts every write in its place, with one fence. Nothing at
+ * all where nothing is staged.
+ *
+ * Stream order: behind everything queued on the stream; on the device, behind what other streams do to the table as far as the
+ * library knows it, earlier applies included. Each consumer, up to 8, waits for it on the device. Kernels that read the table
+ * are declared as those that read a buffer: their streams are named with gpubuf_staged_rows_device_address, or with
+ * gpubuf_staged_rows_used_on after the launch.
+ * Threads: any, one at a time. Waits only for a staging entry, up to the deadline, and allocates nothing.
+ * Errors: GPUBUF_BUSY (the try form would have to wait; another thread is inside; a guard is open on a uva table),
+ * GPUBUF_TIMEOUT, GPUBUF_UNFENCED (the table's address is with work that nobody declared), GPUBUF_INVALID_ARGUMENT (the buffer
+ * lost a row that is staged), GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_WOULD_DEADLOCK, GPUBUF_EXHAUSTED (every
+ * staging entry is lost), GPUBUF_COPY_FAILED (an earlier apply failed when it ran, and wrote nothing; told once),
+ * GPUBUF_DEVICE_LOST; GPUBUF_QUARANTINED if it could not be fenced. After any of them everything is still staged, and applying it
+ * again is harmless.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_staged_rows_apply(gpubuf_staged_rows *rows,
+                                       gpubuf_stream *stream,
+                                       gpubuf_stream *const *consumers,
+                                       size_t consumer_count,
+                                       uint64_t timeout_ns);
+
+/**
+ * Drops what is staged.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_staged_rows_clear(gpubuf_staged_rows *rows);
+
+/**
+ * Gives the table more rows, which are zero. Within capacity_rows the address stays, also in a graph; beyond, the table moves:
+ * its contents are copied in the order of the stream, and the old memory is freed when its last use is proven.
+ *
+ * `out_moved` gets 1 where the address is another now, else 0; NULL: not told. What is staged stays staged. Waits only for
+ * work that still writes a uva table, up to the deadline.
+ * Errors: GPUBUF_INVALID_ARGUMENT (fewer rows than there are), GPUBUF_UNSUPPORTED (the table is a buffer, which is to be resized
+ * itself, or borrowed memory), GPUBUF_GRAPH_HELD (a graph holds a table that would move), GPUBUF_UNFENCED, GPUBUF_BUSY,
+ * GPUBUF_TIMEOUT, GPUBUF_OVERFLOW, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (an earlier apply, told once),
+ * GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_staged_rows_grow(gpubuf_staged_rows *rows,
+                                      uint64_t row_count,
+                                      gpubuf_stream *stream,
+                                      uint64_t timeout_ns,
+                                      uint32_t *out_moved);
+
+/**
+ * The table's address for kernels, the same until gpubuf_staged_rows_grow says that it moved. As
+ * gpubuf_buffer_device_address: the streams named may use it at any time, and with none named the table is sealed.
+ *
+ * Errors: as gpubuf_buffer_device_address.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_staged_rows_device_address(gpubuf_staged_rows *rows,
+                                                gpubuf_stream *const *streams,
+                                                size_t stream_count,
+                                                uint64_t *out_address);
+
+/**
+ * Says that work queued on the stream so far used the table: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE. As
+ * gpubuf_buffer_used_on.
+ *
+ * Errors: as gpubuf_buffer_used_on.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_staged_rows_used_on(gpubuf_staged_rows *rows,
+                                         gpubuf_stream *stream,
+                                         uint32_t access);
+
+/**
+ * The figures. Set struct_size first; no more than that is written, and struct_size then says how much.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_staged_rows_stats_get(const gpubuf_staged_rows *rows,
+                                           gpubuf_staged_rows_stats *inout_stats);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API

@@ -11,7 +11,8 @@
  *
  * An operation whose element type is chosen by the caller takes that first: begin_write<float, no_throw>().
  *
- * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold, pinned, reservation, tensor, workspace, predictor) are empty
+ * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold, pinned, reservation, tensor, workspace, staged_rows,
+ * predictor) are empty
  * or own one handle of the C API; capi() shows it, release() gives it up, adopt() takes one over. They are as large as a pointer
  * (step and borrowed_buffer have a word more). Destructors neither throw nor wait: what the device still uses is freed later, by
  * the library. Parents
@@ -40,6 +41,7 @@
 #include <gpubuf/hpp/predictor.hpp>
 #include <gpubuf/hpp/report.hpp>
 #include <gpubuf/hpp/slots.hpp>
+#include <gpubuf/hpp/staged.hpp>
 #include <gpubuf/hpp/strided.hpp>
 #include <gpubuf/hpp/tensor.hpp>
 #include <gpubuf/hpp/workspace.hpp>

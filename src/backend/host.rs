@@ -5,7 +5,7 @@ mod kit;
 use super::kit::{DeviceKit, StreamKit};
 use super::{
     BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceSummary, EventBackend, EventState, RawMemory, RowCopy,
-    StreamBackend, allocate_pageable, free_pageable,
+    Scatter, StreamBackend, allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
@@ -188,6 +188,11 @@ impl DeviceBackend for HostDevice {
         }
     }
 
+    fn prepare_scatter(&self) -> Result<()> {
+        // The emulation has the kernel built in.
+        Ok(())
+    }
+
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>> {
         let stream = self.device.create_stream().map_err(|fault| from_fault(fault, "creating a stream"))?;
         Ok(Box::new(HostStream { stream, graphs: self.graphs.clone() }))
@@ -250,6 +255,17 @@ impl StreamBackend for HostStream {
         // SAFETY: the caller keeps the range allocated until the fill has run.
         unsafe { self.stream.submit(engine::Op::Fill { dst, width: width as u8, value, count }, tag) }
             .map_err(|fault| from_fault(fault, format_args!("queueing a fill of {count} elements")))?;
+        *queued = true;
+        Ok(())
+    }
+
+    unsafe fn scatter(&self, scatter: &Scatter, tag: u64, queued: &mut bool) -> Result<()> {
+        let Scatter { entry, entry_bytes, table, table_bytes, pieces, ticket, .. } = *scatter;
+        let pieces = pieces as usize;
+        let op = engine::Op::Scatter { entry, entry_bytes, table, table_bytes, pieces, ticket };
+        // SAFETY: the caller keeps both allocated until the kernel has run.
+        unsafe { self.stream.submit(op, tag) }
+            .map_err(|fault| from_fault(fault, format_args!("queueing a scatter of {pieces} pieces")))?;
         *queued = true;
         Ok(())
     }
@@ -377,7 +393,7 @@ fn parse_failure(text: &str) -> Result<(Option<engine::OpKind>, u64, engine::Fai
         Error::new(
             Status::InvalidArgument,
             format!(
-                "GPUBUF_HOST_FAIL_OPERATION={text} is not kind:nth:when, as in copy:3:execution (kinds any, copy, fill, delay, call, record, wait; when submission or execution)"
+                "GPUBUF_HOST_FAIL_OPERATION={text} is not kind:nth:when, as in copy:3:execution (kinds any, copy, fill, delay, call, record, wait, kernel; when submission or execution)"
             ),
         )
     };
@@ -390,6 +406,7 @@ fn parse_failure(text: &str) -> Result<(Option<engine::OpKind>, u64, engine::Fai
         "call" => Some(engine::OpKind::Call),
         "record" => Some(engine::OpKind::Record),
         "wait" => Some(engine::OpKind::Wait),
+        "kernel" => Some(engine::OpKind::Scatter),
         _ => return Err(wrong()),
     };
     let when = match when {

@@ -19,6 +19,8 @@ pub enum Operation {
     Record,
     /// A wait for an event.
     Wait,
+    /// A kernel of the library's: the scatter of staged rows.
+    Kernel,
 }
 
 /// Where an armed fault strikes.

@@ -5,10 +5,12 @@ pub mod exit;
 pub mod host;
 pub mod kit;
 pub mod probe;
+pub mod scatter;
 pub mod select;
 pub mod system;
 
 pub use probe::{Answer, Capabilities, Capability, Finding};
+pub use scatter::Scatter;
 pub use select::{DeviceSummary, MOST_FREE};
 pub use system::{SystemMemory, page_bytes, system_memory};
 
@@ -250,6 +252,8 @@ pub trait DeviceBackend: Send + Sync {
     fn await_frees(&self, _deadline: Option<Instant>) -> bool {
         true
     }
+    /// Makes ready what [`StreamBackend::scatter`] needs. It may take a while, and is done once.
+    fn prepare_scatter(&self) -> Result<()>;
     /// A new stream.
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>>;
     /// A stream of the driver's that the caller goes on owning.
@@ -314,6 +318,12 @@ pub trait StreamBackend: Send + Sync {
         tag: u64,
         queued: &mut bool,
     ) -> Result<()>;
+    /// Queues the kernel that writes the pieces of a packed entry to their places. `tag` and `queued` as for `copy`.
+    ///
+    /// # Safety
+    /// [`DeviceBackend::prepare_scatter`] has succeeded. Entry and table stay allocated until the kernel has run; what the
+    /// entry holds by then is an entry as [`scatter`] describes it, with the pieces inside both, or begins with another ticket.
+    unsafe fn scatter(&self, scatter: &Scatter, tag: u64, queued: &mut bool) -> Result<()>;
     /// Records the event after all work queued so far.
     fn record(&self, event: &dyn EventBackend, tag: u64) -> Result<()>;
     /// Makes work queued from now on wait for the event's latest record.

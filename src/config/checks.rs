@@ -68,7 +68,7 @@ checks! {
     ReadWaitsWrites = 7, HostWait, "read-waits-writes", "begin_read waits for queued work that writes the range";
     UploadGuard = 8, Refusal, "upload-guard", "to_device: no write guard may cover the source range (busy)";
     UploadWaitsHostWrites = 9, DeviceWait, "upload-waits-host-writes", "to_device waits on the device for a d2h copy on another stream that writes its source";
-    UploadWaitsDeviceUses = 10, DeviceWait, "upload-waits-device-uses", "to_device and device fill wait on the device for every use of the target by other streams";
+    UploadWaitsDeviceUses = 10, DeviceWait, "upload-waits-device-uses", "to_device, device fill and apply of staged rows wait on the device for every use of the target by other streams";
     DownloadGuard = 11, Refusal, "download-guard", "to_host: no guard at all may cover the target range (busy)";
     DownloadWaitsDeviceWrites = 12, DeviceWait, "download-waits-device-writes", "to_host waits on the device for writes of the source by other streams";
     DownloadWaitsHostUses = 13, DeviceWait, "download-waits-host-uses", "to_host waits on the device for uses of the host target by other streams";
@@ -117,7 +117,7 @@ checks! {
     UsesFull = 56, Refusal, "uses-full", "work on a side whose uses in flight can no longer be told apart (busy)";
     StagingWaits = 57, HostWait, "staging-waits", "to_device from pageable memory waits for a download that still writes it: the driver may read it at the call";
     NamedStreams = 58, HostWait, "named-streams", "CPU access to memory that kernels use in place fences the streams named with its address, and waits for them";
-    CaptureCopies = 59, Refusal, "capture-copies", "copies, fills, commits, read-backs and launches on a stream that captures (capturing)";
+    CaptureCopies = 59, Refusal, "capture-copies", "copies, fills, commits, applies, read-backs and launches on a stream that captures (capturing)";
     CaptureFences = 60, Refusal, "capture-fences", "event records, used_on, fence, release_after and retire on a stream that captures (capturing)";
     CaptureWaits = 61, Refusal, "capture-waits", "query and synchronize of a stream that captures, or of its device, and its wait for an event (capturing)";
     CaptureBegun = 62, Refusal, "capture-begun", "a captured copy on a stream that does not capture (not begun)";
@@ -150,6 +150,7 @@ checks! {
     BindingFollows = 89, DeviceWait, "binding-follows", "commit waits on the device for the streams named with memory bound to the step";
     BindingSeals = 90, Refusal, "binding-seals", "a block bound to a committed step is not written before the step is retired (unfenced)";
     BindingDeclares = 91, HostWait, "binding-declares", "the consumers of a retired step are uses of the blocks bound to it: CPU writes wait for them";
+    ApplyWaits = 92, HostWait, "apply-waits", "apply of staged rows waits for the copy and the scatter that still use its staging entry";
 }
 
 /// Whether the check is in force.

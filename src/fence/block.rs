@@ -6,9 +6,11 @@ mod graph;
 mod marks;
 mod publish;
 mod resize;
+mod scatter;
 
 pub use graph::HoldMark;
 pub use resize::Keep;
+pub use scatter::{Entry, scatter};
 
 use super::area::Area;
 use super::dirty::Dirty;
@@ -168,6 +170,16 @@ impl Block {
         self.host.iter_mut().filter(move |_| host_too).chain(self.device.iter_mut())
     }
 
+    /// The side that kernels address: the device's, else the host's where they use it in place.
+    fn addressed_mut(&mut self) -> Result<&mut Side> {
+        let in_place = self.is_in_place();
+        match (&mut self.device, &mut self.host) {
+            (Some(side), _) => Ok(side),
+            (None, Some(side)) if in_place => Ok(side),
+            _ => fail!(Unsupported, "{} has no side that the device can address", self.name),
+        }
+    }
+
     /// The address for kernels: the device side's, else the host side's where kernels use it in place. The streams named are
     /// fenced by the library when it must. With none named the side is sealed: copies, CPU access in place and release need
     /// a fence declared first; and where the block is neither `leased` nor held by a graph, both of which end with such a
@@ -181,13 +193,8 @@ impl Block {
     pub fn address_of(&mut self, area: Area, streams: &[Arc<Timeline>], leased: bool) -> Result<u64> {
         self.settle()?;
         self.expect_same(area, Which::Host, "taking the device address of", "publish it")?;
-        let (in_place, held) = (self.is_in_place(), self.holds() > 0);
-        let name = self.name.clone();
-        let side = match (&mut self.device, &mut self.host) {
-            (Some(side), _) => side,
-            (None, Some(side)) if in_place => side,
-            _ => return fail!(Unsupported, "{name} has no side that the device can address",),
-        };
+        let held = self.holds() > 0;
+        let side = self.addressed_mut()?;
         let address = side.device_address(streams)?;
         if streams.is_empty() {
             side.seal(area);

@@ -24,7 +24,7 @@ mod upkeep;
 mod uses;
 
 pub use area::Area;
-pub use block::{Block, HoldMark, Keep};
+pub use block::{Block, Entry, HoldMark, Keep, scatter};
 pub use device::{Care, Device, Member};
 pub use devices::{shut_down_all, uptime};
 pub use dirty::Policy;

@@ -10,7 +10,7 @@ use super::area::Area;
 use super::device::Device;
 use super::name::Name;
 use super::transfer::row_copy;
-use crate::backend::{EventBackend, EventState, StreamBackend};
+use crate::backend::{EventBackend, EventState, Scatter, StreamBackend};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{EVENTS_PER_STREAM, STREAMS_PER_CALL, Timeout};
@@ -755,6 +755,17 @@ impl Submission<'_> {
     pub unsafe fn fill(&mut self, target: u64, width: usize, value: u64, count: usize) -> Result<()> {
         // SAFETY: the caller's promise, which is longer than the stream needs.
         unsafe { self.timeline.stream.fill(target, width, value, count, self.tag, &mut self.queued) }
+            .map_err(|e| e.context(&self.timeline.name))
+    }
+
+    /// Queues the kernel that writes the pieces of a packed entry to their places in a table.
+    ///
+    /// # Safety
+    /// As [`StreamBackend::scatter`], with both allocated until the fence of [`Submission::finish`] is proven, or for ever if
+    /// that fails.
+    pub unsafe fn scatter(&mut self, scatter: &Scatter) -> Result<()> {
+        // SAFETY: the caller's promise, which is longer than the stream needs.
+        unsafe { self.timeline.stream.scatter(scatter, self.tag, &mut self.queued) }
             .map_err(|e| e.context(&self.timeline.name))
     }
 

@@ -84,7 +84,7 @@ pub fn transfer(
         }
         Ok(())
     })();
-    conclude(submission, queued, |fence| {
+    conclude(submission, queued, TORN, |fence| {
         source.add_use(fence.clone(), false, reads, role);
         target.add_use(fence.clone(), true, writes, role);
     })
@@ -156,7 +156,7 @@ pub(super) fn exchange(
         Ok(())
     };
     let queued = queue();
-    let outcome = conclude(submission, queued, |fence| {
+    let outcome = conclude(submission, queued, TORN, |fence| {
         if let Some(up) = up {
             host.add_use(fence.clone(), false, up, Role::Copy);
             device.add_use(fence.clone(), true, up, Role::Copy);
@@ -191,7 +191,7 @@ pub(super) fn fill(side: &mut Side, area: Area, width: usize, value: u64, timeli
             unsafe { submission.fill(to, width, value, area.width() / width) }
         })
     })();
-    conclude(submission, queued, |fence| side.add_use(fence.clone(), true, area, Role::Copy))
+    conclude(submission, queued, TORN, |fence| side.add_use(fence.clone(), true, area, Role::Copy))
         .quarantine_unfenced([side])
 }
 
@@ -207,8 +207,16 @@ pub(super) fn row_copy(area: Area, to: u64, from: u64) -> RowCopy {
     }
 }
 
-/// Puts a fence behind what was queued, if anything was.
-fn conclude(submission: Submission<'_>, queued: Result<()>, note: impl FnOnce(&Fence)) -> Outcome {
+/// What is said of work of which only a part is queued.
+const TORN: &str = "only a part was queued, the target is torn";
+
+/// Puts a fence behind what was queued, if anything was. `torn` says what became of it where that was not all.
+pub(super) fn conclude(
+    submission: Submission<'_>,
+    queued: Result<()>,
+    torn: &str,
+    note: impl FnOnce(&Fence),
+) -> Outcome {
     if let Err(error) = queued {
         if !submission.queued() {
             return Outcome::Refused(error);
@@ -216,7 +224,7 @@ fn conclude(submission: Submission<'_>, queued: Result<()>, note: impl FnOnce(&F
         return match submission.finish() {
             Ok(fence) => {
                 note(&fence);
-                Outcome::Torn(error.context("only a part was queued, the target is torn"), fence)
+                Outcome::Torn(error.context(torn), fence)
             }
             Err(_) => Outcome::Unfenced(error),
         };
@@ -231,7 +239,7 @@ fn conclude(submission: Submission<'_>, queued: Result<()>, note: impl FnOnce(&F
 }
 
 impl Outcome {
-    fn quarantine_unfenced<const N: usize>(self, sides: [&mut Side; N]) -> Outcome {
+    pub(super) fn quarantine_unfenced<const N: usize>(self, sides: [&mut Side; N]) -> Outcome {
         match self {
             Outcome::Unfenced(error) => {
                 Outcome::Unfenced(sides.into_iter().fold(error, |error, side| side.record_failed(error)))

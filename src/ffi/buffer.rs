@@ -112,6 +112,15 @@ pub(super) fn shape(rank: u32, dims: &[u64; MAX_RANK]) -> Result<Shape> {
     }
 }
 
+/// How work used memory.
+pub(super) fn access(code: u32) -> Result<Access> {
+    match code {
+        GPUBUF_ACCESS_READ => Ok(Access::Read),
+        GPUBUF_ACCESS_WRITE => Ok(Access::Write),
+        _ => fail!(InvalidArgument, "access is {code}: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE"),
+    }
+}
+
 fn release(options: &gpubuf_buffer_options) -> Option<ReleaseCallback> {
     let release = options.release?;
     let user_data = options.release_user_data as usize;
@@ -305,11 +314,7 @@ pub unsafe extern "C" fn gpubuf_buffer_used_on(
     call(Entry::gpubuf_buffer_used_on, |c| {
         let buffer = c.get(buffer, "buffer")?;
         let stream = c.get(stream, "stream")?;
-        let access = match access {
-            GPUBUF_ACCESS_READ => Access::Read,
-            GPUBUF_ACCESS_WRITE => Access::Write,
-            _ => return fail!(InvalidArgument, "access is {access}: GPUBUF_ACCESS_READ or GPUBUF_ACCESS_WRITE"),
-        };
+        let access = self::access(access)?;
         buffer.used_on(stream, access)
     })
 }

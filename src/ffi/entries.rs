@@ -217,6 +217,7 @@ entries! {
     Normally gpubuf_graph_hold_add_block;
     Normally gpubuf_graph_hold_add_slots;
     Normally gpubuf_graph_hold_add_slots_copy;
+    Normally gpubuf_graph_hold_add_staged_rows;
     Normally gpubuf_buffer_capture_to_device;
     Normally gpubuf_buffer_capture_to_host;
     Normally gpubuf_block_capture_to_device;
@@ -224,6 +225,18 @@ entries! {
     Normally gpubuf_graph_hold_set_graph;
     Normally gpubuf_graph_hold_launch;
     Normally gpubuf_graph_hold_replayed;
+
+    AnyTime gpubuf_staged_rows_options_init;
+    Normally gpubuf_staged_rows_create;
+    Ends gpubuf_staged_rows_destroy;
+    Normally gpubuf_staged_rows_info_get;
+    Normally gpubuf_staged_rows_stage;
+    Normally gpubuf_staged_rows_apply;
+    Normally gpubuf_staged_rows_clear;
+    Normally gpubuf_staged_rows_grow;
+    Normally gpubuf_staged_rows_device_address;
+    Normally gpubuf_staged_rows_used_on;
+    Normally gpubuf_staged_rows_stats_get;
 
     AnyTime gpubuf_spec_init;
     AnyTime gpubuf_spec_bytes;

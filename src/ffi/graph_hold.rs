@@ -108,6 +108,24 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_slots_copy(
     })
 }
 
+/// Adds the table to a graph hold, for graphs whose kernels read it. Waits until each of its uses is over.
+///
+/// An apply is no part of the graph, and launches are ordered behind it. The table does not move until the hold ends, and
+/// destroying the rows ends the handle alone.
+/// Errors: as gpubuf_graph_hold_add_buffer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_graph_hold_add_staged_rows(
+    hold: *mut gpubuf_graph_hold,
+    rows: *mut gpubuf_staged_rows,
+    timeout_ns: u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_graph_hold_add_staged_rows, |c| {
+        let hold = c.get(hold, "hold")?;
+        let rows = c.get(rows, "rows")?;
+        hold.add(rows.table().shared(), Some(hold.device().timeout(timeout_ns)))
+    })
+}
+
 /// Appends a copy of a range to the graph that the stream captures, from the host side to the device side. Each replay reads
 /// the host side anew; `count` may be GPUBUF_ALL.
 ///

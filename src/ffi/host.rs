@@ -39,6 +39,8 @@ pub const GPUBUF_HOST_CALL: u32 = 4;
 pub const GPUBUF_HOST_RECORD: u32 = 5;
 /// Waits for events.
 pub const GPUBUF_HOST_WAIT: u32 = 6;
+/// A kernel of the library's: the scatter of staged rows.
+pub const GPUBUF_HOST_KERNEL: u32 = 7;
 
 /// The operation is refused, nothing is queued.
 pub const GPUBUF_HOST_AT_SUBMISSION: u32 = 0;
@@ -326,10 +328,11 @@ pub unsafe extern "C" fn gpubuf_host_fail_operation(
             GPUBUF_HOST_CALL => Some(Operation::Call),
             GPUBUF_HOST_RECORD => Some(Operation::Record),
             GPUBUF_HOST_WAIT => Some(Operation::Wait),
+            GPUBUF_HOST_KERNEL => Some(Operation::Kernel),
             _ => {
                 return fail!(
                     InvalidArgument,
-                    "operation is {operation}: GPUBUF_HOST_ANY to GPUBUF_HOST_WAIT (0 to 6)"
+                    "operation is {operation}: GPUBUF_HOST_ANY to GPUBUF_HOST_KERNEL (0 to 7)"
                 );
             }
         };

@@ -43,6 +43,8 @@ pub mod step;
 
 pub mod graph_hold;
 
+pub mod staged_rows;
+
 pub mod spec;
 
 pub mod workspace;

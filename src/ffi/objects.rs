@@ -10,6 +10,7 @@ use crate::pool::Pool;
 use crate::predictor::Predictor;
 use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
+use crate::staged::StagedRows;
 use crate::sync::Arc;
 use crate::tensor::Tensor;
 use crate::workspace::{Held, Workspace};
@@ -88,6 +89,7 @@ objects! {
     Tensor(Arc<Tensor>), gpubuf_tensor = 12, "tensor";
     Workspace(Arc<Workspace>), gpubuf_workspace = 13, "workspace";
     Predictor(Arc<Predictor>), gpubuf_predictor = 14, "predictor";
+    StagedRows(Arc<StagedRows>), gpubuf_staged_rows = 15, "staged rows";
 }
 
 impl Object {
@@ -108,6 +110,7 @@ impl Object {
             Object::Tensor(tensor) => tensor.name(),
             Object::Workspace(workspace) => workspace.name(),
             Object::Predictor(predictor) => predictor.name(),
+            Object::StagedRows(rows) => rows.name(),
         }
     }
 
@@ -139,6 +142,7 @@ impl Object {
             Object::Tensor(tensor) => tensor.describe(),
             Object::Workspace(workspace) => workspace.describe(),
             Object::Predictor(predictor) => predictor.describe(),
+            Object::StagedRows(rows) => rows.describe(),
         }
     }
 
@@ -156,6 +160,7 @@ impl Object {
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
             }
             Object::Tensor(tensor) => (tensor.device(), tensor.bytes()),
+            Object::StagedRows(rows) => (rows.device(), rows.owned_bytes()),
             // What is held has handles of its own.
             Object::Workspace(workspace) => {
                 let stats = workspace.stats();

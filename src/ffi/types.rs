@@ -341,6 +341,10 @@ pub struct gpubuf_workspace {
     _private: [u8; 0],
 }
 
+/// Writes of rows of a table, collected and applied together.
+pub struct gpubuf_staged_rows {
+    _private: [u8; 0],
+}
 /// Predicts the size of the next step.
 pub struct gpubuf_predictor {
     _private: [u8; 0],

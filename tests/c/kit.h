@@ -91,6 +91,16 @@ static inline gpubuf_slots *kit_slots(gpubuf_device *device) {
   return slots;
 }
 
+static inline gpubuf_staged_rows *kit_staged_rows(gpubuf_device *device) {
+  gpubuf_staged_rows *rows = NULL;
+  gpubuf_staged_rows_options options;
+  gpubuf_staged_rows_options_init(&options, sizeof options);
+  options.dtype = GPUBUF_DTYPE_I32;
+  options.rows = options.row_elements = 4;
+  OK(gpubuf_staged_rows_create(device, &options, &rows));
+  return rows;
+}
+
 struct kit {
   gpubuf_device *device;
   gpubuf_stream *stream;
@@ -102,6 +112,7 @@ struct kit {
   gpubuf_step *step;
   gpubuf_graph_hold *graph_hold;
   gpubuf_predictor *predictor;
+  gpubuf_staged_rows *staged_rows;
   gpubuf_pinned *pinned;
   gpubuf_reservation *reservation;
   gpubuf_tensor *tensor;
@@ -121,6 +132,7 @@ static inline struct kit kit_make(gpubuf_device *device) {
   OK(gpubuf_slots_begin(kit.slots, GPUBUF_TIMEOUT_TRY, &kit.step));
   OK(gpubuf_graph_hold_create(device, &kit.graph_hold));
   OK(gpubuf_predictor_create(device, NULL, &kit.predictor));
+  kit.staged_rows = kit_staged_rows(device);
   gpubuf_pinned_options options;
   gpubuf_pinned_options_init(&options, sizeof options);
   OK(gpubuf_pinned_create(device, &options, &kit.pinned));
@@ -136,6 +148,7 @@ static inline struct kit kit_make(gpubuf_device *device) {
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
   (void)gpubuf_predictor_destroy(kit->predictor);
+  (void)gpubuf_staged_rows_destroy(kit->staged_rows);
   (void)gpubuf_reservation_destroy(kit->reservation);
   (void)gpubuf_pinned_destroy(kit->pinned);
   (void)gpubuf_workspace_destroy(kit->workspace);

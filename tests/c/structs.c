@@ -45,6 +45,9 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_workspace_entry, 8, 6 * 8);
   CHECK_LAYOUT(gpubuf_predictor_options, 24, 8);
   CHECK_LAYOUT(gpubuf_predictor_stats, 8, 10 * 8);
+  CHECK_LAYOUT(gpubuf_staged_rows_options, 8, 24, 16, 8, 8, 8, 16, 8);
+  CHECK_LAYOUT(gpubuf_staged_rows_info, 8, 6 * 8, 8);
+  CHECK_LAYOUT(gpubuf_staged_rows_stats, 16, 16 * 8);
 
   struct { gpubuf_device_options options; uint64_t later; } newer;
   gpubuf_device *device = NULL, *untouched = NULL;
@@ -143,7 +146,7 @@ int main(void) {
   CHECK(data == NULL && token == 5);
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_buffer_used_on(good, stream, 0));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_buffer_zero(good, 4, stream, GPUBUF_TIMEOUT_TRY));
-  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device, 7, 1, GPUBUF_HOST_AT_SUBMISSION));
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device, 8, 1, GPUBUF_HOST_AT_SUBMISSION));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device, GPUBUF_HOST_ANY, 1, 2));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_limit_memory(device, GPUBUF_PLACEMENT_UVA, 1));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_set_pageable_late(device, 2));

@@ -32,7 +32,7 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "device",
     "stream",
     "event",
@@ -47,6 +47,7 @@ const KINDS: [&str; 14] = [
     "tensor",
     "workspace",
     "predictor",
+    "staged_rows",
 ];
 
 /// What a parameter is, by its type and name.
@@ -102,6 +103,7 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
                 | ("gpubuf_predictor_create", "device" | "options")
+                | ("gpubuf_staged_rows_grow", "out_moved")
                 | ("gpubuf_predictor_record", "out_hit")
                 | ("gpubuf_predictor_prewarm", "out_warmed_bytes")
                 | ("gpubuf_predictor_prewarm_pool", "out_made" | "out_missing")
@@ -273,6 +275,7 @@ static gpubuf_workspace_options workspace_options;
 static gpubuf_tensor_options tensor_options;
 static gpubuf_spec spec;
 static gpubuf_predictor_options predictor_options;
+static gpubuf_staged_rows_options staged_rows_options;
 static int cases, failures;
 
 static gpubuf_device *open_device(void) {
@@ -312,6 +315,9 @@ static void prepare(void) {
   spec.rank = 1;
   spec.shape[0] = 4;
   gpubuf_predictor_options_init(&predictor_options, sizeof predictor_options);
+  gpubuf_staged_rows_options_init(&staged_rows_options, sizeof staged_rows_options);
+  staged_rows_options.dtype = GPUBUF_DTYPE_I32;
+  staged_rows_options.rows = staged_rows_options.row_elements = 4;
   gpubuf_device *device = open_device();
   ended = kit_make(device);
   kit_end(&ended);

@@ -24,6 +24,8 @@ pub struct ByKind {
     pub wait_value: u64,
     /// Writes of values.
     pub write_value: u64,
+    /// Scatters.
+    pub scatter: u64,
 }
 
 impl ByKind {
@@ -38,12 +40,15 @@ impl ByKind {
             OpKind::Wait => self.wait,
             OpKind::WaitValue => self.wait_value,
             OpKind::WriteValue => self.write_value,
+            OpKind::Scatter => self.scatter,
         }
     }
 
     /// The sum over all kinds.
     pub fn total(&self) -> u64 {
-        self.copy + self.fill + self.delay + self.call + self.record + self.wait + self.wait_value + self.write_value
+        let kernels = self.call + self.scatter;
+        let values = self.wait_value + self.write_value;
+        self.copy + self.fill + self.delay + kernels + self.record + self.wait + values
     }
 }
 
@@ -76,7 +81,7 @@ pub struct Counters {
 }
 
 #[derive(Default)]
-pub(crate) struct Tally([AtomicU64; 8]);
+pub(crate) struct Tally([AtomicU64; 9]);
 
 impl Tally {
     pub(crate) fn add(&self, kind: OpKind) {
@@ -94,6 +99,7 @@ impl Tally {
             wait: of(OpKind::Wait),
             wait_value: of(OpKind::WaitValue),
             write_value: of(OpKind::WriteValue),
+            scatter: of(OpKind::Scatter),
         }
     }
 }

@@ -57,6 +57,7 @@ mod order;
 pub mod policy;
 mod queue;
 mod registered;
+mod scatter;
 mod shared;
 mod stream;
 mod view;

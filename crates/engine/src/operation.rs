@@ -9,6 +9,7 @@ use crate::event::Mark;
 use crate::graph::Node;
 use crate::memory::{self, Region};
 use crate::policy::{Direction, Fault};
+use crate::scatter::Scatter;
 use crate::view::View;
 
 /// A kind of operation; also the filter of [`Device::fail_operation`](crate::Device::fail_operation).
@@ -30,6 +31,8 @@ pub enum OpKind {
     WaitValue,
     /// [`Op::WriteValue`].
     WriteValue,
+    /// [`Op::Scatter`].
+    Scatter,
 }
 
 /// When an [`Op::WaitValue`] passes, for a memory word `a` and its `value`.
@@ -88,6 +91,25 @@ pub enum Op {
         /// How many elements.
         count: usize,
     },
+    /// Writes pieces of a packed entry to their places in a table: a stand-in for a kernel. The entry begins with a ticket
+    /// of 8 bytes and 8 bytes that are not looked at; then comes, for each piece, its place in the table (8 bytes), its
+    /// place in the entry (4) and its size (4), in native byte order; then come the pieces. An entry with another ticket
+    /// does nothing. A piece that leaves its entry or its table fails the operation, and those before it are written.
+    /// Entry and table must be device or pinned memory. No pieces touch nothing.
+    Scatter {
+        /// Where the entry is; aligned to 8 bytes.
+        entry: u64,
+        /// Its size.
+        entry_bytes: usize,
+        /// Where the table is.
+        table: u64,
+        /// Its size.
+        table_bytes: usize,
+        /// How many pieces.
+        pieces: usize,
+        /// What the entry must begin with.
+        ticket: u64,
+    },
     /// Keeps the stream busy.
     Delay {
         /// Nanoseconds.
@@ -136,6 +158,7 @@ impl Op {
         match self {
             Op::Copy { .. } | Op::CopyRows { .. } => OpKind::Copy,
             Op::Fill { .. } => OpKind::Fill,
+            Op::Scatter { .. } => OpKind::Scatter,
             Op::Delay { .. } => OpKind::Delay,
             Op::Call { .. } => OpKind::Call,
             Op::WaitValue { .. } => OpKind::WaitValue,
@@ -157,7 +180,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn resolve(user: u64, address: u64, bytes: usize) -> Result<Place, Fault> {
+    pub(crate) fn resolve(user: u64, address: u64, bytes: usize) -> Result<Place, Fault> {
         if bytes == 0 {
             return Ok(Place::Pageable(0));
         }
@@ -236,6 +259,7 @@ pub(crate) enum Task {
         value: u64,
         count: usize,
     },
+    Scatter(Scatter),
     Delay {
         ns: u64,
     },
@@ -272,6 +296,7 @@ impl Task {
         match self {
             Task::Copy { .. } | Task::CopyRows { .. } => OpKind::Copy,
             Task::Fill { .. } => OpKind::Fill,
+            Task::Scatter(_) => OpKind::Scatter,
             Task::Delay { .. } => OpKind::Delay,
             Task::Call { .. } => OpKind::Call,
             Task::Record { .. } => OpKind::Record,
@@ -341,6 +366,9 @@ impl Task {
                     Place::Pageable(_) if bytes > 0 => Err(Fault::InvalidAddress),
                     dst => Ok(Task::Fill { dst, width, value, count }),
                 }
+            }
+            Op::Scatter { entry, entry_bytes, table, table_bytes, pieces, ticket } => {
+                Scatter::prepare(user, [(entry, entry_bytes), (table, table_bytes)], pieces, ticket).map(Task::Scatter)
             }
             Op::Delay { ns } => Ok(Task::Delay { ns }),
             Op::Call { function, arguments } => Ok(Task::Call { function, arguments }),

@@ -13,6 +13,7 @@ use crate::faults::FailedTags;
 use crate::operation::{Compare, Place, Task, copy_racing, direction};
 use crate::policy;
 use crate::queue::{Item, Queue, Role};
+use crate::scatter::Ran;
 use crate::view::View;
 
 /// How long a worker looks for work before it sleeps: a busy submitter then rarely pays for waking it.
@@ -174,6 +175,11 @@ fn perform(queue: &Queue, task: &Task, device: u64) -> Outcome {
         Task::Copy { dst, src, bytes } => copy(queue, dst, src, [*bytes; 2], *bytes, 1),
         Task::CopyRows { dst, src, pitches, width, rows } => copy(queue, dst, src, *pitches, *width, *rows),
         Task::Fill { dst, width, value, count } => fill(queue, dst.target(0), usize::from(*width), *value, *count),
+        Task::Scatter(scatter) => match scatter.run(|| queue.device.is_lost()) {
+            Ran::Done => Outcome::Done,
+            Ran::Astray => Outcome::Failed,
+            Ran::Lost => Outcome::Lost,
+        },
         Task::Delay { ns } => pause(queue, Instant::now(), *ns),
         Task::Call { function, arguments } => {
             let view = View::new(device, queue.id);

@@ -15,6 +15,7 @@ pub(crate) const INVALID_DEVICE: i32 = 101;
 pub(crate) const INVALID_CONTEXT: i32 = 201;
 const OPERATING_SYSTEM: i32 = 304;
 pub(crate) const INVALID_HANDLE: i32 = 400;
+pub(crate) const NOT_FOUND: i32 = 500;
 pub(crate) const NOT_READY: i32 = 600;
 pub(crate) const ILLEGAL_ADDRESS: i32 = 700;
 pub(crate) const CONTEXT_IS_DESTROYED: i32 = 709;

@@ -13,6 +13,7 @@ use crate::driver::Ordinal;
 use crate::event;
 use crate::graph;
 use crate::memory;
+use crate::module;
 use crate::stream::{self, Stream};
 use crate::table::Table;
 
@@ -154,6 +155,7 @@ impl Context {
         drop(stream::forget_all_of(self));
         event::forget_all_of(self);
         graph::forget_all_of(self);
+        module::forget_all_of(self);
         *self.legacy.write() = None;
         memory::free_all_of(self);
         // Not to return while a copy still writes to the caller's memory.

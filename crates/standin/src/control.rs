@@ -75,7 +75,7 @@ pub unsafe extern "C" fn gpubuf_standin_fail_call(function: *const c_char, nth: 
 }
 
 /// Has the `nth` operation from now of a kind fail with `code` on a device. Kinds: 0 any, 1 copy, 2 fill, 3 delay,
-/// 4 call (a host function), 5 record, 6 wait for an event, 7 wait for a value, 8 write of a value. `when` 0: the call
+/// 4 call (a host function), 5 record, 6 wait for an event, 7 wait for a value, 8 write of a value, 9 a kernel. `when` 0: the call
 /// that submits it returns the code and queues nothing. `when` 1: it is queued, and ends its context with the code
 /// when it would run. Captured operations count for the latter when a launch replays them. Each kind has one fault;
 /// `nth` 0 disarms it.
@@ -92,6 +92,7 @@ pub extern "C" fn gpubuf_standin_fail_operation(ordinal: i32, kind: u32, nth: u6
             6 => Some(OpKind::Wait),
             7 => Some(OpKind::WaitValue),
             8 => Some(OpKind::WriteValue),
+            9 => Some(OpKind::Scatter),
             _ => return Err(code::INVALID_VALUE),
         };
         // A context cannot end with success.

@@ -1,10 +1,10 @@
-//! The entries for devices (driver API, "Device Management"), and those that this simulation refuses.
+//! The entries for devices (driver API, "Device Management").
 
 use std::ffi::c_char;
 
 use crate::attributes::PCI_DOMAIN;
 use crate::code;
-use crate::entry::{In, Out};
+use crate::entry::Out;
 
 entry! {
     initialised fn cuDeviceGetCount(count: Out<i32>) |driver| { count.set(driver.ordinals.len() as i32) }
@@ -65,21 +65,4 @@ entry! {
         bytes[15] = driver.ordinal(device)?.index as u8;
         uuid.set(bytes)
     }
-}
-
-entry! {
-    contextual fn cuModuleLoadData(_module: Out<u64>, _image: In<u8>) |_current| { Err(code::NOT_SUPPORTED) }
-}
-
-entry! {
-    contextual fn cuModuleLoadDataEx(
-        _module: Out<u64>, _image: In<u8>, _count: u32, _options: Out<i32>, _values: Out<u64>,
-    ) |_current| { Err(code::NOT_SUPPORTED) }
-}
-
-entry! {
-    contextual fn cuLaunchKernel(
-        _function: u64, _grid_x: u32, _grid_y: u32, _grid_z: u32, _block_x: u32, _block_y: u32, _block_z: u32,
-        _shared_bytes: u32, _stream: u64, _parameters: Out<u64>, _extra: Out<u64>,
-    ) |_current| { Err(code::NOT_SUPPORTED) }
 }

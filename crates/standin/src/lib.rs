@@ -17,7 +17,7 @@
 //! - In a forked child every call returns `NOT_INITIALIZED`; once the process exits, `DEINITIALIZED`.
 //!
 //! # What it does not do
-//! It runs no kernels, has no arrays, no peers (device memory is only known in its own context), no memory pools that
+//! It runs no kernels but one of gpubuf's, whose twin it has, by its name (`gpubuf_scatter_rows`), has no arrays, no peers (device memory is only known in its own context), no memory pools that
 //! a caller can name, and no graph nodes that a caller can see. Such calls return `NOT_SUPPORTED`, or are not there.
 //!
 //! # Control
@@ -56,6 +56,7 @@ mod fill;
 mod graph;
 mod memory;
 mod memory_calls;
+mod module;
 mod pointer;
 mod pools;
 mod proc_address;

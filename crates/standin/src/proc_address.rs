@@ -7,8 +7,8 @@ use crate::code;
 use crate::driver::driver;
 use crate::entry::{In, Out};
 use crate::{
-    batch, capture, context_calls, copy, copy2d, device_calls, driver, event, fill, graph, memory_calls, pointer,
-    pools, stream_calls, value,
+    batch, capture, context_calls, copy, copy2d, device_calls, driver, event, fill, graph, memory_calls, module,
+    pointer, pools, stream_calls, value,
 };
 
 /// A function as it is from some version of the interface on.
@@ -163,9 +163,11 @@ static ROWS: &[Row] = &[
     row!("cuGraphGetNodes", 10000, graph::cuGraphGetNodes),
     row!("cuGraphExecDestroy", 10000, graph::cuGraphExecDestroy),
     row!("cuGraphDestroy", 10000, graph::cuGraphDestroy),
-    row!("cuModuleLoadData", 2000, device_calls::cuModuleLoadData),
-    row!("cuModuleLoadDataEx", 2010, device_calls::cuModuleLoadDataEx),
-    row!("cuLaunchKernel", 4000, device_calls::cuLaunchKernel),
+    row!("cuModuleLoadData", 2000, module::cuModuleLoadData),
+    row!("cuModuleLoadDataEx", 2010, module::cuModuleLoadDataEx),
+    row!("cuModuleUnload", 2000, module::cuModuleUnload),
+    row!("cuModuleGetFunction", 2000, module::cuModuleGetFunction),
+    row!("cuLaunchKernel", 4000, module::cuLaunchKernel),
 ];
 
 /// The exported function of that name, as a name that lasts.

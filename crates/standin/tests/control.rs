@@ -53,7 +53,7 @@ fn an_armed_call_returns_its_code_once_and_does_nothing() {
 fn bad_settings_are_refused() {
     let _session = session();
     let cuda = cuda();
-    assert_eq!(cuda.gpubuf_standin_fail_operation(0, 9, 1, 0, 1), 1);
+    assert_eq!(cuda.gpubuf_standin_fail_operation(0, 10, 1, 0, 1), 1);
     assert_eq!(cuda.gpubuf_standin_fail_operation(0, 1, 1, 2, 1), 1);
     assert_eq!(cuda.gpubuf_standin_fail_operation(0, 1, 1, 1, 0), 1);
     assert_eq!(cuda.gpubuf_standin_fail_operation(7, 1, 1, 1, 1), 101);

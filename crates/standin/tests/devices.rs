@@ -94,12 +94,6 @@ fn names_and_versions_give_functions() {
 }
 
 #[test]
-fn there_are_no_kernels() {
-    let _session = session();
-    assert_eq!(cuda().cuModuleLoadData(&mut 0, c"".as_ptr().cast()), 801);
-}
-
-#[test]
 fn nothing_works_before_initialisation() {
     let output = child("before_initialisation", &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

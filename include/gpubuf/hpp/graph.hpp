@@ -4,6 +4,7 @@
 #define GPUBUF_HPP_GRAPH_HPP
 
 #include <gpubuf/hpp/slots.hpp>
+#include <gpubuf/hpp/staged.hpp>
 
 #include <cstdint>
 
@@ -48,6 +49,11 @@ class graph_hold : public detail::owner<graph_hold, gpubuf_graph_hold, gpubuf_gr
   template <class Form = throwing>
   outcome<Form> add(const slots& held, std::uint32_t copy) noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_graph_hold_add_slots_copy(capi(), held.capi(), copy));
+  }
+  /// The table of staged rows. Waits until each of its uses is over; it does not move until the hold ends.
+  template <class Form = throwing, class T>
+  outcome<Form> add(const staged_rows<T>& held, timeout wait = timeout_default) noexcept(quiet<Form>) {
+    return detail::done<Form>(gpubuf_graph_hold_add_staged_rows(capi(), held.capi(), wait.capi()));
   }
   /// The graph (a cudaGraphExec_t or CUgraphExec) is launched through the hold only from here on: the seals are lifted.
   template <class Form = throwing>

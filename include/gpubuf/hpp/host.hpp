@@ -142,6 +142,7 @@ outcome<Form> launch(const stream& on, const graph& which) noexcept(quiet<Form>)
 enum class operation : std::uint32_t {
   any = GPUBUF_HOST_ANY, copy = GPUBUF_HOST_COPY, fill = GPUBUF_HOST_FILL, delay = GPUBUF_HOST_DELAY,
   call = GPUBUF_HOST_CALL, record = GPUBUF_HOST_RECORD, wait = GPUBUF_HOST_WAIT,
+  kernel = GPUBUF_HOST_KERNEL,
 };
 enum class when : std::uint32_t { at_submission = GPUBUF_HOST_AT_SUBMISSION, at_execution = GPUBUF_HOST_AT_EXECUTION };
 

@@ -103,6 +103,7 @@ using slot_options = detail::with_defaults<gpubuf_slot_options, gpubuf_slot_opti
 using decode_options = detail::with_defaults<gpubuf_decode_options, gpubuf_decode_options_init>;
 using tensor_options = detail::with_defaults<gpubuf_tensor_options, gpubuf_tensor_options_init>;
 using workspace_options = detail::with_defaults<gpubuf_workspace_options, gpubuf_workspace_options_init>;
+using staged_rows_options = detail::with_defaults<gpubuf_staged_rows_options, gpubuf_staged_rows_options_init>;
 using predictor_options = detail::with_defaults<gpubuf_predictor_options, gpubuf_predictor_options_init>;
 
 }  // namespace gpubuf

@@ -11,8 +11,8 @@ use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::OnceLock;
 use cudarc::driver::sys::{
-    CUDA_MEMCPY2D, CUcontext, CUdevice, CUdeviceptr, CUevent, CUgraph, CUgraphExec, CUhostFn, CUmemAccessDesc,
-    CUmemPoolProps, CUmemoryPool, CUstream, CUuuid, cuuint32_t,
+    CUDA_MEMCPY2D, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUhostFn,
+    CUmemAccessDesc, CUmemPoolProps, CUmemoryPool, CUmodule, CUstream, CUuuid, cuuint32_t,
 };
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -173,6 +173,13 @@ table! {
         cuGraphInstantiateWithFlags(executable: *mut CUgraphExec, graph: CUgraph, flags: c_ulonglong);
         cuGraphExecDestroy(executable: CUgraphExec);
         cuGraphDestroy(graph: CUgraph);
+        cuModuleLoadDataEx(module: *mut CUmodule, image: *const c_void, count: c_uint, options: *mut c_uint, values: *mut *mut c_void);
+        cuModuleUnload(module: CUmodule);
+        cuModuleGetFunction(function: *mut CUfunction, module: CUmodule, name: *const c_char);
+        cuLaunchKernel(
+            function: CUfunction, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
+            block_z: c_uint, shared_bytes: c_uint, stream: CUstream, parameters: *mut *mut c_void, extra: *mut *mut c_void
+        );
     }
     simulation {
         gpubuf_standin_time_inside_ns() -> u64;
@@ -394,6 +401,7 @@ mod tests {
     shapes!(A B C D);
     shapes!(A B C D E);
     shapes!(A B C D E F);
+    shapes!(A B C D E F G H I J K);
 
     pub fn shapes_are_equal(name: &str, ours: Vec<(usize, usize)>, theirs: Vec<(usize, usize)>) {
         assert_eq!(ours, theirs, "{name} differs from the bindings");

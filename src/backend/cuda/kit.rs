@@ -360,6 +360,7 @@ impl DeviceKit for CudaDevice {
             Some(Operation::Call) => 4,
             Some(Operation::Record) => 5,
             Some(Operation::Wait) => 6,
+            Some(Operation::Kernel) => 9,
         };
         // A refusal says nothing of the device; work that fails when it runs takes the device with it.
         let (when, code) = match when {

@@ -10,6 +10,7 @@ mod codes;
 mod context;
 mod driver;
 mod event;
+mod kernels;
 mod kit;
 mod memory;
 mod numa;
@@ -34,6 +35,7 @@ pub use card::most_free;
 use context::Context;
 use cudarc::driver::sys::{CUcontext, CUdevice_attribute as Attribute};
 use event::CudaEvent;
+use kernels::Kernels;
 use kit::{StreamHolds, Words};
 use memory::Memory;
 use reaper::Reaper;
@@ -89,6 +91,7 @@ pub struct CudaDevice {
     name: String,
     facts: DeviceFacts,
     memory: Arc<Memory>,
+    kernels: Arc<Kernels>,
     reaper: Arc<Reaper>,
     wait: Arc<ContextWait>,
     words: Option<Arc<Words>>,
@@ -129,6 +132,7 @@ impl CudaDevice {
             ordinal: context.device(),
             name: card.name(),
             words: Words::new(&context),
+            kernels: Kernels::new(&context),
             reaper: Reaper::new(),
             wait: ContextWait::new(),
             context,
@@ -187,7 +191,7 @@ impl DeviceBackend for CudaDevice {
     }
 
     fn try_host_pools(&self, deadline: Option<Instant>) -> Answer {
-        match CudaStream::create(&self.context, &self.memory.pieces, None) {
+        match CudaStream::create(&self.context, &self.memory.pieces, &self.kernels, None) {
             Ok(stream) => pools::try_host_pool(&self.context, &stream, self.facts, deadline),
             Err(error) => Answer::not_tested(error.message()),
         }
@@ -229,12 +233,16 @@ impl DeviceBackend for CudaDevice {
         self.reaper.wait(deadline.map(|deadline| deadline.max(Instant::now() + PATIENCE)))
     }
 
+    fn prepare_scatter(&self) -> Result<()> {
+        self.kernels.prepare_scatter()
+    }
+
     fn create_stream(&self) -> Result<Box<dyn StreamBackend>> {
-        Ok(Box::new(CudaStream::create(&self.context, &self.memory.pieces, self.holds())?))
+        Ok(Box::new(CudaStream::create(&self.context, &self.memory.pieces, &self.kernels, self.holds())?))
     }
 
     unsafe fn wrap_stream(&self, native: usize) -> Result<Box<dyn StreamBackend>> {
-        Ok(Box::new(CudaStream::wrap(&self.context, &self.memory.pieces, self.holds(), native)?))
+        Ok(Box::new(CudaStream::wrap(&self.context, &self.memory.pieces, &self.kernels, self.holds(), native)?))
     }
 
     fn create_event(&self) -> Result<Arc<dyn EventBackend>> {

@@ -3,10 +3,11 @@
 use super::codes;
 use super::context::Context;
 use super::event::CudaEvent;
+use super::kernels::Kernels;
 use super::kit::StreamHolds;
 use super::memory::Pieces;
 use crate::backend::kit::StreamKit;
-use crate::backend::{EventBackend, EventState, RowCopy, StreamBackend};
+use crate::backend::{EventBackend, EventState, RowCopy, Scatter, StreamBackend};
 use crate::error::Result;
 use crate::fail;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard};
@@ -37,6 +38,7 @@ pub struct CudaStream {
     /// Taken to use the handle; true once the caller may have destroyed it, and it must not be touched.
     ended: RwLock<bool>,
     pieces: Arc<Pieces>,
+    kernels: Arc<Kernels>,
     /// An event for waits, while nobody uses it.
     spare: Mutex<Option<CudaEvent>>,
     pub(super) holds: Option<StreamHolds>,
@@ -52,25 +54,28 @@ impl CudaStream {
     pub(super) fn create(
         context: &Arc<Context>,
         pieces: &Arc<Pieces>,
+        kernels: &Arc<Kernels>,
         holds: Option<StreamHolds>,
     ) -> Result<CudaStream> {
         let handle = context.create_stream()?;
-        CudaStream::over(context, pieces, holds, handle, true)
+        CudaStream::over(context, pieces, kernels, holds, handle, true)
     }
 
     /// The caller's stream, or a default stream, by its handle: 0 and 1 are the legacy one, 2 is this thread's.
     pub(super) fn wrap(
         context: &Arc<Context>,
         pieces: &Arc<Pieces>,
+        kernels: &Arc<Kernels>,
         holds: Option<StreamHolds>,
         native: usize,
     ) -> Result<CudaStream> {
-        CudaStream::over(context, pieces, holds, native as CUstream, false)
+        CudaStream::over(context, pieces, kernels, holds, native as CUstream, false)
     }
 
     fn over(
         context: &Arc<Context>,
         pieces: &Arc<Pieces>,
+        kernels: &Arc<Kernels>,
         holds: Option<StreamHolds>,
         handle: CUstream,
         owned: bool,
@@ -83,6 +88,7 @@ impl CudaStream {
             thread: (handle as usize == PER_THREAD).then(|| std::thread::current().id()),
             ended: RwLock::new(false),
             pieces: pieces.clone(),
+            kernels: kernels.clone(),
             spare: Mutex::new(None),
             holds,
         };
@@ -249,6 +255,14 @@ impl StreamBackend for CudaStream {
                 Ok(())
             }),
         }
+    }
+
+    unsafe fn scatter(&self, scatter: &Scatter, _tag: u64, queued: &mut bool) -> Result<()> {
+        // SAFETY: the caller's promise; the stream is alive.
+        let submit = || unsafe { self.kernels.launch_scatter(scatter, self.handle) };
+        self.queue(submit, format_args!("launching the scatter of {} pieces", scatter.pieces))?;
+        *queued = true;
+        Ok(())
     }
 
     fn record(&self, event: &dyn EventBackend, _tag: u64) -> Result<()> {

@@ -53,6 +53,7 @@ impl DeviceKit for HostDevice {
             Operation::Call => engine::OpKind::Call,
             Operation::Record => engine::OpKind::Record,
             Operation::Wait => engine::OpKind::Wait,
+            Operation::Kernel => engine::OpKind::Scatter,
         });
         let when = match when {
             FailWhen::Submission => engine::FailWhen::Submission,

@@ -131,6 +131,12 @@ functions! {
     cuGraphExecDestroy(executable: u64);
     cuGraphDestroy(graph: u64);
     cuModuleLoadData(module: *mut u64, image: *const c_void);
+    cuModuleGetFunction(function: *mut u64, module: u64, name: *const i8);
+    cuModuleUnload(module: u64);
+    cuLaunchKernel(
+        function: u64, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
+        shared_bytes: u32, stream: u64, parameters: *mut *mut c_void, extra: *mut *mut c_void
+    );
     gpubuf_standin_version();
     gpubuf_standin_reset() -> ();
     gpubuf_standin_calls(function: *const i8) -> u64;
