@@ -324,7 +324,7 @@ pub unsafe extern "C" fn gpubuf_workspace_list(
                 state: entry.state as u32,
                 name: if name.is_empty() { std::ptr::null() } else { name.as_ptr() },
                 spec: &raw const spec,
-                bytes: entry.spec.bytes(),
+                bytes: entry.bytes,
                 holders: entry.holders.into(),
                 uses: entry.uses,
                 last_use: entry.last_use,
