@@ -53,10 +53,13 @@ impl Replica {
         Ok(())
     }
 
-    /// Whether the CPU may write the block without a wait: each stream is fenced, and asked.
-    pub fn is_done(&self) -> Result<bool> {
+    /// Whether it may be had without a wait: by the CPU to write it, which queues the copy to a twin behind the twin's
+    /// users; or, for work that writes it, by nobody else. Each stream is fenced, and asked.
+    pub fn is_done(&self, access: Access) -> Result<bool> {
         let block = self.lease.enter()?;
-        Ok(block.host.as_ref().is_none_or(|side| side.fences().all(|fence| fence.query() != Proof::Pending)))
+        let device = block.device.iter().filter(|_| access == Access::Write);
+        let mut fences = block.host.iter().chain(device).flat_map(Side::fences);
+        Ok(fences.all(|fence| fence.query() != Proof::Pending))
     }
 
     pub fn is_quarantined(&self) -> bool {
@@ -110,7 +113,13 @@ impl Replica {
             if anew {
                 block.sides_mut().for_each(Side::forget_declared);
             }
-            block.device_address(streams, true)
+            block.settle()?;
+            // Not the block's own way to it: that asks for marks of what is newer, which are coarser than what was sent.
+            let side = if block.device.is_some() { &mut block.device } else { &mut block.host };
+            match side {
+                Some(side) => side.device_address(streams),
+                None => fail!(Unsupported, "the block has no side that the device can address"),
+            }
         });
         self.settled(address)
     }
