@@ -31,6 +31,10 @@ pub trait Home: Send + Sync {
     fn title(&self, cell: &Cell) -> String {
         format!("block {} of {}", cell.number, self.name())
     }
+    /// What else tells one from the others, in words.
+    fn about(&self, _: &Cell) -> Option<String> {
+        None
+    }
     /// Where waits for a block's uses are counted.
     fn fence_waits(&self) -> &WaitCounters;
     /// Takes a block back: no lease of it is valid any more. Never waits.
@@ -190,8 +194,17 @@ impl Lease {
         Ok(block)
     }
 
-    fn title(&self) -> String {
+    /// What it is called.
+    pub fn title(&self) -> String {
         self.home.title(&self.cell)
+    }
+
+    /// What it is called, and what else tells it from the others.
+    pub fn full_title(&self) -> String {
+        match self.home.about(&self.cell).filter(|_| self.is_held()) {
+            Some(about) => format!("{} ({about})", self.title()),
+            None => self.title(),
+        }
     }
 
     fn wait(&self, timeout: Timeout) -> HostWait<'_> {
@@ -422,7 +435,7 @@ impl Lease {
             Some(state) => state,
             None => "in use by another thread".into(),
         };
-        format!("{}: {state}", self.title())
+        format!("{}: {state}", self.full_title())
     }
 
     /// The addresses of a side.

@@ -334,7 +334,10 @@
 /** A request that finds no memory is refused. */
 #define GPUBUF_OVER_BUDGET_FAIL 0
 
-/** It waits until blocks were given back, up to its deadline. */
+/**
+ * It waits for the budget, until blocks were given back, up to its deadline. What the driver cannot page-lock is not waited for:
+ * that is refused at once, as are more bytes than the whole budget.
+ */
 #define GPUBUF_OVER_BUDGET_WAIT 1
 
 /** It gets pageable memory, outside the budget: the block's info says so. */
@@ -1136,7 +1139,10 @@ typedef struct gpubuf_pinned_options {
   gpubuf_pinned_notify_fn notify;
   /** Handed to notify. */
   void *notify_user_data;
-  /** Asked for a cure before the policy of the request is followed. NULL: nobody is asked. */
+  /**
+   * Asked for a cure before the policy of the request is followed; not for requests that it makes itself of this manager, on
+   * the thread that it is called on. NULL: nobody is asked.
+   */
   gpubuf_out_of_memory_fn out_of_memory;
   /** Handed to out_of_memory. */
   void *out_of_memory_user_data;
@@ -2847,7 +2853,8 @@ gpubuf_status gpubuf_pinned_destroy(gpubuf_pinned *pinned);
  * Threads: any; GPUBUF_OVER_BUDGET_WAIT not in a function that runs on a stream.
  * Errors: GPUBUF_BUDGET (the message says who has it), GPUBUF_OUT_OF_HOST_MEMORY or GPUBUF_DRIVER_ERROR (the driver locks no
  * more), GPUBUF_TIMEOUT, GPUBUF_BUSY (a wait with GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN (the manager was
- * destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_DEVICE_LOST.
+ * destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_UNSUPPORTED (uva
+ * memory, and a probe has seen that the device does not see later host writes), GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pinned_allocate(gpubuf_pinned *pinned,
@@ -2872,7 +2879,8 @@ gpubuf_status gpubuf_pinned_free(gpubuf_pinned *pinned,
  * As gpubuf_pinned_allocate otherwise; the owner is that of blocks that name none.
  * Ownership: the caller's, until gpubuf_reservation_destroy gives back what is left.
  * Errors: GPUBUF_BUDGET, GPUBUF_TIMEOUT, GPUBUF_BUSY, GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN, GPUBUF_INVALID_ARGUMENT
- * (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget), GPUBUF_DEVICE_LOST.
+ * (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget; and device_side, which is for the commit),
+ * GPUBUF_UNSUPPORTED (as gpubuf_pinned_allocate), GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pinned_reserve(gpubuf_pinned *pinned,
@@ -2922,9 +2930,10 @@ gpubuf_status gpubuf_pinned_shares_get(const gpubuf_pinned *pinned,
  * A block of what is reserved; what is left of the reservation holds budget for others, or until it is destroyed.
  *
  * The request's bytes come out of the reservation; timeout_ns and priority do not matter, nor does its owner where it is NULL.
+ * There is no wait in it: where the driver can page-lock nothing, GPUBUF_OVER_BUDGET_WAIT is refused like GPUBUF_OVER_BUDGET_FAIL.
  * Ownership: the block is the caller's, and outlives the reservation.
  * Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
- * GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
+ * GPUBUF_UNSUPPORTED, GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
  * memory is given because nothing can be page-locked.
  */
 GPUBUF_API GPUBUF_MUST_USE
@@ -3614,7 +3623,7 @@ gpubuf_status gpubuf_workspace_find(gpubuf_workspace *workspace,
  * Taken is a free one of equal spec that is idle, the longest free first; else one is made; else, where the limits forbid that,
  * one that work still uses is waited for. Its bytes are those of its last holder, or zeroes where `zero` is 1.
  * Stream order: with `zero`, the device side is zeroed on `stream`, which is needed where the spec has one: work on other
- * streams has to be ordered behind it. Otherwise `stream` may be NULL.
+ * streams has to be ordered behind it. Otherwise `stream` may be NULL, and is not used.
  * Ownership: a handle of the caller's own, to be ended by gpubuf_workspace_release or gpubuf_buffer_destroy. The memory is free
  * for others then, and the streams named with its device address have no right to it any more: what is queued on them by then
  * is fenced.

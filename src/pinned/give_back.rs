@@ -1,6 +1,7 @@
 //! Blocks come back: to the slab at once where nothing uses them, else when the device's deferred list lets them go.
 
 use super::Pinned;
+use super::budget::Bytes;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
@@ -16,7 +17,7 @@ impl Pinned {
             return fail!(
                 InvalidArgument,
                 "{} is not a block of {}: give it back where it comes from",
-                block.describe(),
+                block.title(),
                 self.name
             );
         }
@@ -41,6 +42,11 @@ impl Home for Pinned {
 
     fn title(&self, cell: &Cell) -> String {
         format!("block {} of {}", cell.number() as u32, self.name)
+    }
+
+    fn about(&self, cell: &Cell) -> Option<String> {
+        let (owner, bytes) = self.state.lock().part_of(cell.number())?;
+        Some(format!("{owner}, {}", Bytes(bytes)))
     }
 
     fn fence_waits(&self) -> &WaitCounters {
