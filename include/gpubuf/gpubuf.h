@@ -2917,7 +2917,7 @@ gpubuf_status gpubuf_pinned_stats_get(const gpubuf_pinned *pinned,
                                       gpubuf_pinned_stats *inout_stats);
 
 /**
- * Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `owners` may be NULL where
+ * Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `shares` may be NULL where
  * capacity is 0.
  */
 GPUBUF_API GPUBUF_MUST_USE

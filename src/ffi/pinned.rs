@@ -407,7 +407,7 @@ pub unsafe extern "C" fn gpubuf_pinned_stats_get(
     })
 }
 
-/// Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `owners` may be NULL where
+/// Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `shares` may be NULL where
 /// capacity is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pinned_shares_get(
