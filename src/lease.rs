@@ -207,7 +207,7 @@ impl Lease {
     /// written, copied to or released.
     pub fn device_address(&self) -> Result<u64> {
         let mut block = self.lock()?;
-        self.need_twin(&mut block)?;
+        self.need_twin(&mut block, Block::settle)?;
         block.seal_address()
     }
 
@@ -215,8 +215,8 @@ impl Lease {
     /// where kernels use the block in place, and where it has a twin. Seals as [`Lease::device_address`] does.
     pub fn publish(&self, stream: &Arc<Timeline>) -> Result<u64> {
         let mut block = self.lock()?;
-        self.need_twin(&mut block)?;
         let all = block.all();
+        self.need_twin(&mut block, |block| block.expect_upload(all, stream))?;
         block.publish(all, stream, false, true)
     }
 
@@ -293,7 +293,7 @@ impl Lease {
         unsafe { block.copy_out(range, target, &self.wait(timeout)) }
     }
 
-    /// Queues a copy to the device twin (`up`) or back.
+    /// Queues a copy to the device twin (`up`) or back. A twin that is made on first need has nothing to bring back before that.
     /// With a timeout, waits until the bytes have landed.
     pub fn copy(
         &self,
@@ -305,7 +305,19 @@ impl Lease {
     ) -> Result<()> {
         let mut block = self.lock()?;
         let range = self.range(&block, offset, bytes)?;
-        self.need_twin(&mut block)?;
+        if up && range.start < range.end {
+            self.need_twin(&mut block, |block| block.expect_upload(range, stream))?;
+        } else if self.lacks_twin(&block) {
+            stream.expect_device(self.home.device())?;
+            return match up {
+                true => Ok(()),
+                false => fail!(
+                    Unsupported,
+                    "{} has no device side yet, so nothing is there to bring back: a copy to the device, or its device address, makes it",
+                    self.title()
+                ),
+            };
+        }
         let wait = blocking.map(|timeout| self.wait(timeout));
         block.copy(up, range, stream, wait.as_ref())
     }

@@ -2658,7 +2658,8 @@ gpubuf_status gpubuf_block_to_device(gpubuf_block *block,
 /**
  * Queues a copy of bytes from the block's twin. Otherwise as gpubuf_buffer_to_host.
  *
- * Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
+ * Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin, or one on first need that is not there yet: nothing is to be brought
+ * back).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_to_host(gpubuf_block *block,

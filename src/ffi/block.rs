@@ -314,7 +314,8 @@ pub unsafe extern "C" fn gpubuf_block_to_device(
 
 /// Queues a copy of bytes from the block's twin. Otherwise as gpubuf_buffer_to_host.
 ///
-/// Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
+/// Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin, or one on first need that is not there yet: nothing is to be brought
+/// back).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_to_host(
     block: *mut gpubuf_block,

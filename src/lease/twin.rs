@@ -42,9 +42,15 @@ pub(super) fn side(device: &Arc<Device>, name: &Arc<Name>, bytes: usize) -> Resu
 }
 
 impl Lease {
-    /// Makes the twin that is made on first need.
-    pub(super) fn need_twin(&self, block: &mut Block) -> Result<()> {
-        if block.device.is_none() && self.cell.twin == Twin::Lazy {
+    /// Whether it is to have a twin on first need, and has none yet.
+    pub(super) fn lacks_twin(&self, block: &Block) -> bool {
+        block.device.is_none() && self.cell.twin == Twin::Lazy
+    }
+
+    /// Makes the twin that is made on first need, unless what needs it is refused.
+    pub(super) fn need_twin(&self, block: &mut Block, expect: impl FnOnce(&mut Block) -> Result<()>) -> Result<()> {
+        if self.lacks_twin(block) {
+            expect(block)?;
             block.device = Some(side(self.home.device(), &block.shared_name(), block.bytes())?);
         }
         Ok(())
