@@ -121,6 +121,13 @@ impl Cell {
         self.block.enter_own()
     }
 
+    /// The block is over: its memory goes to the device's deferred list, with its uses.
+    pub fn retire(&self) {
+        // Release callbacks run under no lock, of this block neither.
+        let sides = self.own().take_sides();
+        drop(sides);
+    }
+
     /// A short look at the block, unless a thread uses it.
     pub fn look<R>(&self, look: impl FnOnce(&Block) -> R) -> Option<R> {
         self.block.look(look)
@@ -417,13 +424,14 @@ impl Lease {
     fn give_back(&self, mut block: MutexGuard<'_, Block>) {
         self.cell.serial.store(self.serial + 1, Ordering::Release);
         block.unseal();
-        self.end_promotion(&mut block);
+        let promoted = self.end_promotion(&mut block);
         let state = match (block.is_quarantined(), block.is_unused()) {
             (true, _) => Returned::Quarantined,
             (false, true) => Returned::Clean,
             (false, false) => Returned::Used,
         };
         drop(block);
+        drop(promoted);
         self.home.take_back(&self.cell, state);
     }
 

@@ -2,13 +2,15 @@
 
 mod common;
 
-use common::{device, status, stream};
+use common::{device, hold, pair_of, release, status, stream};
+use gpubuf::buffer::BufferOptions;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device};
 use gpubuf::lease::{Lease, Twin};
+use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use gpubuf::pool::{Pool, PoolOptions};
-use gpubuf::sync::Arc;
+use gpubuf::sync::{Arc, Mutex};
 
 const BYTES: u64 = 64;
 
@@ -62,4 +64,62 @@ fn a_twin_that_was_never_there_has_nothing_to_bring_back() {
     put(&lease, 1);
     assert_eq!(status(lease.copy(false, 0, ALL, &timeline, Some(Timeout::Infinite))), Status::Unsupported);
     assert_eq!((byte(&lease), lease.has_device_side().expect("a block")), (1, false));
+}
+
+/// Runs `step` while memory of somebody else's waits for a work that is over, on a device whose owner is gone: whatever is
+/// destroyed next tidies up behind it, and calls its release callback. Returns what that was told.
+fn told_in_a_callback(device: &Arc<Device>, ask: impl Fn() -> Status + Send + 'static, step: impl FnOnce()) -> Status {
+    let gate = stream(device);
+    let told = Arc::new(Mutex::new(None));
+    let mut memory = vec![0u8; BYTES as usize];
+    let release_callback = {
+        let told = told.clone();
+        move || *told.lock() = Some(ask())
+    };
+    let borrowed = common::buffer(
+        device,
+        BufferOptions {
+            host: Placement::Pageable,
+            host_memory: memory.as_mut_ptr(),
+            release: Some(Box::new(release_callback)),
+            ..pair_of(BYTES)
+        },
+    );
+    hold(&gate);
+    borrowed.copy(false, 0, ALL, &gate, None).expect("a copy");
+    drop(borrowed);
+    device.orphan();
+    release(&gate);
+    assert!(told.lock().is_none(), "nobody has noticed yet");
+    step();
+    device.drain(Timeout::Infinite).expect("the end");
+    told.lock().take().expect("a callback")
+}
+
+#[test]
+fn release_callbacks_are_called_inside_no_block() {
+    let device = device();
+    let timeline = stream(&device);
+    let lease = acquire(&pool(&device, Placement::Uva, Twin::Never));
+    lease.promote(&timeline).expect("a promotion");
+    let asked = lease.clone();
+    let ask = move || status(asked.host_ptr());
+    assert_eq!(told_in_a_callback(&device, ask, || lease.demote(&timeline).expect("a demotion")), Status::Ok);
+}
+
+#[test]
+fn release_callbacks_are_called_inside_no_block_that_goes_back_to_its_manager() {
+    let device = device();
+    let shut = stream(&device);
+    let pinned = Pinned::create(&device, PinnedOptions::new(Placement::Pinned, 1 << 20)).expect("a manager");
+    let block = pinned.allocate(&Request { twin: Twin::Eager, ..Request::new(BYTES) }).expect("a block");
+    hold(&shut);
+    block.copy(true, 0, ALL, &shut, None).expect("a copy");
+    let asked = block.clone();
+    let ask = move || status(asked.has_device_side());
+    let told = told_in_a_callback(&device, ask, || {
+        pinned.free(&block).expect("given back, with a use");
+        release(&shut);
+    });
+    assert_eq!(told, Status::NotHeld, "given back, and nobody is inside");
 }

@@ -299,9 +299,18 @@ impl Block {
         self.sides_mut().filter(|side| !side.is_quarantined()).for_each(|side| side.quarantine(status));
     }
 
-    /// The memory goes to the device's deferred list, with its uses.
-    pub fn retire_storage(&mut self) {
-        self.sides_mut().for_each(Side::retire_storage);
+    /// Takes the sides out of a block that is over. Dropped, under no lock, each goes to the device's deferred list with its
+    /// uses: that may call release callbacks.
+    #[must_use]
+    pub fn take_sides(&mut self) -> [Option<Side>; 2] {
+        [self.host.take(), self.take_device()]
+    }
+
+    /// Takes the device side out, as [`Block::take_sides`] does.
+    #[must_use]
+    pub fn take_device(&mut self) -> Option<Side> {
+        self.dirty = None;
+        self.device.take()
     }
 
     /// The state of its sides, one after the other.

@@ -646,7 +646,7 @@ impl Side {
     // ---- end -------------------------------------------------------------------------------------------------------
 
     /// The memory goes to the device's deferred list, with its uses.
-    pub fn retire_storage(&mut self) {
+    fn retire_storage(&mut self) {
         let Some(storage) = self.storage.take() else { return };
         let device = storage.device().clone();
         if device.is_closed() {

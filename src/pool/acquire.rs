@@ -238,7 +238,7 @@ impl Pool {
         if lists.shut_down {
             lists.remove(number);
             drop(lists);
-            cell.own().retire_storage();
+            cell.retire();
             return;
         }
         self.offer(lists, cell, front, clean);

@@ -108,7 +108,7 @@ impl Pool {
             }
         };
         let adapted = Adapted { made: self.make_many(&numbers), gone: gone.len() as u32 };
-        gone.iter().for_each(|cell| cell.own().retire_storage());
+        gone.iter().for_each(|cell| cell.retire());
         self.counters.growths.add((adapted.made > 0) as u64);
         self.counters.shrinks.add((adapted.gone > 0) as u64);
         adapted
@@ -190,7 +190,7 @@ impl Pool {
             self.leave_to_acquires(&mut lists);
             gone
         };
-        gone.iter().for_each(|cell| cell.own().retire_storage());
+        gone.iter().for_each(|cell| cell.retire());
         gone.len() as u32
     }
 

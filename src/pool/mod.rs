@@ -301,7 +301,7 @@ impl Pool {
         } else {
             drop(lists);
         }
-        free.iter().for_each(|cell| cell.own().retire_storage());
+        free.iter().for_each(|cell| cell.retire());
     }
 
     /// Who keeps the blocks, in words.
