@@ -425,6 +425,8 @@ impl Lease {
         self.cell.serial.store(self.serial + 1, Ordering::Release);
         block.unseal();
         let promoted = self.end_promotion(&mut block);
+        // What is newer where concerns nobody else.
+        block.forget_marks();
         let state = match (block.is_quarantined(), block.is_unused()) {
             (true, _) => Returned::Quarantined,
             (false, true) => Returned::Clean,

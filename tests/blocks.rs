@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{device, hold, pair_of, release, status, stream};
+use common::{device, hold, pair_of, ran, release, status, stream};
 use gpubuf::buffer::BufferOptions;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
-use gpubuf::fence::{Access, Device};
+use gpubuf::fence::{Access, Device, Policy};
 use gpubuf::lease::{Lease, Twin};
 use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use gpubuf::pool::{Pool, PoolOptions};
@@ -122,4 +122,22 @@ fn release_callbacks_are_called_inside_no_block_that_goes_back_to_its_manager() 
         release(&shut);
     });
     assert_eq!(told, Status::NotHeld, "given back, and nobody is inside");
+}
+
+#[test]
+fn a_fresh_lease_has_nothing_newer() {
+    let device = device();
+    let timeline = stream(&device);
+    let pool = pool(&device, Placement::Pinned, Twin::Eager);
+    let lease = acquire(&pool);
+    lease.device_address().expect("an address");
+    lease.fence(std::slice::from_ref(&timeline)).expect("a fence");
+    ran(&timeline);
+    // The read notices that the device is done: the block goes back without uses.
+    byte(&lease);
+    lease.release().expect("a release");
+    let lease = acquire(&pool);
+    assert_eq!(lease.flows().expect("figures").1, [0, 0], "newer bytes of the last holder");
+    put(&lease, 1);
+    lease.sync(Policy::Refuse, &timeline, None).expect("only the host has written");
 }

@@ -278,9 +278,7 @@ impl Block {
         if on(check) {
             self.sides_mut().for_each(Side::forget_uses);
         }
-        if let Some(dirty) = self.marks() {
-            dirty.clear();
-        }
+        self.forget_marks();
         Ok(())
     }
 
