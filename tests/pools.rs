@@ -200,6 +200,24 @@ fn the_reserve_is_for_higher_priorities() {
 }
 
 #[test]
+fn the_reserve_is_kept_where_blocks_are_made_again() {
+    let device = device();
+    let pool = pool(&device, PoolOptions { strategy: Strategy::Priority, reserved_blocks: 1, ..options(2) });
+    for free in [2, 1] {
+        assert_eq!(pool.trim(2 - free), free);
+        let first = acquire(&pool);
+        assert_eq!(status(pool.acquire(0, Timeout::Try)), Status::Busy, "the last is for those of a higher priority");
+        let mut queue = Queue::new(&pool);
+        queue.join("ordinary", 0);
+        let urgent = pool.acquire(1, Timeout::Try).expect("the reserve is for this");
+        first.release().unwrap();
+        assert_eq!((pool.levels().waiters, pool.levels().free), (1, 1), "the reserve is filled first");
+        urgent.release().unwrap();
+        assert_eq!(queue.served(), ["ordinary"]);
+    }
+}
+
+#[test]
 fn a_holder_of_lower_priority_is_asked_to_give_back() {
     let device = device();
     let asked: Arc<Mutex<Vec<GiveBackRequest>>> = Arc::default();
@@ -333,6 +351,22 @@ fn quarantined_blocks_are_replaced() {
     let levels = pool.levels();
     assert_eq!((levels.blocks, levels.free, levels.quarantined), (2, 1, 1));
     kept.release().unwrap();
+}
+
+#[test]
+fn a_pool_whose_quarantined_blocks_were_replaced_can_be_cleared() {
+    let device = device();
+    let pool = pool(&device, options(1));
+    let lost = acquire(&pool);
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
+    assert_eq!(status(lost.release_after(&[stream(&device)])), Status::Quarantined);
+    assert_eq!(pool.trim(0), 0);
+    assert_eq!(status(pool.acquire(0, Timeout::Try)), Status::Exhausted, "maintain replaces it, nobody else");
+    assert_eq!(pool.adapt().made, 1);
+    for _ in 0..2 {
+        assert_eq!(pool.clear().unwrap(), 1);
+        acquire(&pool).release().expect("made again by whoever wants it");
+    }
 }
 
 #[test]
