@@ -8,6 +8,7 @@ pub use twin::Twin;
 
 use crate::backend::RawMemory;
 use crate::config::checks::{Check, on};
+use crate::config::log::{self, Level};
 use crate::config::{ALL, Placement, Timeout};
 use crate::error::Result;
 use crate::fail;
@@ -52,6 +53,8 @@ pub enum Returned {
     Clean,
     /// With uses that may not be over.
     Used,
+    /// With users that nobody declares: its sides are sealed, and go to the device's deferred list until a drain.
+    Unseen,
     /// Its completion cannot be proven: nobody may touch it again.
     Quarantined,
 }
@@ -365,6 +368,28 @@ impl Lease {
             );
         }
         self.give_back(block);
+        Ok(())
+    }
+
+    /// Gives up a block whose users nobody will declare: its memory waits for a drain of the device that begins later, and its
+    /// home makes do without it until then. One without such users is released.
+    pub fn abandon(&self) -> Result<()> {
+        let block = self.lock()?;
+        self.expect_releasable(&block)?;
+        if !block.is_sealed() {
+            self.give_back(block);
+            return Ok(());
+        }
+        self.cell.serial.store(self.serial + 1, Ordering::Release);
+        drop(block);
+        log::write(
+            Level::Warn,
+            format_args!(
+                "{} was given up, and nobody declared who uses it: its memory waits for a drain",
+                self.title()
+            ),
+        );
+        self.home.take_back(&self.cell, Returned::Unseen);
         Ok(())
     }
 

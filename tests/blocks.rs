@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{device, hold, pair_of, ran, release, status, stream};
+use common::{busy, device, hold, pair_of, ran, release, status, stream};
 use gpubuf::buffer::BufferOptions;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Policy};
-use gpubuf::lease::{Lease, Twin};
+use gpubuf::lease::{AloneOptions, Lease, Twin};
 use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::{Arc, Mutex};
@@ -140,4 +140,61 @@ fn a_fresh_lease_has_nothing_newer() {
     assert_eq!(lease.flows().expect("figures").1, [0, 0], "newer bytes of the last holder");
     put(&lease, 1);
     lease.sync(Policy::Refuse, &timeline, None).expect("only the host has written");
+}
+
+/// Whose memory waits for a drain, and how many there were of them.
+fn deferred(device: &Device) -> (u64, u64) {
+    (device.deferred().0, device.counters.sealed_at_destroy.get())
+}
+
+#[test]
+fn a_block_that_is_given_up_comes_back_with_a_drain() {
+    let device = device();
+    let timeline = stream(&device);
+    let pool = pool(&device, Placement::Uva, Twin::Never);
+    let lease = acquire(&pool);
+    lease.device_address().expect("an address");
+    assert_eq!(status(lease.release()), Status::Unfenced);
+    busy(&timeline);
+    lease.abandon().expect("given up");
+    assert_eq!(status(lease.host_ptr()), Status::NotHeld);
+    let levels = pool.levels();
+    assert_eq!((levels.blocks, levels.held, levels.quarantined), (0, 0, 0));
+    device.maintain();
+    assert_eq!(deferred(&device), (1, 1), "somebody may use it, and only a drain knows");
+    acquire(&pool).release().expect("another was made");
+    device.drain(Timeout::Infinite).expect("a drain");
+    device.backend().await_frees(None);
+    assert_eq!((deferred(&device), device.counters.pinned_bytes.get()), ((0, 1), BYTES));
+}
+
+#[test]
+fn giving_up_a_block_that_nobody_uses_unseen_is_a_release() {
+    let device = device();
+    let pool = pool(&device, Placement::Uva, Twin::Never);
+    let lease = acquire(&pool);
+    let (_, token) = lease.begin(Access::Read, 0, ALL, Timeout::Try).expect("a read");
+    assert_eq!(status(lease.abandon()), Status::Busy, "a guard is open");
+    lease.end(Access::Read, token).expect("its end");
+    lease.abandon().expect("a release");
+    assert_eq!((pool.levels().free, deferred(&device)), (1, (0, 0)));
+}
+
+#[test]
+fn memory_of_a_block_of_a_manager_or_its_own_that_is_given_up_comes_back_with_a_drain() {
+    let device = device();
+    let pinned = Pinned::create(&device, PinnedOptions::new(Placement::Uva, BYTES)).expect("a manager");
+    let alone =
+        AloneOptions { placement: Placement::Uva, bytes: BYTES, twin: Twin::Never, timed: false, label: String::new() };
+    let alone = Lease::create(&device, alone).expect("a block");
+    let managed = pinned.allocate(&Request::new(BYTES)).expect("a block");
+    for lease in [&alone, &managed] {
+        lease.device_address().expect("an address");
+        lease.abandon().expect("given up");
+    }
+    assert_eq!(status(pinned.allocate(&Request::new(BYTES))), Status::Budget, "its bytes are pending");
+    assert_eq!(deferred(&device), (2, 2));
+    device.drain(Timeout::Infinite).expect("a drain");
+    assert_eq!(deferred(&device), (0, 2));
+    pinned.allocate(&Request::new(BYTES)).expect("the budget is there again");
 }

@@ -218,6 +218,29 @@ fn the_reserve_is_kept_where_blocks_are_made_again() {
 }
 
 #[test]
+fn who_waits_makes_a_block_again_that_another_could_not_make() {
+    let device = device();
+    let pool = pool(&device, options(1));
+    let told = |memory: u64| {
+        let lease = acquire(&pool);
+        lease.device_address().expect("an address");
+        thread::scope(|scope| {
+            let join = || scope.spawn(|| pool.acquire(0, Timeout::Infinite).map(|lease| lease.release()));
+            let waiters = [join(), join()];
+            while pool.levels().waiters < 2 {
+                thread::yield_now();
+            }
+            kit_of(&device).limit_memory(Placement::Uva, memory).expect("a limit");
+            lease.abandon().expect("given up: whoever wants a block makes one");
+            waiters.map(|waiter| status(waiter.join().expect("a waiter")))
+        })
+    };
+    assert_eq!(told(0), [Status::OutOfHostMemory; 2], "the second tries when the first has failed");
+    kit_of(&device).limit_memory(Placement::Uva, u64::MAX).expect("no limit");
+    assert_eq!(told(u64::MAX), [Status::Ok; 2], "the second has it from the first");
+}
+
+#[test]
 fn a_holder_of_lower_priority_is_asked_to_give_back() {
     let device = device();
     let asked: Arc<Mutex<Vec<GiveBackRequest>>> = Arc::default();

@@ -313,6 +313,21 @@ impl Pool {
         self.refuse_waiters(lists, status);
     }
 
+    /// A block is with users that nobody declares: it is no part of the pool any more, and whoever wants one makes another.
+    pub(super) fn gave_up(&self, cell: &Cell) {
+        let number = cell.number() as u32;
+        let mut lists = self.lists.lock();
+        lists.unhold(number, true);
+        self.count_return(false);
+        lists.remove(number);
+        if !lists.shut_down {
+            lists.cleared += 1;
+            self.send_to_remake(&mut lists);
+        }
+        drop(lists);
+        cell.retire();
+    }
+
     /// Under the lists' lock: a block came back from its holder, or from an acquire that did not get it proven.
     fn count_return(&self, unproven: bool) {
         if unproven {
