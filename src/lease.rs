@@ -418,9 +418,11 @@ impl Lease {
         for (place, lease) in blocks.iter_mut().zip(leases) {
             let mut block = lease.lock()?;
             lease.expect_releasable(&block)?;
-            block.expect_declaration(streams)?;
+            block.expect_room(streams)?;
             *place = Some(block);
         }
+        // Asked once for all of them: the driver is asked.
+        streams.iter().try_for_each(|stream| stream.expect_not_capturing(Check::CaptureFences))?;
         let blocks = blocks.into_iter().flatten().zip(leases);
         match record_all(streams) {
             Ok(fences) => {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{busy, device, hold, pair_of, ran, release, status, stream};
+use gpubuf::backend::BackendKind;
 use gpubuf::buffer::BufferOptions;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
@@ -197,4 +198,22 @@ fn memory_of_a_block_of_a_manager_or_its_own_that_is_given_up_comes_back_with_a_
     device.drain(Timeout::Infinite).expect("a drain");
     assert_eq!(deferred(&device), (0, 2));
     pinned.allocate(&Request::new(BYTES)).expect("the budget is there again");
+}
+
+#[test]
+fn a_release_of_many_asks_each_stream_once() {
+    if common::backend() != BackendKind::Cuda {
+        return;
+    }
+    let device = device();
+    let streams: Vec<_> = (0..8).map(|_| stream(&device)).collect();
+    let options = PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, BYTES, 64) };
+    let pool = Pool::create(&device, options).expect("a pool");
+    let leases: Vec<_> = (0..64).map(|_| acquire(&pool)).collect();
+    let driver = common::standin::Cuda::open();
+    let asked = || (driver.calls("cuStreamIsCapturing"), driver.calls("cuEventRecord"));
+    let before = asked();
+    Lease::release_after_many(&leases, &streams).expect("a release");
+    let (capturing, records) = asked();
+    assert_eq!((capturing - before.0, records - before.1), (8, 8));
 }

@@ -232,7 +232,13 @@ impl Block {
 
     /// Makes room for a declaration on these streams.
     pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
-        self.kernel_sides().try_for_each(|side| side.expect_declaration(streams))
+        self.expect_room(streams)?;
+        streams.iter().try_for_each(|timeline| timeline.expect_not_capturing(Check::CaptureFences))
+    }
+
+    /// As [`Block::expect_declaration`], of streams of which it is known that none captures.
+    pub fn expect_room(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
+        self.kernel_sides().try_for_each(|side| side.expect_room(streams))
     }
 
     /// The work behind a declaration could not be fenced.
