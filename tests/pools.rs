@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{device, hold, kit_of, lose, ran, read_device, release, status, stream};
+use common::{busy, device, hold, kit_of, lose, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
@@ -140,6 +140,23 @@ fn a_time_out_at_the_moment_of_a_hand_over_loses_nothing() {
     assert_eq!(counters.acquires.get(), outcomes[0].load(Ordering::Relaxed));
     assert_eq!(counters.releases.get(), outcomes[0].load(Ordering::Relaxed));
     assert_eq!(counters.waits.timeouts.get(), outcomes[1].load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_time_out_says_how_long_the_call_was_to_wait() {
+    let device = device();
+    let timeline = stream(&device);
+    let pool = pool(&device, options(1));
+    let _held = acquire(&pool);
+    hold(&timeline);
+    busy(&timeline);
+    let short = Timeout::Within(Duration::from_millis(3));
+    for late in [pool.acquire(0, short).map(drop), timeline.synchronize(short), device.synchronize(short)] {
+        let error = late.expect_err("nothing comes free, and the stream is shut");
+        assert_eq!(error.status(), Status::Timeout);
+        assert!(error.message().contains("the limit of this call is 3ms"), "{}", error.message());
+    }
+    release(&timeline);
 }
 
 #[test]

@@ -245,9 +245,9 @@ impl Pool {
                 self.counters.waits.timeouts.add(1);
                 return fail!(
                     Timeout,
-                    "no block of {} came free within {:?}, which is the limit of this call: {}",
+                    "no block of {} came free {}: {}",
                     self.name,
-                    start.elapsed(),
+                    wait.timeout().passed(start.elapsed()),
                     self.who_holds()
                 );
             }

@@ -206,7 +206,12 @@ impl Pool {
     pub fn clear(&self) -> Result<u32> {
         let held = self.levels().held;
         if held > 0 {
-            return fail!(Busy, "{} cannot be cleared: {}", self.name, self.who_holds());
+            return fail!(
+                Busy,
+                "{} cannot be cleared while blocks are held: release them first, or trim it, which lets the free ones go; {}",
+                self.name,
+                self.who_holds()
+            );
         }
         Ok(self.trim(0))
     }
