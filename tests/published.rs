@@ -205,3 +205,17 @@ fn a_tensor_that_stands_in_sends_changes_that_are_apart() {
     }
     kit_of(&device).set_uva_stale(false).expect("a switch");
 }
+
+#[test]
+fn a_fresh_block_that_stands_in_lacks_nothing_of_the_last_holders() {
+    let device = stale();
+    let pool = Pool::create(&device, PoolOptions::new(Placement::Uva, BYTES, 1)).expect("a pool");
+    let lease = pool.acquire(0, Timeout::Try).expect("a block");
+    // SAFETY: the array has as many bytes.
+    unsafe { lease.copy_in(0, BYTES, [1; BYTES as usize].as_ptr(), Timeout::Try) }.expect("a write");
+    lease.release().expect("a release: the step was given up");
+    let lease = pool.acquire(0, Timeout::Try).expect("the block");
+    let got = status(lease.device_address());
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+    assert_eq!(got, Status::Ok, "refused for what the last holder wrote");
+}

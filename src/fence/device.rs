@@ -320,7 +320,7 @@ impl Device {
         let time = start.elapsed();
         waited.map_err(|error| match error.status() {
             Status::Timeout if tries => Error::new(Status::Busy, format!("{} has work that is not done", self.name)),
-            Status::Timeout => late_by(&self.name, time),
+            Status::Timeout => late_by(&self.name, wait.timeout(), time),
             _ => error.context(&self.name),
         })
     }

@@ -65,8 +65,10 @@ impl Home for Pinned {
         if over.is_none() {
             self.state.lock().part_pends(cell.number());
         }
-        block.retire_storage();
+        let sides = block.take_sides();
+        // What waited for its last use may be freed by these, and its callbacks called: under no lock.
         drop(block);
+        drop(sides);
         drop(over);
     }
 }
