@@ -297,3 +297,22 @@ fn a_pool_without_a_block_for_it_is_named() {
     assert!(message.contains(&tensor.name().to_string()) && message.contains(&pool.name().to_string()), "{message}");
     assert!(message.contains("0 of at most 2 blocks (max_blocks)"), "{message}");
 }
+
+/// Ending a tensor while a stream captures loses no memory: a drain proves that nothing uses its block.
+#[test]
+fn a_tensor_that_ends_while_its_stream_captures_loses_no_block() {
+    for twin in [false, true] {
+        let device = device();
+        let stream = stream(&device);
+        let pool = pool(&device, twin, 1);
+        let tensor = tensor(&pool, 1);
+        publish(&tensor, &stream).expect("published");
+        kit(&stream).begin_capture().expect("a capture");
+        drop(tensor);
+        assert!(device.deferred().0 > 0, "nobody has the memory before a drain");
+        kit(&stream).end_capture().expect("a graph");
+        device.drain(Timeout::Infinite).expect("a drain");
+        assert_eq!((device.deferred().0, device.counters.quarantined_bytes.get()), (0, 0));
+        pool.acquire(0, TRY).expect("another block").release().expect("a release");
+    }
+}

@@ -163,16 +163,28 @@ impl Replica {
 
 impl Drop for Replica {
     fn drop(&mut self) {
+        let mut unseen = false;
         if let Ok(mut block) = self.lease.enter() {
             let fences = |side: &mut Side| if on(Check::TensorEnds) { side.fence_all_declared() } else { Ok(()) };
-            let fenced = block.sides_mut().try_for_each(fences);
-            block.sides_mut().for_each(Side::forget_declared);
-            if fenced.is_err() {
-                // Work on it may be out there that cannot be fenced: nobody may have the block after it.
-                Block::quarantine(&mut block, Status::Quarantined);
+            let fenced = block.sides_mut().try_for_each(fences).map_err(|error| error.status());
+            match fenced {
+                // A stream captures, or is gone: no fence can go there, and a drain proves as well that its work is over.
+                Err(Status::Capturing | Status::Unfenced) => {
+                    let all = block.all();
+                    block.sides_mut().for_each(|side| side.seal(all));
+                    unseen = true;
+                }
+                fenced => {
+                    block.sides_mut().for_each(Side::forget_declared);
+                    if fenced.is_err() {
+                        // Work on it may be out there that cannot be fenced: nobody may have the block after it.
+                        Block::quarantine(&mut block, Status::Quarantined);
+                    }
+                }
             }
         }
-        if let Err(error) = self.lease.release() {
+        let given_back = if unseen { self.lease.abandon() } else { self.lease.release() };
+        if let Err(error) = given_back {
             log::write(Level::Warn, format_args!("a tensor's block is not given back: {}", error.message()));
         }
     }
