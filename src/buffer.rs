@@ -134,6 +134,11 @@ impl Buffer {
         self.whole.block.look(look)
     }
 
+    /// As [`Buffer::look`], and others who look are waited for. For its owner alone, one thread at a time.
+    pub(crate) fn look_behind_others<R>(&self, look: impl FnOnce(&Block) -> R) -> Option<R> {
+        self.whole.block.look_behind_others(look)
+    }
+
     /// The block, and where this buffer lies in it.
     fn enter(&self) -> Result<(MutexGuard<'_, Block>, Layout)> {
         let block = self.lock()?;

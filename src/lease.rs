@@ -8,6 +8,7 @@ pub use twin::Twin;
 
 use crate::backend::RawMemory;
 use crate::config::checks::{Check, on};
+use crate::config::log::{self, Level};
 use crate::config::{ALL, Placement, Timeout};
 use crate::error::Result;
 use crate::fail;
@@ -31,6 +32,10 @@ pub trait Home: Send + Sync {
     fn title(&self, cell: &Cell) -> String {
         format!("block {} of {}", cell.number, self.name())
     }
+    /// What else tells one from the others, in words.
+    fn about(&self, _: &Cell) -> Option<String> {
+        None
+    }
     /// Where waits for a block's uses are counted.
     fn fence_waits(&self) -> &WaitCounters;
     /// Takes a block back: no lease of it is valid any more. Never waits.
@@ -52,6 +57,8 @@ pub enum Returned {
     Clean,
     /// With uses that may not be over.
     Used,
+    /// With users that nobody declares: its sides are sealed, and go to the device's deferred list until a drain.
+    Unseen,
     /// Its completion cannot be proven: nobody may touch it again.
     Quarantined,
 }
@@ -119,6 +126,13 @@ impl Cell {
     /// The block, for its home, while nobody has a lease of it.
     pub fn own(&self) -> MutexGuard<'_, Block> {
         self.block.enter_own()
+    }
+
+    /// The block is over: its memory goes to the device's deferred list, with its uses.
+    pub fn retire(&self) {
+        // Release callbacks run under no lock, of this block neither.
+        let sides = self.own().take_sides();
+        drop(sides);
     }
 
     /// A short look at the block, unless a thread uses it.
@@ -190,8 +204,17 @@ impl Lease {
         Ok(block)
     }
 
-    fn title(&self) -> String {
+    /// What it is called.
+    pub fn title(&self) -> String {
         self.home.title(&self.cell)
+    }
+
+    /// What it is called, and what else tells it from the others.
+    pub fn full_title(&self) -> String {
+        match self.home.about(&self.cell).filter(|_| self.is_held()) {
+            Some(about) => format!("{} ({about})", self.title()),
+            None => self.title(),
+        }
     }
 
     fn wait(&self, timeout: Timeout) -> HostWait<'_> {
@@ -207,7 +230,7 @@ impl Lease {
     /// written, copied to or released.
     pub fn device_address(&self) -> Result<u64> {
         let mut block = self.lock()?;
-        self.need_twin(&mut block)?;
+        self.need_twin(&mut block, Block::settle)?;
         block.seal_address()
     }
 
@@ -215,8 +238,8 @@ impl Lease {
     /// where kernels use the block in place, and where it has a twin. Seals as [`Lease::device_address`] does.
     pub fn publish(&self, stream: &Arc<Timeline>) -> Result<u64> {
         let mut block = self.lock()?;
-        self.need_twin(&mut block)?;
         let all = block.all();
+        self.need_twin(&mut block, |block| block.expect_upload(all, stream))?;
         block.publish(all, stream, false, true)
     }
 
@@ -293,7 +316,7 @@ impl Lease {
         unsafe { block.copy_out(range, target, &self.wait(timeout)) }
     }
 
-    /// Queues a copy to the device twin (`up`) or back.
+    /// Queues a copy to the device twin (`up`) or back. A twin that is made on first need has nothing to bring back before that.
     /// With a timeout, waits until the bytes have landed.
     pub fn copy(
         &self,
@@ -305,7 +328,19 @@ impl Lease {
     ) -> Result<()> {
         let mut block = self.lock()?;
         let range = self.range(&block, offset, bytes)?;
-        self.need_twin(&mut block)?;
+        if up && range.start < range.end {
+            self.need_twin(&mut block, |block| block.expect_upload(range, stream))?;
+        } else if self.lacks_twin(&block) {
+            stream.expect_device(self.home.device())?;
+            return match up {
+                true => Ok(()),
+                false => fail!(
+                    Unsupported,
+                    "{} has no device side yet, so nothing is there to bring back: a copy to the device, or its device address, makes it",
+                    self.title()
+                ),
+            };
+        }
         let wait = blocking.map(|timeout| self.wait(timeout));
         block.copy(up, range, stream, wait.as_ref())
     }
@@ -349,6 +384,28 @@ impl Lease {
         Ok(())
     }
 
+    /// Gives up a block whose users nobody will declare: its memory waits for a drain of the device that begins later, and its
+    /// home makes do without it until then. One without such users is released.
+    pub fn abandon(&self) -> Result<()> {
+        let block = self.lock()?;
+        self.expect_releasable(&block)?;
+        if !block.is_sealed() {
+            self.give_back(block);
+            return Ok(());
+        }
+        self.cell.serial.store(self.serial + 1, Ordering::Release);
+        drop(block);
+        log::write(
+            Level::Warn,
+            format_args!(
+                "{} was given up, and nobody declared who uses it: its memory waits for a drain",
+                self.title()
+            ),
+        );
+        self.home.take_back(&self.cell, Returned::Unseen);
+        Ok(())
+    }
+
     /// Fences the block on these streams and gives it back. A fence that cannot be recorded quarantines it: it is given
     /// back all the same.
     pub fn release_after(&self, streams: &[Arc<Timeline>]) -> Result<()> {
@@ -374,9 +431,11 @@ impl Lease {
         for (place, lease) in blocks.iter_mut().zip(leases) {
             let mut block = lease.lock()?;
             lease.expect_releasable(&block)?;
-            block.expect_declaration(streams)?;
+            block.expect_room(streams)?;
             *place = Some(block);
         }
+        // Asked once for all of them: the driver is asked.
+        streams.iter().try_for_each(|stream| stream.expect_not_capturing(Check::CaptureFences))?;
         let blocks = blocks.into_iter().flatten().zip(leases);
         match record_all(streams) {
             Ok(fences) => {
@@ -405,13 +464,16 @@ impl Lease {
     fn give_back(&self, mut block: MutexGuard<'_, Block>) {
         self.cell.serial.store(self.serial + 1, Ordering::Release);
         block.unseal();
-        self.end_promotion(&mut block);
+        let promoted = self.end_promotion(&mut block);
+        // What is newer where concerns nobody else.
+        block.forget_marks();
         let state = match (block.is_quarantined(), block.is_unused()) {
             (true, _) => Returned::Quarantined,
             (false, true) => Returned::Clean,
             (false, false) => Returned::Used,
         };
         drop(block);
+        drop(promoted);
         self.home.take_back(&self.cell, state);
     }
 
@@ -422,7 +484,7 @@ impl Lease {
             Some(state) => state,
             None => "in use by another thread".into(),
         };
-        format!("{}: {state}", self.title())
+        format!("{}: {state}", self.full_title())
     }
 
     /// The addresses of a side.

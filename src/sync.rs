@@ -45,6 +45,29 @@ impl<T> OneThread<T> {
         self.value.lock()
     }
 
+    /// As [`OneThread::look`], and others who look are waited for. One thread at a time: two would wait for each other while
+    /// a third uses the value.
+    pub fn look_behind_others<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::SeqCst);
+        let taken = loop {
+            if let Some(value) = self.value.try_lock() {
+                break Some(value);
+            }
+            let before = self.looks.load(Ordering::SeqCst);
+            if before & LOOKING == 1 {
+                // As above, but for this look.
+                let again = self.value.try_lock();
+                if again.is_some() || self.looks.load(Ordering::SeqCst) == before {
+                    break again;
+                }
+            }
+            std::thread::yield_now();
+        };
+        let seen = taken.map(|value| look(&value));
+        self.looks.fetch_sub(1, Ordering::SeqCst);
+        seen
+    }
+
     /// A short look, unless a thread uses the value.
     pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
         self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::SeqCst);

@@ -11,13 +11,14 @@ mod threads;
 use common::standin::moved;
 use common::*;
 use gpubuf::backend::BackendKind;
-use gpubuf::config::{Placement, Timeout};
+use gpubuf::config::{Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::Access;
 use gpubuf::lease::{Lease, Twin};
 use gpubuf::pinned::{Over, Owner, Pinned, PinnedOptions, Request, Shortage, Told};
 use gpubuf::sync::{Arc, AtomicU64, Mutex, Ordering};
 use kit::*;
+use std::time::Duration;
 
 #[test]
 fn the_budget_is_over_requested_bytes_to_the_byte() {
@@ -470,4 +471,105 @@ fn an_open_guard_an_address_given_out_and_a_hold_keep_a_block() {
     assert_eq!(status(pinned.free(&block)), Status::Unfenced);
     assert_eq!(checked(&pinned).blocks, 1);
     block.release_after(&[stream]).unwrap();
+}
+
+/// A hook may allocate from its manager: it is not asked for a cure for that, and not without end.
+#[test]
+fn what_the_hook_asks_for_itself_is_not_asked_of_the_hook() {
+    let device = device();
+    let manager: Arc<Mutex<Option<Arc<Pinned>>>> = Arc::default();
+    let (asked, inner): (Arc<AtomicU64>, Arc<Mutex<Vec<Status>>>) = Default::default();
+    let hook = {
+        let (manager, asked, inner) = (manager.clone(), asked.clone(), inner.clone());
+        move |_: Shortage, _: u64, _: u32| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let pinned = manager.lock().clone().unwrap();
+            inner.lock().push(status(pinned.allocate(&Request::new(101))));
+            false
+        }
+    };
+    let pinned = Pinned::create(
+        &device,
+        PinnedOptions { hook: Some(Box::new(hook)), ..PinnedOptions::new(Placement::Pinned, 100) },
+    )
+    .unwrap();
+    *manager.lock() = Some(pinned.clone());
+    for round in 1..3 {
+        assert_eq!(status(pinned.allocate(&Request::new(200))), Status::Budget);
+        assert_eq!(asked.load(Ordering::SeqCst), round, "once for each request that is not its own");
+    }
+    assert_eq!(*inner.lock(), [Status::Budget; 2]);
+    *manager.lock() = None;
+}
+
+/// Nobody waits for more than the budget can ever be, also where it was lowered between the decision to wait and the wait.
+#[test]
+fn a_wait_that_cannot_end_well_is_refused_when_the_budget_was_lowered_meanwhile() {
+    let device = device();
+    let manager: Arc<Mutex<Option<Arc<Pinned>>>> = Arc::default();
+    let options = PinnedOptions {
+        notify: Some(Box::new({
+            let manager = manager.clone();
+            move |told, _, _| {
+                let pinned = manager.lock().clone();
+                if let (Told::Waits, Some(pinned)) = (told, pinned) {
+                    pinned.set_budget(4096).expect("a smaller budget");
+                }
+            }
+        })),
+        ..PinnedOptions::new(Placement::Pinned, 8192)
+    };
+    let pinned = Pinned::create(&device, options).expect("a manager");
+    *manager.lock() = Some(pinned.clone());
+    let held = give(&pinned, 4096);
+    let wait = Request { over: Over::Wait, timeout: Timeout::Within(Duration::from_secs(5)), ..Request::new(8192) };
+    let got = status(pinned.allocate(&wait));
+    *manager.lock() = None;
+    pinned.free(&held).expect("given back");
+    assert_eq!(got, Status::Budget, "8192 bytes of a budget of 4096");
+}
+
+/// Memory that a probe has seen to be stale is refused: new, on huge pages, and from slabs that were there before.
+#[test]
+fn stale_uva_memory_is_refused_wherever_it_comes_from() {
+    let device = device();
+    kit_of(&device).set_uva_stale(true).expect("a switch");
+    let old = Pinned::create(&device, PinnedOptions::new(Placement::Uva, 1 << 20)).expect("a manager");
+    let reserved = old.reserve(&Request::new(64)).expect("reserved");
+    let block = old.allocate(&Request::new(64)).expect("nobody knows yet");
+    old.free(&block).expect("given back");
+    device.probe(device.timeout(TIMEOUT_INFINITE)).expect("a probe");
+    let again = [status(old.allocate(&Request::new(64))), status(reserved.commit(&Request::new(64)))];
+    let new = [false, true].map(|huge_pages| {
+        let options = PinnedOptions { huge_pages, ..PinnedOptions::new(Placement::Uva, 1 << 20) };
+        status(Pinned::create(&device, options).and_then(|pinned| pinned.allocate(&Request::new(64))))
+    });
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+    assert_eq!((again, new), ([Status::Unsupported; 2], [Status::Unsupported; 2]));
+}
+
+#[test]
+fn what_is_said_of_blocks_and_waits_has_what_one_needs() {
+    let device = device();
+    let pinned = Pinned::create(&device, PinnedOptions::new(Placement::Pinned, 100)).expect("a manager");
+    let other = Pinned::create(&device, PinnedOptions::new(Placement::Pinned, 100)).expect("a manager");
+    let block =
+        pinned.allocate(&Request { owner: Owner::new("model-a").unwrap(), ..Request::new(100) }).expect("a block");
+    assert!(block.describe().starts_with(&format!("{} (model-a, 100 bytes): ", block.title())), "{}", block.describe());
+    let foreign = other.free(&block).expect_err("another manager's");
+    assert!(foreign.message().starts_with(&format!("{} is not a block of", block.title())), "{}", foreign.message());
+    let before = checked(&pinned).refusals;
+    let wait = |timeout| {
+        let request = Request { over: Over::Wait, timeout, ..Request::new(1) };
+        pinned.allocate(&request).map(drop).expect_err("everything is held")
+    };
+    assert_eq!(wait(Timeout::Try).status(), Status::Busy);
+    assert_eq!(checked(&pinned).refusals, before + 1, "a try is refused like any other");
+    let late = wait(Timeout::Within(Duration::from_millis(1)));
+    assert_eq!(late.status(), Status::Timeout);
+    let message = late.message();
+    assert!(message.contains("asked 1 byte; waited ") && message.contains("last uses"), "{message}");
+    let twin = Request { twin: Twin::Eager, ..Request::new(1) };
+    assert_eq!(status(pinned.reserve(&twin)), Status::InvalidArgument, "a reservation has no blocks");
+    pinned.free(&block).expect("given back");
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{device, hold, kit_of, lose, ran, read_device, release, status, stream};
+use common::{busy, device, hold, kit_of, lose, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
@@ -143,6 +143,23 @@ fn a_time_out_at_the_moment_of_a_hand_over_loses_nothing() {
 }
 
 #[test]
+fn a_time_out_says_how_long_the_call_was_to_wait() {
+    let device = device();
+    let timeline = stream(&device);
+    let pool = pool(&device, options(1));
+    let _held = acquire(&pool);
+    hold(&timeline);
+    busy(&timeline);
+    let short = Timeout::Within(Duration::from_millis(3));
+    for late in [pool.acquire(0, short).map(drop), timeline.synchronize(short), device.synchronize(short)] {
+        let error = late.expect_err("nothing comes free, and the stream is shut");
+        assert_eq!(error.status(), Status::Timeout);
+        assert!(error.message().contains("the limit of this call is 3ms"), "{}", error.message());
+    }
+    release(&timeline);
+}
+
+#[test]
 fn strategies_choose_among_what_is_proven() {
     let device = device();
     let take_and_return = |pool: &Arc<Pool>| {
@@ -197,6 +214,47 @@ fn the_reserve_is_for_higher_priorities() {
     urgent.release().unwrap();
     assert_eq!(queue.served(), ["ordinary"]);
     assert_eq!(pool.levels().free, 2);
+}
+
+#[test]
+fn the_reserve_is_kept_where_blocks_are_made_again() {
+    let device = device();
+    let pool = pool(&device, PoolOptions { strategy: Strategy::Priority, reserved_blocks: 1, ..options(2) });
+    for free in [2, 1] {
+        assert_eq!(pool.trim(2 - free), free);
+        let first = acquire(&pool);
+        assert_eq!(status(pool.acquire(0, Timeout::Try)), Status::Busy, "the last is for those of a higher priority");
+        let mut queue = Queue::new(&pool);
+        queue.join("ordinary", 0);
+        let urgent = pool.acquire(1, Timeout::Try).expect("the reserve is for this");
+        first.release().unwrap();
+        assert_eq!((pool.levels().waiters, pool.levels().free), (1, 1), "the reserve is filled first");
+        urgent.release().unwrap();
+        assert_eq!(queue.served(), ["ordinary"]);
+    }
+}
+
+#[test]
+fn who_waits_makes_a_block_again_that_another_could_not_make() {
+    let device = device();
+    let pool = pool(&device, options(1));
+    let told = |memory: u64| {
+        let lease = acquire(&pool);
+        lease.device_address().expect("an address");
+        thread::scope(|scope| {
+            let join = || scope.spawn(|| pool.acquire(0, Timeout::Infinite).map(|lease| lease.release()));
+            let waiters = [join(), join()];
+            while pool.levels().waiters < 2 {
+                thread::yield_now();
+            }
+            kit_of(&device).limit_memory(Placement::Uva, memory).expect("a limit");
+            lease.abandon().expect("given up: whoever wants a block makes one");
+            waiters.map(|waiter| status(waiter.join().expect("a waiter")))
+        })
+    };
+    assert_eq!(told(0), [Status::OutOfHostMemory; 2], "the second tries when the first has failed");
+    kit_of(&device).limit_memory(Placement::Uva, u64::MAX).expect("no limit");
+    assert_eq!(told(u64::MAX), [Status::Ok; 2], "the second has it from the first");
 }
 
 #[test]
@@ -333,6 +391,22 @@ fn quarantined_blocks_are_replaced() {
     let levels = pool.levels();
     assert_eq!((levels.blocks, levels.free, levels.quarantined), (2, 1, 1));
     kept.release().unwrap();
+}
+
+#[test]
+fn a_pool_whose_quarantined_blocks_were_replaced_can_be_cleared() {
+    let device = device();
+    let pool = pool(&device, options(1));
+    let lost = acquire(&pool);
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
+    assert_eq!(status(lost.release_after(&[stream(&device)])), Status::Quarantined);
+    assert_eq!(pool.trim(0), 0);
+    assert_eq!(status(pool.acquire(0, Timeout::Try)), Status::Exhausted, "maintain replaces it, nobody else");
+    assert_eq!(pool.adapt().made, 1);
+    for _ in 0..2 {
+        assert_eq!(pool.clear().unwrap(), 1);
+        acquire(&pool).release().expect("made again by whoever wants it");
+    }
 }
 
 #[test]

@@ -255,6 +255,12 @@ fn it_is_in_the_report_of_its_device() {
     assert_eq!((largest.kind, largest.get("block_bytes")), ("suggested pool", Some(&Value::Count(1024))));
     assert_eq!(largest.get("block_count"), Some(&Value::Count(1)));
     assert!(predictor.describe().contains("of 999 predictions hit, 5 sizes"), "{}", predictor.describe());
+    let options = PredictorOptions { window: 300, most_sizes: 300, ..PredictorOptions::default() };
+    let full = Predictor::create(Some(&device), options).expect("a predictor");
+    (1..=300).for_each(|size| drop(full.record(size)));
+    let record = device.members().last().expect("a member").record();
+    assert_eq!((record.get("sizes"), record.parts.len()), (Some(&Value::Count(300)), 0), "reports stay cheap");
+    assert!(!full.suggested_pools().expect("a suggestion").pools.is_empty());
 }
 
 #[test]

@@ -180,3 +180,42 @@ fn a_tensor_is_right_in_place_and_where_uva_memory_is_stale() {
         kit_of(&device).set_uva_stale(false).expect("a switch");
     }
 }
+
+/// What lies between two changes was not sent, and needs not be.
+#[test]
+fn a_tensor_that_stands_in_sends_changes_that_are_apart() {
+    let device = stale();
+    let timeline = stream(&device);
+    let pool = Pool::create(&device, PoolOptions::new(Placement::Uva, BYTES, 2)).expect("a pool");
+    let shape = Shape::new(&[BYTES]).expect("a shape");
+    let options = TensorOptions { dtype: Dtype::U8, shape, max_blocks: 2, label: String::new() };
+    let tensor = Tensor::create(&pool, options).expect("a tensor");
+    for value in 1..8u8 {
+        // SAFETY: the array has as many bytes.
+        unsafe { tensor.write(10, 4, [value; 4].as_ptr()) }.expect("a write");
+        // SAFETY: the tensor's memory, which nobody else writes.
+        unsafe { *tensor.data() = value };
+        tensor.mark(0, 1).expect("a mark");
+        let published = tensor.publish(std::slice::from_ref(&timeline), Access::Read, Timeout::Infinite);
+        let address = published.expect("an address");
+        let mut seen = [0; 16];
+        seen[0] = value;
+        seen[10..14].fill(value);
+        assert!(is(&device, &timeline, address, &seen), "the device sees step {value}");
+    }
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+}
+
+#[test]
+fn a_fresh_block_that_stands_in_lacks_nothing_of_the_last_holders() {
+    let device = stale();
+    let pool = Pool::create(&device, PoolOptions::new(Placement::Uva, BYTES, 1)).expect("a pool");
+    let lease = pool.acquire(0, Timeout::Try).expect("a block");
+    // SAFETY: the array has as many bytes.
+    unsafe { lease.copy_in(0, BYTES, [1; BYTES as usize].as_ptr(), Timeout::Try) }.expect("a write");
+    lease.release().expect("a release: the step was given up");
+    let lease = pool.acquire(0, Timeout::Try).expect("the block");
+    let got = status(lease.device_address());
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+    assert_eq!(got, Status::Ok, "refused for what the last holder wrote");
+}

@@ -135,13 +135,16 @@ fn what_kernels_write_comes_back_or_is_sent_again() {
         assert_eq!(status(tensor.to_host(0, ALL, Some(&stream), TRY)), Status::NotBegun);
         publish(&tensor, &stream).expect("published");
         assert_eq!(status(tensor.to_host(0, ALL, Some(&stream), TRY)), Status::NotBegun, "for reading only");
+        common::ran(&stream);
         let address = tensor.publish(streams, Access::Write, TRY).expect("published");
         poke(&stream, address, 7);
         tensor.to_host(0, 4, Some(&stream), Timeout::Infinite).expect("taken over");
         assert_eq!(truth(&tensor)[..5], [7, 1, 1, 1, 1]);
         tensor.to_host(4, ALL, Some(&stream), Timeout::Infinite).expect("taken over");
+        common::ran(&stream);
         assert_eq!(publish(&tensor, &stream).expect("published"), address);
-        assert_eq!(tensor.stats().copied_bytes, 256, "it is in step again");
+        assert_eq!(tensor.stats().copied_bytes, 512, "its work might have gone on writing");
+        assert_eq!(status(tensor.to_host(0, ALL, Some(&stream), TRY)), Status::NotBegun, "it is the truth's again");
         // Without that the truth stays the truth.
         let address = tensor.publish(streams, Access::Write, Timeout::Infinite).expect("published");
         poke(&stream, address, 8);
@@ -215,4 +218,101 @@ fn what_no_tensor_can_be_is_refused() {
     assert_eq!(status(tensor.publish(&[], Access::Read, TRY)), Status::InvalidArgument);
     assert_eq!(status(tensor.mark(255, 2)), Status::InvalidArgument);
     assert_eq!(status(tensor.fill(&[0; 2])), Status::InvalidArgument);
+}
+
+/// Who was given the block for reading never sees what another publish lets be written.
+#[test]
+fn work_that_writes_has_a_block_of_its_own() {
+    for twin in [false, true] {
+        let device = device();
+        let (reads, writes) = (stream(&device), stream(&device));
+        let tensor = tensor(&pool(&device, twin, 2), 2);
+        write(&tensor, 0, &[1; 256]);
+        let shown = publish(&tensor, &reads).expect("published");
+        common::ran(&reads);
+        hold(&reads);
+        busy(&reads);
+        let streams = std::slice::from_ref(&writes);
+        let given = tensor.publish(streams, Access::Write, TRY).expect("the other block");
+        assert_ne!(given, shown);
+        poke(&writes, given, 9);
+        common::ran(&writes);
+        assert_eq!(read_device(&device, shown, 1), [1]);
+        hold(&writes);
+        busy(&writes);
+        let refused = tensor.publish(streams, Access::Write, TRY).expect_err("each block has its users");
+        assert_eq!(refused.status(), Status::Busy);
+        let message = refused.message();
+        assert!(message.contains("2 of at most 2 blocks (max_blocks) of pool"), "{message}");
+        release(&writes);
+        release(&reads);
+        tensor.publish(streams, Access::Write, Timeout::Infinite).expect("they are through");
+    }
+}
+
+/// Work may be queued up to the next publish, also behind a to_host: what it writes is not the truth.
+#[test]
+fn what_work_writes_behind_a_to_host_is_not_published() {
+    for twin in [false, true] {
+        let device = device();
+        let stream = stream(&device);
+        let tensor = tensor(&pool(&device, twin, 2), 2);
+        let address = tensor.publish(std::slice::from_ref(&stream), Access::Write, TRY).expect("published");
+        poke(&stream, address, 5);
+        tensor.to_host(0, ALL, Some(&stream), Timeout::Infinite).expect("taken over");
+        poke(&stream, address, 6);
+        let address = publish(&tensor, &stream).expect("published");
+        common::ran(&stream);
+        assert_eq!((truth(&tensor)[0], read_device(&device, address, 1)), (5, vec![5]), "the device sees the truth");
+    }
+}
+
+/// A tensor that has a block goes on with that where its pool has no other.
+#[test]
+fn a_tensor_with_a_block_outlives_its_pool() {
+    let device = device();
+    let stream = stream(&device);
+    let pool = pool(&device, false, 1);
+    let tensor = tensor(&pool, 2);
+    publish(&tensor, &stream).expect("published");
+    pool.destroy();
+    hold(&stream);
+    busy(&stream);
+    tensor.fill(&[3]).expect("a fill");
+    assert_eq!(status(tensor.publish(std::slice::from_ref(&stream), Access::Read, TRY)), Status::Busy, "its own block");
+    release(&stream);
+    publish(&tensor, &stream).expect("that one is free");
+}
+
+#[test]
+fn a_pool_without_a_block_for_it_is_named() {
+    let device = device();
+    let pool = pool(&device, false, 1);
+    let _all = pool.acquire(0, TRY).expect("the only block");
+    let tensor = tensor(&pool, 2);
+    let stream = stream(&device);
+    let refused = tensor.publish(std::slice::from_ref(&stream), Access::Read, TRY).expect_err("there is none");
+    assert_eq!(refused.status(), Status::Busy);
+    let message = refused.message();
+    assert!(message.contains(&tensor.name().to_string()) && message.contains(&pool.name().to_string()), "{message}");
+    assert!(message.contains("0 of at most 2 blocks (max_blocks)"), "{message}");
+}
+
+/// Ending a tensor while a stream captures loses no memory: a drain proves that nothing uses its block.
+#[test]
+fn a_tensor_that_ends_while_its_stream_captures_loses_no_block() {
+    for twin in [false, true] {
+        let device = device();
+        let stream = stream(&device);
+        let pool = pool(&device, twin, 1);
+        let tensor = tensor(&pool, 1);
+        publish(&tensor, &stream).expect("published");
+        kit(&stream).begin_capture().expect("a capture");
+        drop(tensor);
+        assert!(device.deferred().0 > 0, "nobody has the memory before a drain");
+        kit(&stream).end_capture().expect("a graph");
+        device.drain(Timeout::Infinite).expect("a drain");
+        assert_eq!((device.deferred().0, device.counters.quarantined_bytes.get()), (0, 0));
+        pool.acquire(0, TRY).expect("another block").release().expect("a release");
+    }
 }

@@ -2,15 +2,17 @@
 
 mod common;
 
-use common::{busy, device, hold, kit_of, read_device, release, status, stream};
+use common::{busy, device, hold, kit_of, ran, read_device, release, status, stream};
+use gpubuf::backend::{Capability, Finding};
 use gpubuf::buffer::Buffer;
-use gpubuf::config::{ALL, Placement, Timeout};
+use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
-use gpubuf::fence::{Access, Device, Name};
-use gpubuf::sync::{Arc, AtomicU64, Ordering};
+use gpubuf::fence::{Access, Device, Name, Which};
+use gpubuf::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use gpubuf::workspace::{Content, EntryState, Held, Source, Spec, Workspace, WorkspaceOptions};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const TRY: Timeout = Timeout::Try;
 
@@ -388,4 +390,143 @@ fn who_needs_memory_need_not_know_its_source() {
     assert_eq!(out.load(Ordering::SeqCst), 0);
     let stats = plain.stats();
     assert_eq!((stats.made, stats.reused, stats.held_entries), (2, 2, 0), "both took from the same two");
+}
+
+/// Somebody else's request looks for room: it may wait for the work on a named entry, but what is newer there stays newer.
+#[test]
+fn a_named_entry_that_stays_keeps_what_is_newer_where() {
+    let device = device();
+    let (one, other) = (stream(&device), stream(&device));
+    let workspace = workspace(&device, 0, 256);
+    let x = workspace.get("x", &spec(64), TRY).expect("a buffer");
+    set(&x, 7);
+    hold(&one);
+    x.copy(true, 0, 32, &one, None).expect("half of it goes up");
+    let newer = |buffer: &Buffer| buffer.look(|block| block.newer_bytes(Which::Host)).expect("nobody is inside");
+    assert_eq!(newer(&x), 32);
+    drop(x);
+    let y = workspace.get("y", &spec(64), TRY).expect("a buffer");
+    hold(&other);
+    y.copy(true, 0, ALL, &other, None).expect("a copy");
+    drop(y);
+    release(&one);
+    // Both would have to go: x is waited for, which is over at once, and y is in use.
+    assert_eq!(status(workspace.allocate(&spec(128), Content::Any, TRY)), Status::Busy);
+    let x = workspace.find("x", TRY).expect("it stays");
+    let kept = newer(&x);
+    x.sync(None, &one, None).expect("a sync");
+    ran(&one);
+    let address = x.device_address(std::slice::from_ref(&one)).expect("an address");
+    let seen = read_device(&device, address, 64);
+    release(&other);
+    assert_eq!((kept, &seen[32..]), (32, &[7u8; 32][..]), "the device has what the host wrote");
+}
+
+/// The same, by a report that is written all the time. No call may be refused, nor be left waiting with nobody to wake it.
+#[test]
+fn reports_disturb_nobody_who_needs_room() {
+    let device = device();
+    let workspace = workspace(&device, 1, 0);
+    let stop = Arc::new(AtomicBool::new(false));
+    let reporters: Vec<_> = (0..2)
+        .map(|_| {
+            let (stop, device) = (stop.clone(), device.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    device.members().iter().for_each(|member| drop(member.record()));
+                }
+            })
+        })
+        .collect();
+    let (mut refused, mut late) = (Vec::new(), 0);
+    for round in 0..4_000u64 {
+        let asked = spec(64 << (round % 2));
+        match workspace.allocate(&asked, Content::Any, Timeout::Within(Duration::from_secs(20))) {
+            Ok(held) => drop(held),
+            Err(error) if error.status() == Status::Timeout => late += 1,
+            Err(error) => refused.push(error.status()),
+        }
+        if !refused.is_empty() || late > 0 {
+            break;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    reporters.into_iter().for_each(|reporter| reporter.join().expect("a reporter"));
+    assert!(refused.is_empty() && late == 0, "refused {refused:?}, left waiting {late} times");
+}
+
+/// Whoever waits for a thread to be done with an entry hears of it when that thread keeps the entry.
+#[test]
+fn who_waits_for_a_claimed_entry_is_told_when_it_is_held() {
+    let device = device();
+    let timeline = stream(&device);
+    let workspace = workspace(&device, 1, 0);
+    let held = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    hold(&timeline);
+    held.copy(true, 0, ALL, &timeline, None).expect("a copy");
+    drop(held);
+    let first = std::thread::spawn({
+        let workspace = workspace.clone();
+        move || workspace.allocate(&spec(64), Content::Any, Timeout::Infinite).expect("the same buffer")
+    });
+    let is_claimed = || workspace.list().expect("a list").iter().all(|entry| entry.state == EntryState::InUse);
+    while !is_claimed() {
+        std::thread::yield_now();
+    }
+    let asks = Arc::new(AtomicBool::new(false));
+    let second = std::thread::spawn({
+        let (workspace, asks) = (workspace.clone(), asks.clone());
+        move || {
+            asks.store(true, Ordering::SeqCst);
+            status(workspace.allocate(&spec(128), Content::Any, Timeout::Within(Duration::from_secs(20))))
+        }
+    });
+    while !asks.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    // Time to wait, which it need not use: it is told the same afterwards.
+    (0..10_000).for_each(|_| std::thread::yield_now());
+    release(&timeline);
+    let kept = first.join().expect("the first");
+    let told = second.join().expect("the second");
+    drop(kept);
+    assert_eq!(told, Status::Budget, "what would have to go is held");
+}
+
+/// A uva buffer that stands in is as good for the next holder as any other, and counts with both its sides.
+#[test]
+fn a_buffer_that_stands_in_is_reused_and_counts_with_both_sides() {
+    let device = device();
+    kit_of(&device).set_uva_stale(true).expect("a switch");
+    let found = device.probe(device.timeout(TIMEOUT_INFINITE)).expect("a probe");
+    let limited = workspace(&device, 0, 128);
+    let uva =
+        Spec::new(Dtype::U8, Shape::new(&[64]).expect("a shape"), Placement::Uva, Placement::None).expect("a spec");
+    for _ in 0..3 {
+        drop(limited.allocate(&uva, Content::Any, TRY).expect("a buffer"));
+    }
+    let (stats, bytes) = (limited.stats(), limited.list().expect("a list")[0].bytes);
+    let narrow = status(workspace(&device, 0, 127).allocate(&uva, Content::Any, TRY));
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+    assert_eq!(found.answer(Capability::SeesHostWrites).finding, Finding::No);
+    assert_eq!((stats.made, stats.reused, stats.retired), (1, 2, 0), "{stats:?}");
+    assert_eq!((stats.bytes, bytes, narrow), (128, 128, Status::Budget));
+}
+
+/// However many free buffers work still uses, one that nothing uses is found.
+#[test]
+fn an_idle_buffer_is_found_behind_many_that_are_in_use() {
+    let device = device();
+    let (shut, open) = (stream(&device), stream(&device));
+    let workspace = workspace(&device, 9, 0);
+    let all: Vec<_> = (0..9).map(|_| workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer")).collect();
+    hold(&shut);
+    for (place, held) in all.iter().enumerate() {
+        held.copy(true, 0, ALL, if place < 8 { &shut } else { &open }, None).expect("a copy");
+    }
+    ran(&open);
+    drop(all);
+    let got = status(workspace.allocate(&spec(64), Content::Any, TRY));
+    release(&shut);
+    assert_eq!(got, Status::Ok, "the ninth is idle");
 }

@@ -334,7 +334,10 @@
 /** A request that finds no memory is refused. */
 #define GPUBUF_OVER_BUDGET_FAIL 0
 
-/** It waits until blocks were given back, up to its deadline. */
+/**
+ * It waits for the budget, until blocks were given back, up to its deadline. What the driver cannot page-lock is not waited for:
+ * that is refused at once, as are more bytes than the whole budget.
+ */
 #define GPUBUF_OVER_BUDGET_WAIT 1
 
 /** It gets pageable memory, outside the budget: the block's info says so. */
@@ -1142,7 +1145,10 @@ typedef struct gpubuf_pinned_options {
   gpubuf_pinned_notify_fn notify;
   /** Handed to notify. */
   void *notify_user_data;
-  /** Asked for a cure before the policy of the request is followed. NULL: nobody is asked. */
+  /**
+   * Asked for a cure before the policy of the request is followed; not for requests that it makes itself of this manager, on
+   * the thread that it is called on. NULL: nobody is asked.
+   */
   gpubuf_out_of_memory_fn out_of_memory;
   /** Handed to out_of_memory. */
   void *out_of_memory_user_data;
@@ -2781,7 +2787,8 @@ gpubuf_status gpubuf_block_to_device(gpubuf_block *block,
 /**
  * Queues a copy of bytes from the block's twin. Otherwise as gpubuf_buffer_to_host.
  *
- * Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
+ * Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin, or one on first need that is not there yet: nothing is to be brought
+ * back).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_to_host(gpubuf_block *block,
@@ -2900,11 +2907,22 @@ gpubuf_status gpubuf_block_demote(gpubuf_block *block,
  * Gives a block back with the uses that the library knows of: its own copies, and what was declared.
  *
  * The block's handle ends with it. Never waits: the next holder does.
- * Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_block_release_after),
+ * Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_block_release_after, or gpubuf_block_abandon where nobody will),
  * GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_release(gpubuf_block *block);
+
+/**
+ * Gives up a block whose users nobody will declare, where gpubuf_block_release is refused with GPUBUF_UNFENCED: its handle ends.
+ *
+ * Its memory is kept until a gpubuf_device_drain that begins later has ended, and counts as deferred until then (a manager's
+ * budget has it back then), and in sealed_at_destroy. A pool makes another block for the acquire that wants one. A block without
+ * such users is released, as gpubuf_block_release does.
+ * Errors: GPUBUF_GRAPH_HELD, GPUBUF_BUSY (a guard is open), GPUBUF_NOT_HELD; the block stays the caller's.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_block_abandon(gpubuf_block *block);
 
 /**
  * Gives a block back; work queued so far on these streams, 1 to 8, used it.
@@ -2970,7 +2988,8 @@ gpubuf_status gpubuf_pinned_destroy(gpubuf_pinned *pinned);
  * Threads: any; GPUBUF_OVER_BUDGET_WAIT not in a function that runs on a stream.
  * Errors: GPUBUF_BUDGET (the message says who has it), GPUBUF_OUT_OF_HOST_MEMORY or GPUBUF_DRIVER_ERROR (the driver locks no
  * more), GPUBUF_TIMEOUT, GPUBUF_BUSY (a wait with GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN (the manager was
- * destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_DEVICE_LOST.
+ * destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_UNSUPPORTED (uva
+ * memory, and a probe has seen that the device does not see later host writes), GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pinned_allocate(gpubuf_pinned *pinned,
@@ -2995,7 +3014,8 @@ gpubuf_status gpubuf_pinned_free(gpubuf_pinned *pinned,
  * As gpubuf_pinned_allocate otherwise; the owner is that of blocks that name none.
  * Ownership: the caller's, until gpubuf_reservation_destroy gives back what is left.
  * Errors: GPUBUF_BUDGET, GPUBUF_TIMEOUT, GPUBUF_BUSY, GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN, GPUBUF_INVALID_ARGUMENT
- * (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget), GPUBUF_DEVICE_LOST.
+ * (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget; and device_side, which is for the commit),
+ * GPUBUF_UNSUPPORTED (as gpubuf_pinned_allocate), GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pinned_reserve(gpubuf_pinned *pinned,
@@ -3032,7 +3052,7 @@ gpubuf_status gpubuf_pinned_stats_get(const gpubuf_pinned *pinned,
                                       gpubuf_pinned_stats *inout_stats);
 
 /**
- * Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `owners` may be NULL where
+ * Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `shares` may be NULL where
  * capacity is 0.
  */
 GPUBUF_API GPUBUF_MUST_USE
@@ -3045,9 +3065,10 @@ gpubuf_status gpubuf_pinned_shares_get(const gpubuf_pinned *pinned,
  * A block of what is reserved; what is left of the reservation holds budget for others, or until it is destroyed.
  *
  * The request's bytes come out of the reservation; timeout_ns and priority do not matter, nor does its owner where it is NULL.
+ * There is no wait in it: where the driver can page-lock nothing, GPUBUF_OVER_BUDGET_WAIT is refused like GPUBUF_OVER_BUDGET_FAIL.
  * Ownership: the block is the caller's, and outlives the reservation.
  * Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
- * GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
+ * GPUBUF_UNSUPPORTED, GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
  * memory is given because nothing can be page-locked.
  */
 GPUBUF_API GPUBUF_MUST_USE
@@ -3884,7 +3905,7 @@ gpubuf_status gpubuf_workspace_find(gpubuf_workspace *workspace,
  * Taken is a free one of equal spec that is idle, the longest free first; else one is made; else, where the limits forbid that,
  * one that work still uses is waited for. Its bytes are those of its last holder, or zeroes where `zero` is 1.
  * Stream order: with `zero`, the device side is zeroed on `stream`, which is needed where the spec has one: work on other
- * streams has to be ordered behind it. Otherwise `stream` may be NULL.
+ * streams has to be ordered behind it. Otherwise `stream` may be NULL, and is not used.
  * Ownership: a handle of the caller's own, to be ended by gpubuf_workspace_release or gpubuf_buffer_destroy. The memory is free
  * for others then, and the streams named with its device address have no right to it any more: what is queued on them by then
  * is fenced.
@@ -4039,18 +4060,20 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_tensor_fill(gpubuf_tensor *tenso
  * Gives the address of a block with what the truth holds now, for work that is queued on these streams, 1 to 8, before the
  * next publish.
  *
- * Where nothing changed since the last publish, the block and its address are the same and nothing is copied. Else the block
+ * Where nothing changed since the last publish, and the work only reads, the block and its address are the same and nothing is
+ * copied. Else the block
  * is the current one if nothing uses it, one that nothing uses any more, or one more of the pool's; only what changed since
  * that block was last in step is copied, by the CPU. Where the tensor may hold no more blocks, and the pool has none, it waits
  * for the block that was published first, up to the deadline.
- * `access`: GPUBUF_ACCESS_READ, or GPUBUF_ACCESS_WRITE where the work writes the block: then that is out of step with the truth,
- * and sent again, until gpubuf_tensor_to_host has taken over what was written.
+ * `access`: GPUBUF_ACCESS_READ, or GPUBUF_ACCESS_WRITE where the work writes the block: then it is a block whose uses are over,
+ * so that work of earlier publishes never sees what is written, and the next publish sends the truth anew, with what
+ * gpubuf_tensor_to_host has taken over by then.
  * Stream order: the streams are fenced by the library, no later than the next publish: the work that is queued there by then
  * keeps its block. Where blocks have device twins, a copy to the twin is queued on the first stream, and the others wait for it
  * on the device.
  * Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (the try form would have to wait; another thread is inside),
  * GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (the copy of an earlier publish,
- * told once), GPUBUF_EXHAUSTED, GPUBUF_SHUT_DOWN (the pool was destroyed, and another block is needed), GPUBUF_DEVICE_LOST,
+ * told once), GPUBUF_EXHAUSTED, GPUBUF_SHUT_DOWN (the pool was destroyed before the first publish), GPUBUF_DEVICE_LOST,
  * GPUBUF_QUARANTINED. After an error the last address is for no more work.
  */
 GPUBUF_API GPUBUF_MUST_USE

@@ -110,7 +110,14 @@ fn find(name: &str, lower: &str) -> Result<u32> {
     let mut found = Vec::new();
     let mut all = Vec::new();
     for ordinal in 0..cuda::device_count()? {
-        let device = cuda::summary(ordinal)?;
+        // One that fails is no reason not to find another.
+        let device = match cuda::summary(ordinal) {
+            Ok(device) => device,
+            Err(error) => {
+                all.push(format!("cuda:{ordinal} does not answer ({})", error.message()));
+                continue;
+            }
+        };
         let own = device.uuid_text().unwrap_or_default();
         let bus = device.bus.clone().unwrap_or_default();
         let fits = match uuid {

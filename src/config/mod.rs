@@ -109,6 +109,14 @@ impl Timeout {
         }
     }
 
+    /// How long a wait took that came to nothing, and how long it was to be, in words.
+    pub fn passed(self, time: Duration) -> String {
+        match self {
+            Timeout::Within(span) => format!("after {time:.1?}; the limit of this call is {span:?}"),
+            Timeout::Try | Timeout::Infinite => format!("after {time:.1?}"),
+        }
+    }
+
     /// The deadline when the wait begins now; `None` is never.
     pub fn deadline(self) -> Option<Instant> {
         match self {

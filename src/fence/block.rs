@@ -239,7 +239,13 @@ impl Block {
 
     /// Makes room for a declaration on these streams.
     pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
-        self.kernel_sides().try_for_each(|side| side.expect_declaration(streams))
+        self.expect_room(streams)?;
+        streams.iter().try_for_each(|timeline| timeline.expect_not_capturing(Check::CaptureFences))
+    }
+
+    /// As [`Block::expect_declaration`], of streams of which it is known that none captures.
+    pub fn expect_room(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
+        self.kernel_sides().try_for_each(|side| side.expect_room(streams))
     }
 
     /// The work behind a declaration could not be fenced.
@@ -285,9 +291,7 @@ impl Block {
         if on(check) {
             self.sides_mut().for_each(Side::forget_uses);
         }
-        if let Some(dirty) = self.marks() {
-            dirty.clear();
-        }
+        self.forget_marks();
         Ok(())
     }
 
@@ -306,9 +310,18 @@ impl Block {
         self.sides_mut().filter(|side| !side.is_quarantined()).for_each(|side| side.quarantine(status));
     }
 
-    /// The memory goes to the device's deferred list, with its uses.
-    pub fn retire_storage(&mut self) {
-        self.sides_mut().for_each(Side::retire_storage);
+    /// Takes the sides out of a block that is over. Dropped, under no lock, each goes to the device's deferred list with its
+    /// uses: that may call release callbacks.
+    #[must_use]
+    pub fn take_sides(&mut self) -> [Option<Side>; 2] {
+        [self.host.take(), self.take_device()]
+    }
+
+    /// Takes the device side out, as [`Block::take_sides`] does.
+    #[must_use]
+    pub fn take_device(&mut self) -> Option<Side> {
+        self.dirty = None;
+        self.device.take()
     }
 
     /// The state of its sides, one after the other.

@@ -198,13 +198,16 @@ impl Device {
             self.counters.sealed_at_destroy.add(1);
         }
         let bytes = storage.bytes() as u64;
+        // Counted first: once it is in the list, a sweep may count it out.
+        self.counters.deferred_objects.add(1);
+        self.counters.deferred_bytes.add(bytes);
         match self.deferred.add(storage, uses, sealed) {
-            Ok(()) => {
-                self.counters.deferred_objects.add(1);
-                self.counters.deferred_bytes.add(bytes);
-                self.tidy_if_orphaned();
+            Ok(()) => self.tidy_if_orphaned(),
+            Err(storage) => {
+                self.counters.deferred_objects.sub(1);
+                self.counters.deferred_bytes.sub(bytes);
+                storage.leak();
             }
-            Err(storage) => storage.leak(),
         }
     }
 
@@ -263,6 +266,7 @@ impl Device {
     /// Waits for all work of all streams, then frees everything that destroyed objects left, sealed memory included.
     /// Copies that failed since the last drain are reported. On `timeout` nothing is lost: call it again.
     pub fn drain(&self, timeout: Timeout) -> Result<()> {
+        let deadline = timeout.deadline();
         let drain = self.deferred.drain_begins();
         let waited = self.wait_idle(&HostWait::of_device(timeout));
         let lost = matches!(&waited, Err(error) if error.status() == Status::DeviceLost);
@@ -273,7 +277,7 @@ impl Device {
             self.maintain();
         }
         waited?;
-        if !self.backend.await_frees(timeout.deadline()) {
+        if !self.backend.await_frees(deadline) {
             return fail!(Timeout, "{}: memory is still on its way back to the driver; drain again", self.name);
         }
         report_failures(&self.name, self.failures_unreported.take())
@@ -316,7 +320,7 @@ impl Device {
         let time = start.elapsed();
         waited.map_err(|error| match error.status() {
             Status::Timeout if tries => Error::new(Status::Busy, format!("{} has work that is not done", self.name)),
-            Status::Timeout => late_by(&self.name, time),
+            Status::Timeout => late_by(&self.name, wait.timeout(), time),
             _ => error.context(&self.name),
         })
     }

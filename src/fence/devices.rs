@@ -32,9 +32,15 @@ pub fn uptime() -> Duration {
 
 impl Device {
     fn shut_down(&self, timeout: Timeout) -> Result<()> {
-        let kept_up = self.upkeep.join(timeout.deadline());
+        // One for all that is waited for.
+        let deadline = timeout.deadline();
+        let kept_up = self.upkeep.join(deadline);
         self.members().iter().for_each(|member| member.send_away());
-        let drained = match self.drain(timeout) {
+        let left = match (timeout, deadline) {
+            (Timeout::Within(_), Some(deadline)) => Timeout::Within(deadline.saturating_duration_since(Instant::now())),
+            (other, _) => other,
+        };
+        let drained = match self.drain(left) {
             // Failed copies were counted and logged long before; they do not keep the device from closing.
             Err(error) if error.status() == Status::CopyFailed => Ok(()),
             other => other,
@@ -49,7 +55,7 @@ impl Device {
             leaked += storage.bytes() as u64;
             storage.leak();
         }
-        let workers = self.backend().close(timeout.deadline()) + usize::from(!kept_up);
+        let workers = self.backend().close(deadline) + usize::from(!kept_up);
         if leaked > 0 || workers > 0 {
             return Err(Error::new(
                 drained.err().map_or(Status::Timeout, |error| error.status()),

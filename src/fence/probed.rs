@@ -51,7 +51,7 @@ impl Device {
             log::write(
                 Level::Warn,
                 format_args!(
-                    "{} does not see later host writes: uva memory is made of a pinned and a device side",
+                    "{} does not see later host writes: buffers and pools of uva memory get a copy that stands in",
                     self.name()
                 ),
             );

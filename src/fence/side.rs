@@ -523,11 +523,14 @@ impl Side {
 
     /// Makes room for a declared use on each of these streams, or refuses before anything is recorded.
     pub fn expect_declaration(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
+        self.expect_room(streams)?;
+        streams.iter().try_for_each(|timeline| timeline.expect_not_capturing(Check::CaptureFences))
+    }
+
+    /// As [`Side::expect_declaration`], of streams of which it is known that none captures: that takes a call of the driver's.
+    pub fn expect_room(&mut self, streams: &[Arc<Timeline>]) -> Result<()> {
         let device = self.device()?;
-        for timeline in streams {
-            timeline.expect_device(&device)?;
-            timeline.expect_not_capturing(Check::CaptureFences)?;
-        }
+        streams.iter().try_for_each(|timeline| timeline.expect_device(&device))?;
         self.reserve(streams)
     }
 
@@ -646,7 +649,7 @@ impl Side {
     // ---- end -------------------------------------------------------------------------------------------------------
 
     /// The memory goes to the device's deferred list, with its uses.
-    pub fn retire_storage(&mut self) {
+    fn retire_storage(&mut self) {
         let Some(storage) = self.storage.take() else { return };
         let device = storage.device().clone();
         if device.is_closed() {

@@ -123,6 +123,7 @@ impl Storage {
             return Ok((Storage::allocate_only(device, placement, bytes)?, 0));
         }
         device.expect_usable()?;
+        device.expect_in_place(placement)?;
         let (memory, huge) = device.backend().allocate_huge(placement, bytes)?;
         level(device, placement).add(bytes as u64);
         Ok((Storage { device: device.clone(), memory, origin: Origin::Owned }, huge))

@@ -317,7 +317,7 @@ impl Timeline {
             let time = start.elapsed();
             wait.count(&self.device.counters.host, time, late);
             waited.map_err(|error| match late {
-                true => late_by(&self.name, time),
+                true => late_by(&self.name, timeout, time),
                 false => error.context(&self.name),
             })?;
         }
@@ -523,12 +523,10 @@ pub(super) fn report_failures(place: &Name, count: u64) -> Result<()> {
 
 /// A wait for all work of a stream, or of a device, that ended by its deadline.
 #[cold]
-pub(super) fn late_by(place: &Name, time: Duration) -> Error {
+pub(super) fn late_by(place: &Name, timeout: Timeout, time: Duration) -> Error {
     Error::new(
         Status::Timeout,
-        format!(
-            "{place} has work that was not done after {time:?}, which is the limit of this call; wait again, or longer"
-        ),
+        format!("{place} has work that was not done {}: wait again, or longer", timeout.passed(time)),
     )
 }
 
@@ -598,8 +596,7 @@ impl Fence {
         wait.count(&timeline.device.counters.host, time, proof == Proof::Pending);
         match proof {
             Proof::Pending => {
-                Err(self
-                    .not_yet(Status::Timeout, &format!("was not done after {time:?}, which is the limit of this call")))
+                Err(self.not_yet(Status::Timeout, &format!("was not done {}", wait.timeout.passed(time))))
             }
             proof => self.unless_shut_down(proof),
         }

@@ -314,7 +314,8 @@ pub unsafe extern "C" fn gpubuf_block_to_device(
 
 /// Queues a copy of bytes from the block's twin. Otherwise as gpubuf_buffer_to_host.
 ///
-/// Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin).
+/// Errors: also GPUBUF_NOT_HELD, GPUBUF_UNSUPPORTED (no twin, or one on first need that is not there yet: nothing is to be brought
+/// back).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_to_host(
     block: *mut gpubuf_block,
@@ -497,7 +498,7 @@ pub unsafe extern "C" fn gpubuf_block_demote(block: *mut gpubuf_block, stream: *
 /// Gives a block back with the uses that the library knows of: its own copies, and what was declared.
 ///
 /// The block's handle ends with it. Never waits: the next holder does.
-/// Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_block_release_after),
+/// Errors: GPUBUF_UNFENCED (its device address was given out and no fence declared since: gpubuf_block_release_after, or gpubuf_block_abandon where nobody will),
 /// GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_release(block: *mut gpubuf_block) -> gpubuf_status {
@@ -506,6 +507,22 @@ pub unsafe extern "C" fn gpubuf_block_release(block: *mut gpubuf_block) -> gpubu
         let released = lease.release();
         c.forget(block, !lease.is_held());
         released
+    })
+}
+
+/// Gives up a block whose users nobody will declare, where gpubuf_block_release is refused with GPUBUF_UNFENCED: its handle ends.
+///
+/// Its memory is kept until a gpubuf_device_drain that begins later has ended, and counts as deferred until then (a manager's
+/// budget has it back then), and in sealed_at_destroy. A pool makes another block for the acquire that wants one. A block without
+/// such users is released, as gpubuf_block_release does.
+/// Errors: GPUBUF_GRAPH_HELD, GPUBUF_BUSY (a guard is open), GPUBUF_NOT_HELD; the block stays the caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_block_abandon(block: *mut gpubuf_block) -> gpubuf_status {
+    call(Entry::gpubuf_block_abandon, |c| {
+        let lease = c.get(block, "block")?;
+        let abandoned = lease.abandon();
+        c.forget(block, !lease.is_held());
+        abandoned
     })
 }
 

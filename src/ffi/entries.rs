@@ -154,6 +154,7 @@ entries! {
     Normally gpubuf_block_promote;
     Normally gpubuf_block_demote;
     Normally gpubuf_block_release;
+    Normally gpubuf_block_abandon;
     Normally gpubuf_block_release_after;
     Normally gpubuf_block_release_after_many;
 

@@ -186,8 +186,12 @@ pub fn live() -> Vec<LiveObject> {
         let whole = name.to_string();
         all.push(LiveObject {
             kind: object.kind(),
-            // A block goes by its pool's name, a step by its slots'.
-            name: if name.kind() == object.kind() { whole } else { format!("{} of {whole}", object.kind()) },
+            // A block goes by its number and its pool's name, a step by its slots'.
+            name: match object {
+                Object::Block(block) => block.full_title(),
+                _ if name.kind() == object.kind() => whole,
+                _ => format!("{} of {whole}", object.kind()),
+            },
             number: name.number(),
             bytes: object.memory().map_or(0, |(_, bytes)| bytes),
             site: name.site(),

@@ -40,7 +40,8 @@ pub struct gpubuf_pinned_options {
     pub notify: gpubuf_pinned_notify_fn,
     /// Handed to notify.
     pub notify_user_data: *mut c_void,
-    /// Asked for a cure before the policy of the request is followed. NULL: nobody is asked.
+    /// Asked for a cure before the policy of the request is followed; not for requests that it makes itself of this manager, on
+    /// the thread that it is called on. NULL: nobody is asked.
     pub out_of_memory: gpubuf_out_of_memory_fn,
     /// Handed to out_of_memory.
     pub out_of_memory_user_data: *mut c_void,
@@ -274,7 +275,8 @@ pub unsafe extern "C" fn gpubuf_pinned_destroy(pinned: *mut gpubuf_pinned) -> gp
 /// Threads: any; GPUBUF_OVER_BUDGET_WAIT not in a function that runs on a stream.
 /// Errors: GPUBUF_BUDGET (the message says who has it), GPUBUF_OUT_OF_HOST_MEMORY or GPUBUF_DRIVER_ERROR (the driver locks no
 /// more), GPUBUF_TIMEOUT, GPUBUF_BUSY (a wait with GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN (the manager was
-/// destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_DEVICE_LOST.
+/// destroyed meanwhile), GPUBUF_INVALID_ARGUMENT, GPUBUF_OVERFLOW, GPUBUF_OUT_OF_DEVICE_MEMORY (the twin), GPUBUF_UNSUPPORTED (uva
+/// memory, and a probe has seen that the device does not see later host writes), GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pinned_allocate(
     pinned: *mut gpubuf_pinned,
@@ -311,7 +313,8 @@ pub unsafe extern "C" fn gpubuf_pinned_free(pinned: *mut gpubuf_pinned, block: *
 /// As gpubuf_pinned_allocate otherwise; the owner is that of blocks that name none.
 /// Ownership: the caller's, until gpubuf_reservation_destroy gives back what is left.
 /// Errors: GPUBUF_BUDGET, GPUBUF_TIMEOUT, GPUBUF_BUSY, GPUBUF_WOULD_DEADLOCK, GPUBUF_SHUT_DOWN, GPUBUF_INVALID_ARGUMENT
-/// (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget), GPUBUF_DEVICE_LOST.
+/// (GPUBUF_OVER_BUDGET_PAGEABLE, too: such memory is outside the budget; and device_side, which is for the commit),
+/// GPUBUF_UNSUPPORTED (as gpubuf_pinned_allocate), GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pinned_reserve(
     pinned: *mut gpubuf_pinned,
@@ -404,7 +407,7 @@ pub unsafe extern "C" fn gpubuf_pinned_stats_get(
     })
 }
 
-/// Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `owners` may be NULL where
+/// Who has how much, by name: as many as fit into `capacity` entries, and how many there are. `shares` may be NULL where
 /// capacity is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pinned_shares_get(

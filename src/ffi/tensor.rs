@@ -197,18 +197,20 @@ pub unsafe extern "C" fn gpubuf_tensor_fill(tensor: *mut gpubuf_tensor, element:
 /// Gives the address of a block with what the truth holds now, for work that is queued on these streams, 1 to 8, before the
 /// next publish.
 ///
-/// Where nothing changed since the last publish, the block and its address are the same and nothing is copied. Else the block
+/// Where nothing changed since the last publish, and the work only reads, the block and its address are the same and nothing is
+/// copied. Else the block
 /// is the current one if nothing uses it, one that nothing uses any more, or one more of the pool's; only what changed since
 /// that block was last in step is copied, by the CPU. Where the tensor may hold no more blocks, and the pool has none, it waits
 /// for the block that was published first, up to the deadline.
-/// `access`: GPUBUF_ACCESS_READ, or GPUBUF_ACCESS_WRITE where the work writes the block: then that is out of step with the truth,
-/// and sent again, until gpubuf_tensor_to_host has taken over what was written.
+/// `access`: GPUBUF_ACCESS_READ, or GPUBUF_ACCESS_WRITE where the work writes the block: then it is a block whose uses are over,
+/// so that work of earlier publishes never sees what is written, and the next publish sends the truth anew, with what
+/// gpubuf_tensor_to_host has taken over by then.
 /// Stream order: the streams are fenced by the library, no later than the next publish: the work that is queued there by then
 /// keeps its block. Where blocks have device twins, a copy to the twin is queued on the first stream, and the others wait for it
 /// on the device.
 /// Errors: GPUBUF_INVALID_ARGUMENT (no stream), GPUBUF_BUSY (the try form would have to wait; another thread is inside),
 /// GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED (the copy of an earlier publish,
-/// told once), GPUBUF_EXHAUSTED, GPUBUF_SHUT_DOWN (the pool was destroyed, and another block is needed), GPUBUF_DEVICE_LOST,
+/// told once), GPUBUF_EXHAUSTED, GPUBUF_SHUT_DOWN (the pool was destroyed before the first publish), GPUBUF_DEVICE_LOST,
 /// GPUBUF_QUARANTINED. After an error the last address is for no more work.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tensor_publish(

@@ -218,7 +218,8 @@ pub const GPUBUF_BUDGET_AUTO: u64 = 18446744073709551615;
 
 /// A request that finds no memory is refused.
 pub const GPUBUF_OVER_BUDGET_FAIL: u32 = 0;
-/// It waits until blocks were given back, up to its deadline.
+/// It waits for the budget, until blocks were given back, up to its deadline. What the driver cannot page-lock is not waited for:
+/// that is refused at once, as are more bytes than the whole budget.
 pub const GPUBUF_OVER_BUDGET_WAIT: u32 = 1;
 /// It gets pageable memory, outside the budget: the block's info says so.
 pub const GPUBUF_OVER_BUDGET_PAGEABLE: u32 = 2;

@@ -190,7 +190,7 @@ pub unsafe extern "C" fn gpubuf_workspace_find(
 /// Taken is a free one of equal spec that is idle, the longest free first; else one is made; else, where the limits forbid that,
 /// one that work still uses is waited for. Its bytes are those of its last holder, or zeroes where `zero` is 1.
 /// Stream order: with `zero`, the device side is zeroed on `stream`, which is needed where the spec has one: work on other
-/// streams has to be ordered behind it. Otherwise `stream` may be NULL.
+/// streams has to be ordered behind it. Otherwise `stream` may be NULL, and is not used.
 /// Ownership: a handle of the caller's own, to be ended by gpubuf_workspace_release or gpubuf_buffer_destroy. The memory is free
 /// for others then, and the streams named with its device address have no right to it any more: what is queued on them by then
 /// is fenced.
@@ -209,6 +209,9 @@ pub unsafe extern "C" fn gpubuf_workspace_allocate(
         let workspace = c.get(workspace, "workspace")?;
         let spec = self::spec(spec, "spec")?;
         let stream = c.get_if_any(stream, "stream")?;
+        if let Some(stream) = stream {
+            stream.expect_device(workspace.device())?;
+        }
         let content = if flag(zero, "zero")? { Content::Zeroes(stream) } else { Content::Any };
         let out = c.out(out_buffer, "out_buffer")?;
         c.give(out, workspace.allocate(&spec, content, workspace.device().timeout(timeout_ns))?)
@@ -324,7 +327,7 @@ pub unsafe extern "C" fn gpubuf_workspace_list(
                 state: entry.state as u32,
                 name: if name.is_empty() { std::ptr::null() } else { name.as_ptr() },
                 spec: &raw const spec,
-                bytes: entry.spec.bytes(),
+                bytes: entry.bytes,
                 holders: entry.holders.into(),
                 uses: entry.uses,
                 last_use: entry.last_use,

@@ -64,10 +64,9 @@ impl Home for Alone {
     }
 
     fn take_back(&self, cell: &Arc<Cell>, state: Returned) {
-        let mut block = cell.own();
         if state == Returned::Quarantined {
-            block.quarantine(Status::Quarantined);
+            cell.own().quarantine(Status::Quarantined);
         }
-        block.retire_storage();
+        cell.retire();
     }
 }

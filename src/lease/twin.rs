@@ -42,9 +42,15 @@ pub(super) fn side(device: &Arc<Device>, name: &Arc<Name>, bytes: usize) -> Resu
 }
 
 impl Lease {
-    /// Makes the twin that is made on first need.
-    pub(super) fn need_twin(&self, block: &mut Block) -> Result<()> {
-        if block.device.is_none() && self.cell.twin == Twin::Lazy {
+    /// Whether it is to have a twin on first need, and has none yet.
+    pub(super) fn lacks_twin(&self, block: &Block) -> bool {
+        block.device.is_none() && self.cell.twin == Twin::Lazy
+    }
+
+    /// Makes the twin that is made on first need, unless what needs it is refused.
+    pub(super) fn need_twin(&self, block: &mut Block, expect: impl FnOnce(&mut Block) -> Result<()>) -> Result<()> {
+        if self.lacks_twin(block) {
+            expect(block)?;
             block.device = Some(side(self.home.device(), &block.shared_name(), block.bytes())?);
         }
         Ok(())
@@ -61,9 +67,9 @@ impl Lease {
         block.device = Some(side(self.home.device(), &block.shared_name(), block.bytes())?);
         let all = block.range(0, block.bytes() as u64)?;
         let copied = block.copy(true, all, stream, None);
-        if copied.is_err() && !block.is_quarantined() {
-            block.device = None;
-        }
+        let unused = if copied.is_err() && !block.is_quarantined() { block.take_device() } else { None };
+        drop(block);
+        drop(unused);
         copied
     }
 
@@ -76,7 +82,9 @@ impl Lease {
         self.expect_movable(&block, "demoting")?;
         let all = block.range(0, block.bytes() as u64)?;
         block.copy(false, all, stream, None)?;
-        block.device = None;
+        let over = block.take_device();
+        drop(block);
+        drop(over);
         Ok(())
     }
 
@@ -99,11 +107,9 @@ impl Lease {
         self.cell.twin == Twin::Never && block.device.is_some()
     }
 
-    /// A promotion ends with its lease. The memory goes when its last use is over.
-    pub(super) fn end_promotion(&self, block: &mut Block) {
-        if self.is_promoted(block) {
-            block.device = None;
-        }
+    /// A promotion ends with its lease. The memory, which is to be dropped under no lock, goes when its last use is over.
+    pub(super) fn end_promotion(&self, block: &mut Block) -> Option<Side> {
+        if self.is_promoted(block) { block.take_device() } else { None }
     }
 
     /// Whether the block has device memory for this lease only.

@@ -10,12 +10,36 @@ use crate::config::Placement;
 use crate::error::{Error, Result, Status};
 use crate::fence::{Block, HostWait, Name, Side, Storage, Which};
 use crate::lease::{Cell, Lease, Twin};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::Instant;
 
 /// Whether the driver had no memory that it could lock, which others may give back.
 fn is_shortage(error: &Error) -> bool {
     matches!(error.status(), Status::OutOfHostMemory | Status::OutOfDeviceMemory | Status::DriverError)
+}
+
+/// A thread that is inside a manager's hook, until this is dropped.
+struct Inside<'a>(&'a Mutex<Vec<ThreadId>>);
+
+impl<'a> Inside<'a> {
+    /// `None` where it is inside already.
+    fn enter(asking: &'a Mutex<Vec<ThreadId>>) -> Option<Inside<'a>> {
+        let thread = std::thread::current().id();
+        let mut threads = asking.lock();
+        if threads.contains(&thread) || threads.try_reserve(1).is_err() {
+            return None;
+        }
+        threads.push(thread);
+        Some(Inside(asking))
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let thread = std::thread::current().id();
+        self.0.lock().retain(|other| *other != thread);
+    }
 }
 
 impl Pinned {
@@ -48,6 +72,8 @@ impl Pinned {
         request.twin.expect_fits(self.placement)?;
         let need = Need::new(request, self.slab_bytes, self.large_bytes)?;
         self.device.expect_usable()?;
+        // Of slabs that were there before the probe, too.
+        self.device.expect_in_place(self.placement)?;
         Ok(need)
     }
 
@@ -94,11 +120,13 @@ impl Pinned {
         }
     }
 
-    /// Whether the hook, if there is one, wants it to be tried again.
+    /// Whether the hook, if there is one, wants it to be tried again. Not asked for what it needs itself.
     fn asks(&self, shortage: Shortage, need: &Need, asked: &mut u32) -> bool {
         let Some(hook) = self.hook.as_ref().filter(|_| *asked < self.retries) else { return false };
+        let Some(inside) = Inside::enter(&self.asking) else { return false };
         *asked += 1;
         let again = hook(shortage, need.bytes, *asked);
+        drop(inside);
         if again {
             self.counters.retries.add(1);
         }

@@ -7,6 +7,7 @@ use super::state::State;
 use crate::backend::system_memory;
 use crate::error::{Error, Status};
 use std::fmt;
+use std::time::Duration;
 
 /// The most owners that a message names.
 const NAMED: usize = 4;
@@ -41,6 +42,7 @@ impl fmt::Display for Bytes {
         let Bytes(bytes) = *self;
         match bytes {
             0 => write!(f, "0 bytes"),
+            1 => write!(f, "1 byte"),
             _ if bytes.is_multiple_of(1 << 20) => write!(f, "{} MiB", bytes >> 20),
             _ if bytes.is_multiple_of(1 << 10) => write!(f, "{} KiB", bytes >> 10),
             _ => write!(f, "{bytes} bytes"),
@@ -205,20 +207,32 @@ impl Pinned {
     /// Why the budget refuses a request.
     #[cold]
     pub(super) fn over_budget(&self, state: &State, need: &Need) -> Error {
+        let last_uses = if state.ledger.pending > 0 { "wait for the last uses, " } else { "" };
+        Error::new(
+            Status::Budget,
+            format!("{}; {last_uses}trim, free, or raise the budget", self.shortage(state, need)),
+        )
+    }
+
+    /// Why it still does at the end of a wait.
+    #[cold]
+    pub(super) fn late(&self, state: &State, need: &Need, waited: Duration) -> Error {
+        Error::new(
+            Status::Timeout,
+            format!(
+                "{}; waited {waited:?}, which is the limit of this request: wait longer, have the last uses of blocks that were given back end sooner, free blocks, or raise the budget",
+                self.shortage(state, need)
+            ),
+        )
+    }
+
+    fn shortage(&self, state: &State, need: &Need) -> String {
         let ahead = state.queue.len();
         let waiting = match ahead {
             _ if need.bytes > state.ledger.room() || ahead == 0 => String::new(),
             _ => format!(", and {ahead} requests that wait come first"),
         };
-        Error::new(
-            Status::Budget,
-            format!(
-                "{}: {}{waiting}, asked {}; trim, free, or raise the budget",
-                self.name,
-                in_use(state),
-                Bytes(need.bytes)
-            ),
-        )
+        format!("{}: {}{waiting}, asked {}", self.name, in_use(state), Bytes(need.bytes))
     }
 
     /// A failure of the driver's, with the limit that may be its reason.

@@ -1,6 +1,7 @@
 //! Blocks come back: to the slab at once where nothing uses them, else when the device's deferred list lets them go.
 
 use super::Pinned;
+use super::budget::Bytes;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
@@ -16,7 +17,7 @@ impl Pinned {
             return fail!(
                 InvalidArgument,
                 "{} is not a block of {}: give it back where it comes from",
-                block.describe(),
+                block.title(),
                 self.name
             );
         }
@@ -43,6 +44,11 @@ impl Home for Pinned {
         format!("block {} of {}", cell.number() as u32, self.name)
     }
 
+    fn about(&self, cell: &Cell) -> Option<String> {
+        let (owner, bytes) = self.state.lock().part_of(cell.number())?;
+        Some(format!("{owner}, {}", Bytes(bytes)))
+    }
+
     fn fence_waits(&self) -> &WaitCounters {
         &self.counters.fence_waits
     }
@@ -59,8 +65,10 @@ impl Home for Pinned {
         if over.is_none() {
             self.state.lock().part_pends(cell.number());
         }
-        block.retire_storage();
+        let sides = block.take_sides();
+        // What waited for its last use may be freed by these, and its callbacks called: under no lock.
         drop(block);
+        drop(sides);
         drop(over);
     }
 }

@@ -78,6 +78,11 @@ impl Owners {
         Ok(place)
     }
 
+    /// Who has this place.
+    pub fn owner(&self, place: u32) -> Option<Owner> {
+        self.shares.get(place as usize).map(|share| share.owner)
+    }
+
     pub fn add(&mut self, place: u32, bytes: u64) {
         let share = &mut self.shares[place as usize];
         share.bytes += bytes;

@@ -31,6 +31,7 @@ use crate::stats::{Counter, Record, WaitCounters};
 use crate::sync::{Arc, Mutex, Weak};
 use request::UNIT;
 use state::State;
+use std::thread::ThreadId;
 
 /// `budget`: a part of what the machine has.
 pub const BUDGET_AUTO: u64 = u64::MAX;
@@ -47,7 +48,7 @@ pub const RETRIES: u32 = 4;
 /// no lock.
 pub type Notify = Box<dyn Fn(Told, u64, Owner) + Send + Sync>;
 /// Asked whether to try again: what is short, of how many bytes, and how often it was asked for this request. Called under
-/// no lock.
+/// no lock; not for what the same thread asks of the manager meanwhile.
 pub type Hook = Box<dyn Fn(Shortage, u64, u32) -> bool + Send + Sync>;
 
 /// What a manager is to be.
@@ -105,6 +106,8 @@ pub struct Pinned {
     retries: u32,
     notify: Option<Notify>,
     hook: Option<Hook>,
+    /// The threads that are inside the hook.
+    asking: Mutex<Vec<ThreadId>>,
     state: Mutex<State>,
     counters: Counters,
 }
@@ -158,6 +161,7 @@ impl Pinned {
             retries,
             notify: options.notify,
             hook: options.hook,
+            asking: Mutex::default(),
             state: Mutex::default(),
             counters: Counters::default(),
         });

@@ -5,7 +5,7 @@ use super::{Pinned, budget::Bytes};
 use crate::error::Result;
 use crate::fail;
 use crate::fence::Name;
-use crate::lease::Lease;
+use crate::lease::{Lease, Twin};
 use crate::sync::{Arc, Mutex};
 
 /// Bytes of the budget. Blocks are made of them, one or many; what is left goes back with the end of it. Any thread.
@@ -30,6 +30,12 @@ impl Pinned {
             return fail!(
                 InvalidArgument,
                 "a reservation is of the budget, and pageable memory is outside of it: fail or wait where there is none"
+            );
+        }
+        if request.twin != Twin::Never {
+            return fail!(
+                InvalidArgument,
+                "a reservation has no device side: ask for it in the commit that makes a block of it"
             );
         }
         // Nothing is placed: all of it is granted.

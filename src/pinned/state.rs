@@ -177,6 +177,12 @@ impl State {
         (in_use && known.generation == (part >> 32) as u32).then_some(known)
     }
 
+    /// Whose a block is, and its requested bytes.
+    pub fn part_of(&mut self, part: u64) -> Option<(Owner, u64)> {
+        let (owner, bytes) = self.part(part).map(|known| (known.owner, known.bytes))?;
+        Some((self.owners.owner(owner)?, bytes))
+    }
+
     /// A block was given back, and may have uses left.
     pub fn part_pends(&mut self, part: u64) {
         let Some(known) = self.part(part).filter(|known| known.state == PartState::Held) else { return };

@@ -4,10 +4,9 @@ use super::Pinned;
 use super::budget::Told;
 use super::queue::Turn;
 use super::request::{Need, Request};
-use super::state::Start;
+use super::state::{Start, State};
 use crate::config::Timeout;
 use crate::error::{Error, Result, Status};
-use crate::fail;
 use crate::fence::HostWait;
 use crate::sync::MutexGuard;
 use std::time::{Duration, Instant};
@@ -29,23 +28,22 @@ impl Pinned {
         if wait.timeout() == Timeout::Try {
             self.counters.waits.timeouts.add(1);
             let error = self.over_budget(&self.state.lock(), need);
-            return fail!(Busy, "{}", error.message());
+            return Err(self.refused(need, owner, Error::new(Status::Busy, error.message())));
         }
         self.device.refuse_deadlock_in_callback()?;
-        {
-            let state = self.state.lock();
-            if need.bytes > state.ledger.budget - state.ledger.quarantined {
-                let error = self.over_budget(&state, need).context("no wait can end well");
-                drop(state);
-                return Err(self.refused(need, owner, error));
-            }
-        }
+        let endless = self.endless(&self.state.lock(), need);
+        endless.map_err(|error| self.refused(need, owner, error))?;
         self.tell(Told::Waits, need, owner);
         let begun = Instant::now();
         let mut state = self.state.lock();
         self.expect_open(&state)?;
         if state.admits(need.bytes, priority) {
             return state.start(need, owner, reserves);
+        }
+        // The budget may have shrunk since: whoever shrinks it from now on tells those in the queue.
+        if let Err(error) = self.endless(&state, need) {
+            drop(state);
+            return Err(self.refused(need, owner, error));
         }
         let (place, wake) = state.queue.join(*need, owner, reserves, priority)?;
         let outcome = loop {
@@ -58,10 +56,7 @@ impl Pinned {
             let now = Instant::now();
             let left = if wait.deadline().is_some_and(|deadline| now >= deadline) {
                 self.counters.waits.timeouts.add(1);
-                Some(Error::new(
-                    Status::Timeout,
-                    format!("{} after {:?}", self.over_budget(&state, need).message(), begun.elapsed()),
-                ))
+                Some(self.late(&state, need, begun.elapsed()))
             } else if state.queue.is_head(place) && state.ledger.pending > 0 {
                 // Nobody else may look at these fences.
                 let usable = MutexGuard::unlocked(&mut state, || {
@@ -97,8 +92,16 @@ impl Pinned {
         })
     }
 
+    /// Refuses what there can never be room for.
+    fn endless(&self, state: &State, need: &Need) -> Result<()> {
+        if need.bytes > state.ledger.budget - state.ledger.quarantined {
+            return Err(self.over_budget(state, need).context("no wait can end well"));
+        }
+        Ok(())
+    }
+
     #[cold]
-    fn turned_away(&self, status: Status, need: &Need, state: &super::state::State) -> Error {
+    fn turned_away(&self, status: Status, need: &Need, state: &State) -> Error {
         match status {
             Status::ShutDown => {
                 Error::new(Status::ShutDown, format!("{} was destroyed while this thread waited for memory", self.name))

@@ -20,7 +20,10 @@ impl Pool {
             self.device.expect_usable()?;
             let (cell, clean) = match self.take_free(priority)? {
                 Some(taken) => taken,
-                None => (self.wait_for_block(priority, &wait)?, false),
+                None => match self.wait_for_block(priority, &wait)? {
+                    Some(cell) => (cell, false),
+                    None => continue,
+                },
             };
             if clean {
                 return Ok(cell.lease(self.clone()));
@@ -46,8 +49,11 @@ impl Pool {
     /// Takes a block that is to be had, preferring a proven one; and whether it is clean.
     fn take_free(&self, priority: i32) -> Result<Option<(Arc<Cell>, bool)>> {
         let mut lists = self.expect_usable(self.lists.lock())?;
-        if !self.may_take(&lists, priority) {
-            return if lists.cleared > 0 { self.make_again(lists, priority).map(Some) } else { Ok(None) };
+        if !self.may_have(&lists, priority) {
+            return Ok(None);
+        }
+        if lists.free.is_empty() {
+            return self.make_again(lists, priority).map(Some);
         }
         let mut place = self.proven_place(&lists);
         if place.is_none() && on(Check::AcquirePrefersProven) {
@@ -56,8 +62,11 @@ impl Pool {
             drop(lists);
             streams.into_iter().flatten().for_each(|timeline| timeline.poll());
             lists = self.expect_usable(self.lists.lock())?;
-            if !self.may_take(&lists, priority) {
+            if !self.may_have(&lists, priority) {
                 return Ok(None);
+            }
+            if lists.free.is_empty() {
+                return self.make_again(lists, priority).map(Some);
             }
             place = self.proven_place(&lists);
         }
@@ -65,9 +74,9 @@ impl Pool {
         Ok(self.take(&mut lists, place.unwrap_or(0), priority))
     }
 
-    /// Whether a free block is for whoever comes with this priority.
-    fn may_take(&self, lists: &Lists, priority: i32) -> bool {
-        lists.free.len() > if priority > 0 { 0 } else { self.reserved_blocks as usize }
+    /// Whether a free block, or one that is made again, is for whoever comes with this priority.
+    fn may_have(&self, lists: &Lists, priority: i32) -> bool {
+        lists.to_be_had() > if priority > 0 { 0 } else { self.reserved_blocks }
     }
 
     fn take(&self, lists: &mut Lists, place: usize, priority: i32) -> Option<(Arc<Cell>, bool)> {
@@ -96,6 +105,8 @@ impl Pool {
             Err(error) => {
                 lists.give_number_back(number);
                 lists.cleared += 1;
+                // Somebody may wait who would have made it.
+                self.send_to_remake(&mut lists);
                 Err(error.context(format_args!("acquiring from {}", self.name)))
             }
         }
@@ -161,7 +172,17 @@ impl Pool {
         )
     }
 
-    fn wait_for_block(&self, priority: i32, wait: &HostWait<'_>) -> Result<Arc<Cell>> {
+    /// Has as many of those who wait try again as blocks are to be made again.
+    pub(super) fn send_to_remake(&self, lists: &mut Lists) {
+        for _ in 0..lists.cleared {
+            let above = (lists.to_be_had() <= self.reserved_blocks).then_some(0);
+            let Some(place) = lists.next_waiter(self.patience, above) else { break };
+            lists.tell(place, Waiting::Again).notify_one();
+        }
+    }
+
+    /// A block that was given back; `None` where one is to be made again meanwhile, by whoever is first.
+    fn wait_for_block(&self, priority: i32, wait: &HostWait<'_>) -> Result<Option<Arc<Cell>>> {
         self.counters.contended.add(1);
         if wait.timeout() == Timeout::Try {
             self.counters.waits.timeouts.add(1);
@@ -170,13 +191,11 @@ impl Pool {
         self.device.refuse_deadlock_in_callback()?;
         let start = Instant::now();
         let mut lists = self.expect_usable(self.lists.lock())?;
-        if self.may_take(&lists, priority)
-            && let Some((cell, _)) = self.take(&mut lists, 0, priority)
-        {
-            return Ok(cell);
-        }
-        if lists.cleared > 0 {
-            return self.make_again(lists, priority).map(|(cell, _)| cell);
+        if self.may_have(&lists, priority) {
+            return match self.take(&mut lists, 0, priority) {
+                Some((cell, _)) => Ok(Some(cell)),
+                None => self.make_again(lists, priority).map(|(cell, _)| Some(cell)),
+            };
         }
         let place = lists.enqueue(priority);
         let wake = lists.wake_of(place);
@@ -195,7 +214,13 @@ impl Pool {
                     lists.retire(place);
                     drop(lists);
                     self.counters.waits.waited(start.elapsed());
-                    return Ok(cell);
+                    return Ok(Some(cell));
+                }
+                Waiting::Again => {
+                    lists.retire(place);
+                    drop(lists);
+                    self.counters.waits.waited(start.elapsed());
+                    return Ok(None);
                 }
                 Waiting::Refused(status) => {
                     lists.retire(place);
@@ -220,9 +245,9 @@ impl Pool {
                 self.counters.waits.timeouts.add(1);
                 return fail!(
                     Timeout,
-                    "no block of {} came free within {:?}, which is the limit of this call: {}",
+                    "no block of {} came free {}: {}",
                     self.name,
-                    start.elapsed(),
+                    wait.timeout().passed(start.elapsed()),
                     self.who_holds()
                 );
             }
@@ -238,7 +263,7 @@ impl Pool {
         if lists.shut_down {
             lists.remove(number);
             drop(lists);
-            cell.own().retire_storage();
+            cell.retire();
             return;
         }
         self.offer(lists, cell, front, clean);
@@ -248,7 +273,7 @@ impl Pool {
     pub(super) fn offer(&self, mut lists: MutexGuard<'_, Lists>, cell: &Arc<Cell>, front: bool, clean: bool) {
         let number = cell.number() as u32;
         // While the reserve is not full, only those it is for.
-        let above = (lists.free.len() < self.reserved_blocks as usize).then_some(0);
+        let above = (lists.to_be_had() < self.reserved_blocks).then_some(0);
         let Some(place) = lists.next_waiter(self.patience, above) else {
             let free = Free { number, clean };
             if front {
@@ -286,6 +311,21 @@ impl Pool {
         }
         let status = if lists.lost { Status::DeviceLost } else { Status::Exhausted };
         self.refuse_waiters(lists, status);
+    }
+
+    /// A block is with users that nobody declares: it is no part of the pool any more, and whoever wants one makes another.
+    pub(super) fn gave_up(&self, cell: &Cell) {
+        let number = cell.number() as u32;
+        let mut lists = self.lists.lock();
+        lists.unhold(number, true);
+        self.count_return(false);
+        lists.remove(number);
+        if !lists.shut_down {
+            lists.cleared += 1;
+            self.send_to_remake(&mut lists);
+        }
+        drop(lists);
+        cell.retire();
     }
 
     /// Under the lists' lock: a block came back from its holder, or from an acquire that did not get it proven.

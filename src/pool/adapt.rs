@@ -108,7 +108,7 @@ impl Pool {
             }
         };
         let adapted = Adapted { made: self.make_many(&numbers), gone: gone.len() as u32 };
-        gone.iter().for_each(|cell| cell.own().retire_storage());
+        gone.iter().for_each(|cell| cell.retire());
         self.counters.growths.add((adapted.made > 0) as u64);
         self.counters.shrinks.add((adapted.gone > 0) as u64);
         adapted
@@ -160,7 +160,9 @@ impl Pool {
                     let left = &numbers[made..];
                     let mut lists = self.lists.lock();
                     left.iter().for_each(|number| lists.give_number_back(*number));
-                    self.leave_to_acquires(&mut lists);
+                    let unreplaced = self.unreplaced(&lists);
+                    self.leave_to_acquires(&mut lists, unreplaced);
+                    self.send_to_remake(&mut lists);
                     drop(lists);
                     self.counters.growth_failures.add(left.len() as u64);
                     log::write(
@@ -174,9 +176,15 @@ impl Pool {
         numbers.len() as u32
     }
 
-    /// What lacks to the first size, but for quarantine's, is made by the acquires that want it.
-    fn leave_to_acquires(&self, lists: &mut Lists) {
-        let left = lists.blocks() + lists.coming + lists.quarantined;
+    /// Quarantined blocks of the first size that nothing has replaced yet: a maintain does.
+    fn unreplaced(&self, lists: &Lists) -> u32 {
+        let there = lists.blocks() + lists.coming + lists.cleared;
+        lists.quarantined.min(self.first_count.saturating_sub(there))
+    }
+
+    /// What lacks to the first size, but for those, is made by the acquires that want it.
+    fn leave_to_acquires(&self, lists: &mut Lists, unreplaced: u32) {
+        let left = lists.blocks() + lists.coming + unreplaced;
         lists.cleared = lists.cleared.max(self.first_count.saturating_sub(left));
     }
 
@@ -185,12 +193,12 @@ impl Pool {
     pub fn trim(&self, keep: u32) -> u32 {
         let gone: Vec<Arc<Cell>> = {
             let mut lists = self.lists.lock();
-            let blocks = lists.blocks();
+            let (blocks, unreplaced) = (lists.blocks(), self.unreplaced(&lists));
             let gone: Vec<_> = (keep..blocks).map_while(|_| lists.drop_free()).collect();
-            self.leave_to_acquires(&mut lists);
+            self.leave_to_acquires(&mut lists, unreplaced);
             gone
         };
-        gone.iter().for_each(|cell| cell.own().retire_storage());
+        gone.iter().for_each(|cell| cell.retire());
         gone.len() as u32
     }
 
@@ -198,7 +206,12 @@ impl Pool {
     pub fn clear(&self) -> Result<u32> {
         let held = self.levels().held;
         if held > 0 {
-            return fail!(Busy, "{} cannot be cleared: {}", self.name, self.who_holds());
+            return fail!(
+                Busy,
+                "{} cannot be cleared while blocks are held: release them first, or trim it, which lets the free ones go; {}",
+                self.name,
+                self.who_holds()
+            );
         }
         Ok(self.trim(0))
     }

@@ -79,6 +79,8 @@ pub(super) enum Waiting {
     Idle,
     Waits,
     Given(Arc<Cell>),
+    /// A block is to be made again, by whoever comes first.
+    Again,
     Refused(Status),
 }
 
@@ -122,6 +124,11 @@ impl Lists {
     /// Blocks that are there, or will be without anybody's doing.
     pub fn blocks(&self) -> u32 {
         self.blocks
+    }
+
+    /// Blocks that are free, and those that whoever wants one makes again.
+    pub fn to_be_had(&self) -> u32 {
+        self.free.len() as u32 + self.cleared
     }
 
     /// A number for a block that is to be made, which is `coming` from now on.

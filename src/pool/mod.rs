@@ -301,7 +301,7 @@ impl Pool {
         } else {
             drop(lists);
         }
-        free.iter().for_each(|cell| cell.own().retire_storage());
+        free.iter().for_each(|cell| cell.retire());
     }
 
     /// Who keeps the blocks, in words.
@@ -350,6 +350,7 @@ impl Home for Pool {
     fn take_back(&self, cell: &Arc<Cell>, state: Returned) {
         match state {
             Returned::Quarantined => self.quarantined(cell, false),
+            Returned::Unseen => self.gave_up(cell),
             Returned::Clean | Returned::Used => self.put_back(cell, false, state == Returned::Clean),
         }
     }

@@ -57,6 +57,8 @@ impl Method {
 pub const MOST_PREDICTED: usize = 8;
 /// The most sizes that a predictor knows at a time.
 pub const MOST_SIZES: u32 = 4096;
+/// Up to so many sizes known, reports have the pools that are suggested.
+const MOST_SIZES_IN_REPORTS: u64 = 256;
 
 /// What a predictor is to be.
 pub struct PredictorOptions {
@@ -285,7 +287,12 @@ impl Member for Predictor {
             .with("warmed_used_bytes", stats.warmed_used_bytes)
             .with("sizes", stats.sizes)
             .with("evictions", stats.evictions);
-        let pools = self.suggested_pools().unwrap_or_default().pools;
+        // What it costs grows with the square of the sizes: a report is to be cheap.
+        let pools = if stats.sizes <= MOST_SIZES_IN_REPORTS {
+            self.suggested_pools().unwrap_or_default().pools
+        } else {
+            Vec::new()
+        };
         let part = |pool: &SuggestedPool| {
             Record::new("suggested pool", format_args!("pool for {} records", pool.uses))
                 .with("block_bytes", pool.block_bytes)

@@ -217,9 +217,10 @@ impl Tensor {
     }
 
     /// The address of a block that is in step with the truth, for work that is queued on these streams before the next
-    /// publish. Where nothing changed since the last one it is the same; else the block that nothing uses any more gets
-    /// what changed since it was last in step. The streams are fenced by the library, no later than the next publish. Work
-    /// that writes the block takes it out of step, until [`Tensor::to_host`] has taken over what it wrote.
+    /// publish. Where nothing changed since the last one, and nobody is to write, it is the same; else a block that nothing
+    /// uses any more gets what changed since it was last in step. The streams are fenced by the library, no later than the
+    /// next publish. A block for work that writes is that work's alone, and out of step altogether from then on: the next
+    /// publish sends the truth anew, with what [`Tensor::to_host`] took over from it.
     pub fn publish(&self, streams: &[Arc<Timeline>], access: Access, timeout: Timeout) -> Result<u64> {
         let Some(first) = streams.first() else {
             return fail!(InvalidArgument, "no stream is named: name every stream that will use {}", self.name);
@@ -232,7 +233,8 @@ impl Tensor {
         let mut inner = self.enter()?;
         let inner = &mut *inner;
         inner.drop_quarantined();
-        if let Some(current) = inner.current.filter(|place| inner.replicas[*place].changed.is_empty()) {
+        let in_step = inner.current.filter(|place| inner.replicas[*place].changed.is_empty());
+        if let Some(current) = in_step.filter(|_| access == Access::Read) {
             let address = inner.replicas[current].address(streams, false)?;
             self.counters.publishes.add(1);
             self.counters.unchanged.add(1);
@@ -240,8 +242,8 @@ impl Tensor {
             inner.given(current, access, self.all());
             return Ok(address);
         }
-        let place = self.choose(inner, &wait)?;
-        let copied = inner.replicas[place].bring_up(self.data(), first, &wait)?;
+        let place = self.choose(inner, access, &wait)?;
+        let copied = self.bring_up(inner, place, access, first, &wait)?;
         let address = inner.replicas[place].address(streams, true)?;
         // The last address is for no work from now on; what is queued was fenced when its block was looked at.
         if let Some(last) = inner.current.filter(|last| *last != place) {
@@ -256,17 +258,40 @@ impl Tensor {
         Ok(address)
     }
 
+    fn bring_up(
+        &self,
+        inner: &mut Inner,
+        place: usize,
+        access: Access,
+        stream: &Arc<Timeline>,
+        wait: &HostWait<'_>,
+    ) -> Result<usize> {
+        let held = inner.replicas.len();
+        let replica = &mut inner.replicas[place];
+        // Who was given the block before sees nothing of what is written to it from now on.
+        let unused = if access == Access::Write { replica.wait(wait) } else { Ok(()) };
+        unused.and_then(|()| replica.bring_up(self.data(), stream, wait)).map_err(|error| match error.status() {
+            Status::Busy | Status::Timeout => error.context(format_args!(
+                "{} has {held} of at most {} blocks (max_blocks) of {}, each of them in use",
+                self.name,
+                self.max_blocks,
+                self.pool.name()
+            )),
+            _ => error,
+        })
+    }
+
     /// The block to bring up to date: the current one if nothing uses it, else another of its own that nothing uses, else one
     /// more of the pool's; else the one that was published first, which is then waited for.
-    fn choose(&self, inner: &mut Inner, wait: &HostWait<'_>) -> Result<usize> {
+    fn choose(&self, inner: &mut Inner, access: Access, wait: &HostWait<'_>) -> Result<usize> {
         if let Some(current) = inner.current {
             inner.replicas[current].fence_streams()?;
-            if inner.replicas[current].is_done()? {
+            if inner.replicas[current].is_done(access)? {
                 return Ok(current);
             }
         }
         for (place, replica) in inner.replicas.iter().enumerate() {
-            if Some(place) != inner.current && replica.is_done()? {
+            if Some(place) != inner.current && replica.is_done(access)? {
                 return Ok(place);
             }
         }
@@ -281,8 +306,16 @@ impl Tensor {
                     });
                     return Ok(inner.replicas.len() - 1);
                 }
-                Err(error) if error.status() == Status::Busy && !inner.replicas.is_empty() => {}
-                Err(error) => return Err(error.context(&self.name)),
+                Err(error) if !inner.replicas.is_empty() && has_no_more(error.status()) => {}
+                Err(error) => {
+                    return Err(error.context(format_args!(
+                        "{} has {} of at most {} blocks (max_blocks) of {}, and needs one more",
+                        self.name,
+                        inner.replicas.len(),
+                        self.max_blocks,
+                        self.pool.name()
+                    )));
+                }
             }
         }
         let oldest = inner.replicas.iter().enumerate().min_by_key(|(_, replica)| replica.published);
@@ -306,8 +339,8 @@ impl Tensor {
             );
         }
         inner.replicas[current].read_back(range, self.data(), stream, &wait)?;
+        // The block itself stays out of step: who may write it may do so up to the next publish.
         inner.changed(range);
-        inner.replicas[current].changed.remove(range);
         self.counters.read_bytes.add((range.end - range.start) as u64);
         Ok(())
     }
@@ -319,6 +352,12 @@ impl Tensor {
     }
 }
 
+/// Whether a pool has no block to give, so that those of the tensor's own have to do.
+fn has_no_more(status: Status) -> bool {
+    use Status::{Budget, Busy, Exhausted, OutOfDeviceMemory, OutOfHostMemory, ShutDown};
+    matches!(status, Budget | Busy | Exhausted | OutOfDeviceMemory | OutOfHostMemory | ShutDown)
+}
+
 impl Inner {
     /// The truth changed here: no block is in step any more.
     fn changed(&mut self, range: Range) {
@@ -327,7 +366,7 @@ impl Inner {
 
     /// A block was given to the device.
     fn given(&mut self, place: usize, access: Access, all: Range) {
-        self.written = access == Access::Write || (self.written && self.current == Some(place));
+        self.written = access == Access::Write;
         self.current = Some(place);
         if access == Access::Write {
             self.replicas[place].changed.add(all);

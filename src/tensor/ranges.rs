@@ -52,23 +52,6 @@ impl Ranges {
         self.keep_few();
     }
 
-    /// Takes the bytes of a range out; where that would make too many ranges, some of them stay.
-    pub fn remove(&mut self, range: Range) {
-        let before = std::mem::take(&mut self.0);
-        for known in before {
-            let parts = [
-                Range { start: known.start, end: known.end.min(range.start) },
-                Range { start: known.start.max(range.end), end: known.end },
-            ];
-            if range.start >= range.end || !known.overlaps(range) {
-                self.0.push(known);
-            } else {
-                self.0.extend(parts.into_iter().filter(|part| part.start < part.end));
-            }
-        }
-        self.keep_few();
-    }
-
     fn keep_few(&mut self) {
         if self.0.len() <= RANGES {
             return;
@@ -99,13 +82,8 @@ mod tests {
             for _ in 0..40 {
                 let start = next(&mut state) % BYTES;
                 let range = Range { start, end: (start + next(&mut state) % 9).min(BYTES) };
-                let adds = !next(&mut state).is_multiple_of(3);
-                if adds {
-                    ranges.add(range)
-                } else {
-                    ranges.remove(range)
-                }
-                model[range.start..range.end].fill(adds);
+                ranges.add(range);
+                model[range.start..range.end].fill(true);
                 let runs = model.chunk_by(|a, b| a == b).filter(|run| run[0]).count();
                 overflowed |= runs > RANGES;
                 let mut seen = [false; BYTES];

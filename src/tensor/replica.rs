@@ -53,10 +53,13 @@ impl Replica {
         Ok(())
     }
 
-    /// Whether the CPU may write the block without a wait: each stream is fenced, and asked.
-    pub fn is_done(&self) -> Result<bool> {
+    /// Whether it may be had without a wait: by the CPU to write it, which queues the copy to a twin behind the twin's
+    /// users; or, for work that writes it, by nobody else. Each stream is fenced, and asked.
+    pub fn is_done(&self, access: Access) -> Result<bool> {
         let block = self.lease.enter()?;
-        Ok(block.host.as_ref().is_none_or(|side| side.fences().all(|fence| fence.query() != Proof::Pending)))
+        let device = block.device.iter().filter(|_| access == Access::Write);
+        let mut fences = block.host.iter().chain(device).flat_map(Side::fences);
+        Ok(fences.all(|fence| fence.query() != Proof::Pending))
     }
 
     pub fn is_quarantined(&self) -> bool {
@@ -110,7 +113,13 @@ impl Replica {
             if anew {
                 block.sides_mut().for_each(Side::forget_declared);
             }
-            block.device_address(streams, true)
+            block.settle()?;
+            // Not the block's own way to it: that asks for marks of what is newer, which are coarser than what was sent.
+            let side = if block.device.is_some() { &mut block.device } else { &mut block.host };
+            match side {
+                Some(side) => side.device_address(streams),
+                None => fail!(Unsupported, "the block has no side that the device can address"),
+            }
         });
         self.settled(address)
     }
@@ -154,16 +163,28 @@ impl Replica {
 
 impl Drop for Replica {
     fn drop(&mut self) {
+        let mut unseen = false;
         if let Ok(mut block) = self.lease.enter() {
             let fences = |side: &mut Side| if on(Check::TensorEnds) { side.fence_all_declared() } else { Ok(()) };
-            let fenced = block.sides_mut().try_for_each(fences);
-            block.sides_mut().for_each(Side::forget_declared);
-            if fenced.is_err() {
-                // Work on it may be out there that cannot be fenced: nobody may have the block after it.
-                Block::quarantine(&mut block, Status::Quarantined);
+            let fenced = block.sides_mut().try_for_each(fences).map_err(|error| error.status());
+            match fenced {
+                // A stream captures, or is gone: no fence can go there, and a drain proves as well that its work is over.
+                Err(Status::Capturing | Status::Unfenced) => {
+                    let all = block.all();
+                    block.sides_mut().for_each(|side| side.seal(all));
+                    unseen = true;
+                }
+                fenced => {
+                    block.sides_mut().for_each(Side::forget_declared);
+                    if fenced.is_err() {
+                        // Work on it may be out there that cannot be fenced: nobody may have the block after it.
+                        Block::quarantine(&mut block, Status::Quarantined);
+                    }
+                }
             }
         }
-        if let Err(error) = self.lease.release() {
+        let given_back = if unseen { self.lease.abandon() } else { self.lease.release() };
+        if let Err(error) = given_back {
             log::write(Level::Warn, format_args!("a tensor's block is not given back: {}", error.message()));
         }
     }

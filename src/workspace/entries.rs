@@ -6,6 +6,7 @@ use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::fail;
 use crate::sync::Arc;
+use arrayvec::ArrayVec;
 use std::collections::HashMap;
 
 /// One buffer, or the place of one.
@@ -13,6 +14,8 @@ pub(super) struct Entry {
     /// Never used again.
     pub number: u64,
     pub spec: Spec,
+    /// Of the memory it has, which is more than the spec's where a copy stands in.
+    pub bytes: u64,
     pub name: Option<Arc<str>>,
     /// `None` while it is made.
     pub buffer: Option<Arc<Buffer>>,
@@ -83,6 +86,10 @@ pub(super) struct Entries {
 impl Entries {
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.list.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.list.iter_mut()
     }
 
     pub fn count(&self) -> u64 {
@@ -162,31 +169,47 @@ impl Entries {
     pub fn remove(&mut self, number: u64) -> Option<Entry> {
         self.take_name(number);
         let entry = self.list.remove(self.place(number)?);
-        self.bytes -= entry.spec.bytes();
+        self.bytes -= entry.bytes;
         Some(entry)
     }
 
+    /// A reserved entry has its buffer.
+    pub fn made(&mut self, number: u64, buffer: &Arc<Buffer>) {
+        let bytes = buffer.owned_bytes();
+        let Some(entry) = self.get(number) else { return };
+        entry.buffer = Some(buffer.clone());
+        // Another, where a probe has ended since it was reserved.
+        let reserved = std::mem::replace(&mut entry.bytes, bytes);
+        self.bytes = self.bytes - reserved + bytes;
+        self.peak_bytes = self.peak_bytes.max(self.bytes);
+    }
+
+    /// Entries without a name of this spec, made of as many bytes as a new one would be.
+    fn of_spec(&self, spec: Spec, bytes: u64) -> impl Iterator<Item = &Entry> {
+        self.list.iter().filter(move |entry| entry.name.is_none() && entry.spec == spec && entry.bytes == bytes)
+    }
+
     /// A free entry without a name of this spec, the longest free one: one that is idle, or one that is `in_flight`.
-    pub fn free_of(&self, spec: &Spec, in_flight: bool) -> Option<u64> {
-        let of_spec = self.list.iter().filter(|entry| entry.name.is_none() && entry.spec == *spec);
-        of_spec
+    pub fn free_of(&self, spec: &Spec, bytes: u64, in_flight: bool) -> Option<u64> {
+        self.of_spec(*spec, bytes)
             .filter(|entry| if in_flight { entry.may_go() } else { entry.is_idle() })
             .min_by_key(|entry| entry.free_since)
             .map(|entry| entry.number)
     }
 
-    /// Some of the free buffers of this spec that are not known to be idle.
-    pub fn doubtful(&self, spec: &Spec) -> arrayvec::ArrayVec<Arc<Buffer>, 8> {
-        let of_spec = self.list.iter().filter(|entry| entry.name.is_none() && entry.spec == *spec);
-        of_spec.filter(|entry| entry.is_free() && !entry.is_idle()).filter_map(|e| e.buffer.clone()).take(8).collect()
+    /// Some of the free buffers of this spec that are not known to be idle, from this number on.
+    pub fn doubtful(&self, spec: &Spec, bytes: u64, from: u64) -> ArrayVec<(u64, Arc<Buffer>), 8> {
+        let doubtful = self.of_spec(*spec, bytes).filter(|entry| entry.number >= from && entry.is_free());
+        let doubtful = doubtful.filter(|entry| !entry.is_idle());
+        doubtful.filter_map(|entry| Some((entry.number, entry.buffer.clone()?))).take(8).collect()
     }
 
     /// Reserves the place of a new entry. What has to go for it is decided here, all at once: idle entries, those that are
     /// free longest first. Where they are not enough, none goes.
-    pub fn reserve(&mut self, spec: Spec, name: Option<&str>, limits: Limits) -> Result<Room> {
-        let (entries, bytes) = (self.count() + 1, self.bytes.saturating_add(spec.bytes()));
-        let victims = self.oldest_until(|gone, freed| limits.fit(entries - gone, bytes - freed), Entry::is_idle)?;
-        let Some(victims) = victims else { return self.room_later(limits, entries, bytes) };
+    pub fn reserve(&mut self, spec: Spec, bytes: u64, name: Option<&str>, limits: Limits) -> Result<Room> {
+        let (entries, sum) = (self.count() + 1, self.bytes.saturating_add(bytes));
+        let victims = self.oldest_until(|gone, freed| limits.fit(entries - gone, sum - freed), Entry::is_idle)?;
+        let Some(victims) = victims else { return self.room_later(limits, entries, sum) };
         let mut gone = Vec::new();
         if gone.try_reserve_exact(victims.len()).is_err()
             || self.list.try_reserve(1).is_err()
@@ -201,10 +224,20 @@ impl Entries {
         if let Some(name) = &name {
             self.names.insert(name.clone(), number);
         }
-        let entry =
-            Entry { number, spec, name, buffer: None, holders: 0, claimed: true, uses: 0, last_use: 0, free_since: 0 };
+        let entry = Entry {
+            number,
+            spec,
+            bytes,
+            name,
+            buffer: None,
+            holders: 0,
+            claimed: true,
+            uses: 0,
+            last_use: 0,
+            free_since: 0,
+        };
         self.list.push(entry);
-        self.bytes += spec.bytes();
+        self.bytes += bytes;
         self.peak_bytes = self.peak_bytes.max(self.bytes);
         Ok(Room::Reserved(number, gone))
     }
@@ -212,8 +245,9 @@ impl Entries {
     fn room_later(&self, limits: Limits, entries: u64, bytes: u64) -> Result<Room> {
         let fits = |gone, freed| limits.fit(entries - gone, bytes - freed);
         if self.oldest_until(fits, Entry::may_go)?.is_some() {
-            let in_flight = self.list.iter().filter(|entry| entry.may_go() && !entry.is_idle());
-            if let Some(entry) = in_flight.min_by_key(|entry| entry.free_since) {
+            // Where all are idle by now, another thread has asked the driver: then that wait is none.
+            let free = self.list.iter().filter(|entry| entry.may_go());
+            if let Some(entry) = free.min_by_key(|entry| (entry.is_idle(), entry.free_since)) {
                 return Ok(Room::After(entry.number));
             }
         }
@@ -238,7 +272,7 @@ impl Entries {
                 return fail!(OutOfHostMemory, "no host memory for the list of what has to go");
             }
             victims.push(oldest.number);
-            freed += oldest.spec.bytes();
+            freed += oldest.bytes;
             after = oldest.free_since;
         }
         Ok(Some(victims))

@@ -26,9 +26,9 @@ impl Workspace {
     /// An entry has no holders: it is free, or it goes where it cannot be used again. A name keeps it in any case.
     pub(super) fn give_up<'a>(&'a self, mut entries: MutexGuard<'a, Entries>, number: u64) {
         let Some(buffer) = entries.claim(number) else { return };
-        let spec = entries.get(number).map(|entry| entry.spec);
+        let made = entries.get(number).map(|entry| (entry.spec, entry.bytes));
         drop(entries);
-        let usable = spec.is_some_and(|spec| reuse::end_of_holder(&buffer, &spec));
+        let usable = made.is_some_and(|(spec, bytes)| reuse::end_of_holder(&buffer, &spec, bytes));
         entries = self.entries.lock();
         let named = entries.get(number).is_some_and(|entry| entry.name.is_some());
         let gone = if entries.closed || !(usable || named) {

@@ -124,7 +124,7 @@ impl Workspace {
                 }
                 continue;
             }
-            entries = match entries.reserve(*spec, Some(name), self.limits)? {
+            entries = match entries.reserve(*spec, self.bytes_of(spec), Some(name), self.limits)? {
                 Room::Reserved(number, victims) => return self.make(entries, number, victims, spec, name),
                 room => self.wait_for_room(entries, room, spec, &wait)?,
             };
@@ -192,28 +192,29 @@ impl Workspace {
 
     /// And whether somebody used it before.
     fn take_or_make(self: &Arc<Workspace>, spec: &Spec, wait: &HostWait<'_>) -> Result<(Held, bool)> {
+        let bytes = self.bytes_of(spec);
         let mut entries = self.entries.lock();
         loop {
             self.expect_open(&entries)?;
-            let mut free = entries.free_of(spec, false);
-            if free.is_none() {
+            let (mut free, mut asked) = (entries.free_of(spec, bytes, false), 0);
+            while free.is_none() {
                 // Ask the streams outside the lock, then look again.
-                let doubtful = entries.doubtful(spec);
-                if !doubtful.is_empty() {
-                    drop(entries);
-                    // Gone again before the lock is taken: one of them may have left the list meanwhile.
-                    doubtful.into_iter().for_each(|buffer| reuse::poll(&buffer));
-                    entries = self.entries.lock();
-                    self.expect_open(&entries)?;
-                    free = entries.free_of(spec, false);
-                }
+                let doubtful = entries.doubtful(spec, bytes, asked);
+                let Some((last, _)) = doubtful.last() else { break };
+                asked = last + 1;
+                drop(entries);
+                // Gone again before the lock is taken: one of them may have left the list meanwhile.
+                doubtful.into_iter().for_each(|(_, buffer)| reuse::poll(&buffer));
+                entries = self.entries.lock();
+                self.expect_open(&entries)?;
+                free = entries.free_of(spec, bytes, false);
             }
             if free.is_none() {
-                let room = entries.reserve(*spec, None, self.limits)?;
+                let room = entries.reserve(*spec, bytes, None, self.limits)?;
                 if let Room::Reserved(number, victims) = room {
                     return Ok((self.make(entries, number, victims, spec, "")?, false));
                 }
-                free = entries.free_of(spec, true);
+                free = entries.free_of(spec, bytes, true);
                 if free.is_none() {
                     entries = self.wait_for_room(entries, room, spec, wait)?;
                     continue;
@@ -223,11 +224,13 @@ impl Workspace {
                 continue;
             };
             drop(entries);
-            self.recycle(number, &buffer, wait)?;
+            self.waited(number, reuse::recycle(&buffer, wait))?;
             entries = self.entries.lock();
             entries.hold(number);
             self.counters.reused.add_locked(1);
             drop(entries);
+            // Whoever waits for this entry to be let go of hears that it is not.
+            self.changed.notify_all();
             return Ok((Held::new(buffer, self.clone(), number), true));
         }
     }

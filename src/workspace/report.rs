@@ -29,6 +29,8 @@ pub struct EntryInfo {
     pub name: String,
     /// What it is.
     pub spec: Spec,
+    /// Bytes of its memory, which are more than the spec's where a copy stands in.
+    pub bytes: u64,
     /// What is the case with it.
     pub state: EntryState,
     /// Who hold it.
@@ -86,6 +88,7 @@ impl Workspace {
             let info = EntryInfo {
                 name: entry.name.as_deref().unwrap_or_default().to_string(),
                 spec: entry.spec,
+                bytes: entry.bytes,
                 state: if free { EntryState::Free } else { EntryState::InUse },
                 holders: entry.holders,
                 uses: entry.uses,
@@ -115,7 +118,7 @@ impl Workspace {
             free_entries: count(&|entry| entry.holders == 0 && !entry.claimed),
             named_entries: count(&|entry| entry.name.is_some()),
             bytes: entries.bytes(),
-            held_bytes: entries.iter().filter(|entry| entry.holders > 0).map(|entry| entry.spec.bytes()).sum(),
+            held_bytes: entries.iter().filter(|entry| entry.holders > 0).map(|entry| entry.bytes).sum(),
             max_entries: self.limits.entries.unwrap_or(0),
             max_bytes: self.limits.bytes.unwrap_or(0),
             peak_bytes: entries.peak_bytes(),

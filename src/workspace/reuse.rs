@@ -7,9 +7,10 @@ use crate::error::Result;
 use crate::fence::{Block, HostWait, Side};
 use crate::sync::Arc;
 
-/// Whether nothing uses the memory, as far as is known without asking the driver.
+/// Whether nothing uses the memory, as far as is known without asking the driver. Under the workspace's lock: a report that
+/// looks at the same moment is no user.
 pub(super) fn is_idle(buffer: &Arc<Buffer>) -> bool {
-    buffer.look(|block| block.is_known_idle() && !may_be_used(block)) == Some(true)
+    buffer.look_behind_others(|block| block.is_known_idle() && !may_be_used(block)) == Some(true)
 }
 
 /// Whether work that nobody declared, an open guard or a graph may use it: no wait for its uses would end that.
@@ -18,9 +19,9 @@ fn may_be_used(block: &Block) -> bool {
     unseen || block.has_guard() || block.holds() > 0 || block.is_quarantined()
 }
 
-/// Whether it is idle, or a wait for its uses makes it so.
+/// Whether it is idle, or a wait for its uses makes it so. Under the workspace's lock, too.
 pub(super) fn can_be_reused(buffer: &Arc<Buffer>) -> bool {
-    buffer.look(|block| !may_be_used(block)) == Some(true)
+    buffer.look_behind_others(|block| !may_be_used(block)) == Some(true)
 }
 
 /// Asks the streams whether its uses are done.
@@ -34,11 +35,20 @@ pub(super) fn poll(buffer: &Arc<Buffer>) {
 
 /// Its last holder has ended, and with that the right of the streams it named: they are fenced. False where the buffer cannot
 /// be used again: it is better left to its own end.
-pub(super) fn end_of_holder(buffer: &Arc<Buffer>, spec: &Spec) -> bool {
-    let as_made = Spec::of(buffer).is_ok_and(|now| now == *spec) && buffer.owned_bytes() == spec.bytes();
+pub(super) fn end_of_holder(buffer: &Arc<Buffer>, spec: &Spec, bytes: u64) -> bool {
+    let as_made = Spec::of(buffer).is_ok_and(|now| now == *spec) && buffer.owned_bytes() == bytes;
     let seen_in_parts = buffer.stats().is_ok_and(|stats| stats.views > 0);
     let Ok(mut block) = buffer.lock() else { return false };
     as_made && !seen_in_parts && !may_be_used(&block) && block.sides_mut().all(|side| side.end_declared().is_ok())
+}
+
+/// Waits for every use; the buffer keeps them, and what is newer on which side, for whoever gets it by its name.
+pub(super) fn wait(buffer: &Arc<Buffer>, wait: &HostWait<'_>) -> Result<()> {
+    let mut block = buffer.lock()?;
+    block.sides_mut().try_for_each(|side| {
+        side.end_declared()?;
+        side.wait_all(wait, Check::ReuseWaits, "making room of")
+    })
 }
 
 /// Waits for every use; the buffer is as new, but for its bytes.

@@ -3,7 +3,7 @@
 use super::entries::{Entries, Room};
 use super::{Held, Spec, Workspace, reuse};
 use crate::buffer::Buffer;
-use crate::config::Timeout;
+use crate::config::{Placement, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::HostWait;
@@ -29,9 +29,7 @@ impl Workspace {
             .map_err(|error| error.context(format_args!("making an entry of {}", self.name)))?;
         let mut entries = self.entries.lock();
         self.expect_open(&entries)?;
-        if let Some(entry) = entries.get(number) {
-            entry.buffer = Some(buffer.clone());
-        }
+        entries.made(number, &buffer);
         entries.hold(number);
         self.counters.made.add_locked(1);
         drop(entries);
@@ -40,9 +38,9 @@ impl Workspace {
         Ok(Held::new(buffer, self.clone(), number))
     }
 
-    /// Waits for the uses of a claimed free entry. Where that fails it is as free as before.
-    pub(super) fn recycle(&self, number: u64, buffer: &Arc<Buffer>, wait: &HostWait<'_>) -> Result<()> {
-        let Err(error) = reuse::recycle(buffer, wait) else { return Ok(()) };
+    /// The uses of a claimed free entry were waited for. Where that failed it is as free as before.
+    pub(super) fn waited(&self, number: u64, waited: Result<()>) -> Result<()> {
+        let Err(error) = waited else { return Ok(()) };
         let mut entries = self.entries.lock();
         let gone = match error.status() {
             Status::DeviceLost | Status::Quarantined => {
@@ -71,15 +69,22 @@ impl Workspace {
         let number = match room {
             Room::After(number) => number,
             Room::Later => return self.wait_for_change(entries, wait),
-            Room::Full | Room::Reserved(..) => return Err(self.over_the_limits(&entries, spec)),
+            Room::Full | Room::Reserved(..) => return Err(self.over_the_limits(&entries, spec, self.bytes_of(spec))),
         };
         let Some(buffer) = entries.claim(number) else { return Ok(entries) };
         drop(entries);
-        self.recycle(number, &buffer, wait)?;
+        self.waited(number, reuse::wait(&buffer, wait))?;
         entries = self.entries.lock();
         entries.unclaim(number);
         self.changed.notify_all();
         Ok(entries)
+    }
+
+    /// What memory for a spec comes to: kernels may need a copy in the place of memory that they would not see.
+    pub(super) fn bytes_of(&self, spec: &Spec) -> u64 {
+        let (host, device) = spec.placements();
+        let stands_in = device == Placement::None && self.device.expect_in_place(host).is_err();
+        if stands_in { 2 * spec.bytes() } else { spec.bytes() }
     }
 
     /// Waits until another thread has made an entry, or has given one up.
@@ -115,16 +120,15 @@ impl Workspace {
     }
 
     #[cold]
-    pub(super) fn over_the_limits(&self, entries: &Entries, spec: &Spec) -> Error {
+    pub(super) fn over_the_limits(&self, entries: &Entries, spec: &Spec, bytes: u64) -> Error {
         self.counters.refused.add_locked(1);
         self.device.counters.refusals.add(1);
         let limit = |limit: Option<u64>| limit.map_or("no limit".to_string(), |most| format!("at most {most}"));
         Error::new(
             Status::Budget,
             format!(
-                "{}: {} bytes for {spec} are over its limits: {} entries ({}), {} bytes ({}), and what would have to go is held; release buffers, or allow more",
+                "{}: {bytes} bytes for {spec} are over its limits: {} entries ({}), {} bytes ({}), and what would have to go is held; release buffers, or allow more",
                 self.name,
-                spec.bytes(),
                 entries.count(),
                 limit(self.limits.entries),
                 entries.bytes(),

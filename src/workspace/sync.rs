@@ -1,7 +1,6 @@
 //! Making both sides of every entry the same.
 
-use super::Workspace;
-use crate::buffer::Buffer;
+use super::{Held, Workspace};
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Timeline, Which};
@@ -10,16 +9,22 @@ use crate::sync::Arc;
 impl Workspace {
     /// Queues, for every entry that is held or has a name, what is newer on one side to the other. What cannot be synced is
     /// told when all others are: the first of the refusals. Returns how many had something to move.
-    pub fn sync_all(&self, stream: &Arc<Timeline>) -> Result<u64> {
+    pub fn sync_all(self: &Arc<Workspace>, stream: &Arc<Timeline>) -> Result<u64> {
         stream.expect_device(&self.device)?;
-        let entries = self.entries.lock();
+        let mut entries = self.entries.lock();
         self.expect_open(&entries)?;
-        let mut buffers: Vec<Arc<Buffer>> = Vec::new();
+        // Held meanwhile: an entry whose last holder ends now is neither reused nor found in use.
+        let mut buffers: Vec<Held> = Vec::new();
         if buffers.try_reserve_exact(entries.count() as usize).is_err() {
             return fail!(OutOfHostMemory, "no host memory for a list of {} entries", entries.count());
         }
-        let wanted = entries.iter().filter(|entry| !entry.claimed && (entry.holders > 0 || entry.name.is_some()));
-        buffers.extend(wanted.filter_map(|entry| entry.buffer.clone()));
+        let wanted = entries.iter_mut().filter(|entry| !entry.claimed && (entry.holders > 0 || entry.name.is_some()));
+        for entry in wanted {
+            if let Some(buffer) = &entry.buffer {
+                entry.holders += 1;
+                buffers.push(Held::new(buffer.clone(), self.clone(), entry.number));
+            }
+        }
         drop(entries);
         let (mut synced, mut refused) = (0, None);
         for buffer in buffers {

@@ -206,7 +206,7 @@ impl World {
         let reserved = self.pinned.reserve(&request);
         let expected = match () {
             _ if self.lost => Status::DeviceLost,
-            _ if request.over == Over::Pageable => Status::InvalidArgument,
+            _ if request.over == Over::Pageable || request.twin != Twin::Never => Status::InvalidArgument,
             _ if fits => Status::Ok,
             _ => Status::Budget,
         };

@@ -97,7 +97,7 @@ fn what_can_never_be_had_is_not_waited_for() {
     let figures = checked(&pinned);
     assert_eq!((figures.timeouts, figures.waiters), (2, 0));
     let told: Vec<Told> = told.lock().iter().map(|told| told.0).collect();
-    assert_eq!(told, [Told::Refused, Told::Waits, Told::Refused]);
+    assert_eq!(told, [Told::Refused, Told::Refused, Told::Waits, Told::Refused], "a try is refused, too");
 }
 
 #[test]

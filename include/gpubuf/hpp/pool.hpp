@@ -14,15 +14,24 @@
 
 namespace gpubuf {
 
+namespace detail {
+
+inline gpubuf_status end_block(gpubuf_block* block) {
+  const gpubuf_status code = gpubuf_block_release(block);
+  return code == GPUBUF_UNFENCED ? gpubuf_block_abandon(block) : code;
+}
+
+}  // namespace detail
+
 /// One block, held: a pool's, or one of its own. Ranges are values of T (bytes for std::byte).
 ///
 /// Order: handing out device_address() seals the block: nothing may rewrite or release it until the work that uses the
 /// address is declared, by fence() (the block is kept) or release_after() (it goes back to the pool).
-/// The destructor gives the block back. Where that is refused (unfenced: nobody declared the reader; busy: a guard is
-/// open) it does not guess: nobody gets the block any more, the library logs a warning, and the pool's description counts
-/// the sealed blocks. give_back() and release_after() tell a refusal while there still is somebody to tell.
+/// The destructor gives the block back. Where nobody declared who uses it, it does not guess: it gives the block up, as
+/// abandon() does, and the library logs a warning. Where a guard is open (busy) or a graph holds the block, nobody gets it
+/// any more. give_back() and release_after() tell a refusal while there still is somebody to tell.
 /// Threads: one at a time; blocks of one pool are independent.
-class block : public detail::owner<block, gpubuf_block, gpubuf_block_release> {
+class block : public detail::owner<block, gpubuf_block, detail::end_block> {
  public:
   /// A block of its own: gone when it is given back.
   template <class Form = throwing>
@@ -46,6 +55,10 @@ class block : public detail::owner<block, gpubuf_block, gpubuf_block_release> {
   /// Back to the pool, with the uses that the library saw. Refused: the block is still held.
   template <class Form = throwing>
   outcome<Form> give_back() noexcept(quiet<Form>) { return gone<Form>(gpubuf_block_release(capi())); }
+  /// Gives up a block whose users nobody will declare: its memory is free again when a device::drain() that begins later has
+  /// ended, and the pool makes another for the acquire() that wants one.
+  template <class Form = throwing>
+  outcome<Form> abandon() noexcept(quiet<Form>) { return gone<Form>(gpubuf_block_abandon(capi())); }
   /// Back to the pool; it is handed out again when the work queued on these streams so far is done.
   template <class Form = throwing>
   outcome<Form> release_after(const stream_list& streams) noexcept(quiet<Form>) {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <utility>
@@ -76,7 +77,11 @@ class spec {
   friend bool operator!=(const spec& a, const spec& b) noexcept { return !(a == b); }
 
  private:
-  explicit spec(const gpubuf_spec& raw) noexcept : raw_(raw) {}
+  // The library's may be larger or smaller than this header's.
+  explicit spec(const gpubuf_spec& raw) noexcept {
+    std::memcpy(&raw_, &raw, raw.struct_size < sizeof raw_ ? raw.struct_size : sizeof raw_);
+    raw_.struct_size = static_cast<std::uint32_t>(sizeof raw_);
+  }
   std::size_t rank() const noexcept { return raw_.rank < GPUBUF_MAX_RANK ? raw_.rank : GPUBUF_MAX_RANK; }
   gpubuf_spec raw_{};
 };

@@ -65,6 +65,12 @@ impl Block {
         wait.map_or(Ok(()), |wait| self.await_copy(&fence, wait))
     }
 
+    /// Refuses a copy of `area` to a device side that is not there yet, where its host side forbids it.
+    pub fn expect_upload(&mut self, area: impl Into<Area>, timeline: &Arc<Timeline>) -> Result<()> {
+        self.host_mut()?.expect_copy(timeline, false, area.into())?;
+        timeline.expect_not_capturing(Check::CaptureCopies)
+    }
+
     /// Makes both sides the same in `area`: moves what is newer on one side to the other, all of it up to one fence. Where
     /// both are newer the policy decides, or it is a conflict, and nothing is done.
     pub fn sync(

@@ -38,6 +38,13 @@ impl Block {
         }
     }
 
+    /// Nothing counts as newer anywhere from now on.
+    pub fn forget_marks(&mut self) {
+        if let Some(dirty) = self.marks() {
+            dirty.clear();
+        }
+    }
+
     /// Calls `each` with what of `area` is newer on a side. Copies that have failed by now are asked for first.
     pub fn newer(&mut self, which: Which, area: Area, mut each: impl FnMut(Area)) {
         let Some(dirty) = self.marks() else { return };
