@@ -364,7 +364,7 @@ TEST_F(Wrong, UnknownNumbersAreRefused) {
   slot_options.dtype = GPUBUF_DTYPE_I32;
   slot_options.rank = 1;
   slot_options.shape[0] = 4;
-  slot_options.kind = 2;
+  slot_options.kind = 3;
   EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_slots_add(slots.capi(), &slot_options, &slot));
   slot_options.kind = GPUBUF_SLOT_REQUIRED;
   slot_options.dtype = 0;
