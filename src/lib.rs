@@ -1,7 +1,7 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `lease`, `buffer`, `pinned`, `pool`, `graph` < `slots`, `workspace`, `tensor`, `predictor` < `report` < `ffi`.
+//! `fence` < `lease`, `buffer`, `pinned`, `pool`, `graph` < `slots`, `workspace`, `tensor`, `tiers`, `pressure`, `predictor` < `report` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -22,4 +22,5 @@ pub mod slots;
 pub mod stats;
 pub mod sync;
 pub mod tensor;
+pub mod tiers;
 pub mod workspace;

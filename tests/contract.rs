@@ -18,6 +18,8 @@ mod pool;
 mod slots;
 #[path = "contract/sync.rs"]
 mod sync;
+#[path = "contract/tiers.rs"]
+mod tiers;
 #[path = "contract/workspace.rs"]
 mod workspace;
 
@@ -28,7 +30,8 @@ use kit::Case;
 static ONE: gpubuf::sync::Mutex<()> = gpubuf::sync::Mutex::new(());
 
 fn cases() -> Vec<Case> {
-    [buffer::CASES, graph::CASES, pinned::CASES, pool::CASES, slots::CASES, sync::CASES, workspace::CASES].concat()
+    [buffer::CASES, graph::CASES, pinned::CASES, pool::CASES, slots::CASES, sync::CASES, tiers::CASES, workspace::CASES]
+        .concat()
 }
 
 #[test]

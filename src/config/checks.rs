@@ -144,6 +144,9 @@ checks! {
     ReuseWaits = 83, HostWait, "reuse-waits", "a workspace gives a free buffer to the next holder when each use by the last is over";
     ReuseSealed = 84, Deferral, "reuse-sealed", "a buffer whose address is with undeclared work is given to no next holder: it leaves the workspace";
     TensorEnds = 85, HostWait, "tensor-ends", "a tensor's blocks go back to their pool with a fence on each stream that was named with their address";
+    TierMoves = 86, Refusal, "tier-moves", "a block that an access holds in its tier is not moved (busy)";
+    TierHolds = 87, Refusal, "tier-holds", "no access to a tiered block beside an open one that it conflicts with (busy)";
+    TierOrders = 88, DeviceWait, "tier-orders", "streams that get the address of a tiered block wait on the device for what comes before, its move included";
 }
 
 /// Whether the check is in force.
