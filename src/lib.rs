@@ -17,6 +17,7 @@ pub mod ops;
 pub mod pinned;
 pub mod pool;
 pub mod predictor;
+pub mod pressure;
 pub mod report;
 pub mod slots;
 pub mod stats;

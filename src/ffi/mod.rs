@@ -45,6 +45,10 @@ pub mod workspace;
 
 pub mod tensor;
 
+pub mod tiers;
+
+pub mod pressure;
+
 pub mod predictor;
 
 pub mod report;

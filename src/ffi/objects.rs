@@ -8,10 +8,12 @@ use crate::lease::{Lease, Twin};
 use crate::pinned::{Pinned, Reservation};
 use crate::pool::Pool;
 use crate::predictor::Predictor;
+use crate::pressure::Pressure;
 use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
 use crate::sync::Arc;
 use crate::tensor::Tensor;
+use crate::tiers::{TieredBlock, Tiers};
 use crate::workspace::{Held, Workspace};
 
 /// Every object that callers have a handle of.
@@ -88,6 +90,9 @@ objects! {
     Tensor(Arc<Tensor>), gpubuf_tensor = 12, "tensor";
     Workspace(Arc<Workspace>), gpubuf_workspace = 13, "workspace";
     Predictor(Arc<Predictor>), gpubuf_predictor = 14, "predictor";
+    Tiers(Arc<Tiers>), gpubuf_tiers = 16, "tiers";
+    TieredBlock(Arc<TieredBlock>), gpubuf_tiered_block = 17, "tiered block";
+    Pressure(Arc<Pressure>), gpubuf_pressure = 18, "pressure";
 }
 
 impl Object {
@@ -108,6 +113,9 @@ impl Object {
             Object::Tensor(tensor) => tensor.name(),
             Object::Workspace(workspace) => workspace.name(),
             Object::Predictor(predictor) => predictor.name(),
+            Object::Tiers(tiers) => tiers.name(),
+            Object::TieredBlock(block) => block.name(),
+            Object::Pressure(pressure) => pressure.name(),
         }
     }
 
@@ -139,6 +147,9 @@ impl Object {
             Object::Tensor(tensor) => tensor.describe(),
             Object::Workspace(workspace) => workspace.describe(),
             Object::Predictor(predictor) => predictor.describe(),
+            Object::Tiers(tiers) => tiers.describe(),
+            Object::TieredBlock(block) => block.describe(),
+            Object::Pressure(pressure) => pressure.describe(),
         }
     }
 
@@ -156,6 +167,7 @@ impl Object {
                 (slots.device(), stats.arena_bytes * stats.depth as u64 + stats.device_bytes)
             }
             Object::Tensor(tensor) => (tensor.device(), tensor.bytes()),
+            Object::TieredBlock(block) => (block.device(), block.bytes()),
             // What is held has handles of its own.
             Object::Workspace(workspace) => {
                 let stats = workspace.stats();

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, Member, Name, Timeline};
 use crate::stats::{Counter, Record, WaitCounters};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Weak};
 use policy::Policy;
 use room::Room;
 use state::State;
@@ -90,6 +90,8 @@ pub struct Tiers {
     rooms: [Option<Arc<Room>>; TIERS],
     moves_per_step: u32,
     state: Mutex<State>,
+    /// Tiers that steps bring nothing up to, a bit each.
+    quiet: AtomicU32,
     /// One step at a time.
     stepping: Mutex<Vec<u32>>,
     counters: Counters,
@@ -147,6 +149,7 @@ impl Tiers {
             rooms: Tier::ALL.map(room),
             moves_per_step: if moves_per_step == 0 { MOVES_PER_STEP } else { moves_per_step },
             state: Mutex::new(State::new(Tier::ALL.map(policy))),
+            quiet: AtomicU32::new(0),
             stepping: Mutex::default(),
             counters: Counters::default(),
         });
@@ -200,6 +203,20 @@ impl Tiers {
             }
         }
         Ok(())
+    }
+
+    /// Whether steps bring nothing up to a tier: under pressure what was sent down would only come back.
+    pub fn set_quiet(&self, tier: Tier, is_quiet: bool) {
+        let bit = 1 << tier as u32;
+        if is_quiet {
+            self.quiet.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.quiet.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    fn is_quiet(&self, tier: Tier) -> bool {
+        self.quiet.load(Ordering::Relaxed) & (1 << tier as u32) != 0
     }
 
     /// Gives memory that nobody uses back to the driver. Returns its bytes.

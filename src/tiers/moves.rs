@@ -126,7 +126,7 @@ impl Tiers {
         let Some(room) = &self.rooms[tier as usize] else { return 0 };
         let levels = room.levels();
         let used = (levels.bytes - levels.kept).saturating_add(bytes);
-        used.saturating_sub(levels.budget).saturating_sub(self.state.lock().leaving_bytes(tier))
+        used.saturating_sub(levels.budget).saturating_sub(self.leaving_bytes(tier))
     }
 
     /// Queues moves down from a tier until it will have room for so many bytes more. Returns the bytes that go. Never waits.
@@ -227,7 +227,7 @@ impl Tiers {
             self.queue_room(tier, 0, false);
         }
         let mut left = self.moves_per_step as usize;
-        for tier in self.present() {
+        for tier in self.present().filter(|tier| !self.is_quiet(*tier)) {
             self.state.lock().wanted(tier, left, &mut list);
             for id in list.drain(..) {
                 let (bytes, block) = {
@@ -247,6 +247,11 @@ impl Tiers {
             }
         }
         (self.counters.promotions.get() - before.0, self.counters.demotions.get() - before.1)
+    }
+
+    /// Bytes of a tier that moves under way will leave free.
+    pub fn leaving_bytes(&self, tier: Tier) -> u64 {
+        self.state.lock().leaving_bytes(tier)
     }
 
     /// Sends blocks down from a tier until so many bytes go, the least worth first, and gives its idle memory back. Returns the

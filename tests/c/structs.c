@@ -44,6 +44,12 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_workspace_entry, 8, 6 * 8);
   CHECK_LAYOUT(gpubuf_predictor_options, 24, 8);
   CHECK_LAYOUT(gpubuf_predictor_stats, 8, 10 * 8);
+  CHECK_LAYOUT(gpubuf_tiers_options, 8, 4 * 8, 8);
+  CHECK_LAYOUT(gpubuf_tiers_stats, 8, 11 * 8);
+  CHECK_LAYOUT(gpubuf_tier_stats, 8, 4 * 8);
+  CHECK_LAYOUT(gpubuf_tiered_block_info, 16, 8);
+  CHECK_LAYOUT(gpubuf_pressure_options, 16, 5 * 8);
+  CHECK_LAYOUT(gpubuf_pressure_stats, 8, 12 * 8);
 
   struct { gpubuf_device_options options; uint64_t later; } newer;
   gpubuf_device *device = NULL, *untouched = NULL;

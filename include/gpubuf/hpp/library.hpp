@@ -103,6 +103,8 @@ using slot_options = detail::with_defaults<gpubuf_slot_options, gpubuf_slot_opti
 using decode_options = detail::with_defaults<gpubuf_decode_options, gpubuf_decode_options_init>;
 using tensor_options = detail::with_defaults<gpubuf_tensor_options, gpubuf_tensor_options_init>;
 using workspace_options = detail::with_defaults<gpubuf_workspace_options, gpubuf_workspace_options_init>;
+using tiers_options = detail::with_defaults<gpubuf_tiers_options, gpubuf_tiers_options_init>;
+using pressure_options = detail::with_defaults<gpubuf_pressure_options, gpubuf_pressure_options_init>;
 using predictor_options = detail::with_defaults<gpubuf_predictor_options, gpubuf_predictor_options_init>;
 
 }  // namespace gpubuf
