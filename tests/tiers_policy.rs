@@ -1,6 +1,7 @@
 //! The policy of tiers against the least recently used and the optimum, on a scan, a mix, and the key-value blocks of a trace.
 //! `--nocapture` shows the figures of docs/tiers.md.
 
+#[allow(dead_code)]
 #[path = "common/random.rs"]
 mod random;
 
