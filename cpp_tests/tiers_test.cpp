@@ -104,6 +104,21 @@ TEST_F(TiersTest, BlocksGoDownOnDemand) {
   EXPECT_STATUS(status::invalid_argument, tiers.set_budget<no_throw>(placement::managed, bytes));
 }
 
+TEST_F(TiersTest, BuffersTakeTheirPartOfTheBudgets) {
+  auto tiers = make(2, 2, 2);
+  auto block = tiers.create_block(bytes, placement::device);
+  const auto spec = gpubuf::spec::of<std::uint8_t>({bytes});
+  {
+    auto one = tiers.allocate(spec), two = tiers.allocate(spec);
+    EXPECT_NE(placement::device, block.tier()) << "it made room";
+    EXPECT_STATUS(status::budget, tiers.allocate<no_throw>(spec)) << "buffers make none";
+    EXPECT_EQ(2 * bytes, tiers.tier(placement::device).used_bytes);
+    EXPECT_OK(two.to_device<no_throw>(stream));
+  }
+  EXPECT_EQ(0u, tiers.tier(placement::device).used_bytes);
+  EXPECT_OK(tiers.allocate<no_throw>(spec));
+}
+
 TEST_F(TiersTest, AFailedMoveLeavesTheBlockWhereItWas) {
   if (!test::copies_fail_alone()) GTEST_SKIP() << "a copy cannot fail alone";
   auto tiers = make(1, 1, 0);

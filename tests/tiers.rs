@@ -5,10 +5,12 @@ mod common;
 use common::{busy, copies_fail_alone, device, hold, kit_of, ran, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{Placement, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device};
-use gpubuf::sync::Arc;
+use gpubuf::sync::{Arc, AtomicBool, Ordering};
 use gpubuf::tiers::{Tier, TieredBlock, Tiers, TiersOptions};
+use gpubuf::workspace::{Source, Spec};
 use std::slice::from_ref;
 
 const BYTES: u64 = 4096;
@@ -209,6 +211,33 @@ fn blocks_end_with_their_uses() {
 }
 
 #[test]
+fn buffers_take_their_part_of_the_budgets() {
+    let device = device();
+    let tiers = tiers(&device, [2, 2, 2]);
+    let block = tiers.create_block(BYTES, Some(Tier::Device), "").expect("a block");
+    let shape = Shape::new(&[BYTES]).expect("a shape");
+    let spec = Spec::new(Dtype::U8, shape, Placement::Pageable, Placement::Device).expect("a spec");
+    let take = |timeout| tiers.clone().take(&spec, timeout);
+    let one = take(Timeout::Infinite).expect("there is room");
+    assert_eq!(tier(&block), Tier::Device);
+    let two = take(Timeout::Infinite).expect("the block makes room");
+    assert_eq!(tier(&block), Tier::Pinned);
+    assert_eq!(status(take(Timeout::Infinite)), Status::Budget, "buffers make none");
+    let used = || tiers.stats().tiers.map(|tier| tier.used_bytes / BYTES);
+    assert_eq!(used(), [2, 0, 1, 2]);
+    drop(one);
+    assert_eq!(used(), [1, 0, 1, 1]);
+    let view = two.with(two.shared());
+    drop(two);
+    assert_eq!(used(), [1, 0, 1, 1], "a view holds it");
+    drop(view);
+    assert_eq!(used(), [0, 0, 1, 0]);
+    kit_of(&device).limit_memory(Placement::Device, 1).expect("a limit");
+    assert_eq!(status(take(Timeout::Infinite)), Status::OutOfDeviceMemory);
+    assert_eq!(used(), [0, 0, 1, 0], "nothing half done");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let device = device();
     let (tiers, user) = (tiers(&device, [1, 1, 1]), stream(&device));
@@ -222,4 +251,45 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(status(block.release(1)), Status::NotBegun);
     let options = TiersOptions { budgets: [0; 4], moves_per_step: 0, label: String::new() };
     assert_eq!(status(Tiers::create(&device, options)), Status::InvalidArgument);
+}
+
+#[test]
+fn threads_with_blocks_of_their_own_do_not_disturb_each_other() {
+    let device = device();
+    let tiers = tiers(&device, [4, 8, 12]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stepper = std::thread::spawn({
+        let (tiers, stop) = (tiers.clone(), stop.clone());
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                tiers.step();
+            }
+        }
+    });
+    let workers: Vec<_> = (0..3u8)
+        .map(|worker| {
+            let (device, tiers) = (device.clone(), tiers.clone());
+            std::thread::spawn(move || {
+                let user = stream(&device);
+                let blocks: Vec<_> = (0..4).map(|_| tiers.create_block(BYTES, None, "").expect("a block")).collect();
+                for round in 0..60u8 {
+                    for (number, block) in blocks.iter().enumerate() {
+                        let value = worker * 64 + number as u8 * 8 + round % 8;
+                        set(block, value);
+                        match block.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite) {
+                            Ok((_, token)) => block.release(token).expect("a release"),
+                            // The others hold all of it.
+                            Err(error) => assert_eq!(error.status(), Status::Budget, "{error:?}"),
+                        }
+                        assert!(is(block, value));
+                    }
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| worker.join().expect("a worker"));
+    stop.store(true, Ordering::Relaxed);
+    stepper.join().expect("the stepper");
+    device.drain(Timeout::Infinite).expect("a drain");
+    assert_eq!(tiers.stats().tiers.map(|tier| tier.used_bytes), [0; 4]);
 }

@@ -3871,6 +3871,21 @@ gpubuf_status gpubuf_tiers_tier_get(const gpubuf_tiers *tiers,
                                     gpubuf_tier_stats *inout_stats);
 
 /**
+ * A buffer of this spec, for the caller alone, that stays where it is: its host side counts in the budget of the tier of its
+ * placement, its device side in that of device memory, and blocks make room for them. Zeroed. Waits for room.
+ *
+ * Ownership: a handle of the caller's own, to be ended by gpubuf_buffer_destroy; the budgets have its bytes back with its last
+ * handle or view, though its memory goes when its last use is over.
+ * Errors: GPUBUF_BUDGET, GPUBUF_BUSY (try form), GPUBUF_TIMEOUT, GPUBUF_INVALID_ARGUMENT (no such tier), those of
+ * gpubuf_spec_bytes and of gpubuf_buffer_create.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiers_allocate(gpubuf_tiers *tiers,
+                                    const gpubuf_spec *spec,
+                                    uint64_t timeout_ns,
+                                    gpubuf_buffer **out_buffer);
+
+/**
  * A new block in a tier; with GPUBUF_PLACEMENT_NONE, in the lowest that has room. Its bytes are those of a last use, or zeroes.
  * Never waits: nobody makes room for it.
  *

@@ -249,6 +249,7 @@ entries! {
     Normally gpubuf_tiers_set_budget;
     Normally gpubuf_tiers_stats_get;
     Normally gpubuf_tiers_tier_get;
+    Normally gpubuf_tiers_allocate;
     Normally gpubuf_tiered_block_create;
     Ends gpubuf_tiered_block_destroy;
     Normally gpubuf_tiered_block_begin;

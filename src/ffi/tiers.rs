@@ -3,12 +3,14 @@
 use super::arguments::{figures, growing, init, label, options};
 use super::boundary::{call, plain};
 use super::entries::Entry;
+use super::spec::{gpubuf_spec, spec};
 use super::types::*;
 use crate::config::Placement;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::Access;
 use crate::tiers::{MOVES_PER_STEP, Tier, Tiers, TiersOptions};
+use crate::workspace::Source;
 use std::ffi::{c_char, c_void};
 
 /// What tiers are to be. Set up by gpubuf_tiers_options_init; at least one budget has to be set.
@@ -263,6 +265,28 @@ pub unsafe extern "C" fn gpubuf_tiers_tier_get(
             blocks: stats.blocks,
         });
         Ok(())
+    })
+}
+
+/// A buffer of this spec, for the caller alone, that stays where it is: its host side counts in the budget of the tier of its
+/// placement, its device side in that of device memory, and blocks make room for them. Zeroed. Waits for room.
+///
+/// Ownership: a handle of the caller's own, to be ended by gpubuf_buffer_destroy; the budgets have its bytes back with its last
+/// handle or view, though its memory goes when its last use is over.
+/// Errors: GPUBUF_BUDGET, GPUBUF_BUSY (try form), GPUBUF_TIMEOUT, GPUBUF_INVALID_ARGUMENT (no such tier), those of
+/// gpubuf_spec_bytes and of gpubuf_buffer_create.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_tiers_allocate(
+    tiers: *mut gpubuf_tiers,
+    spec: *const gpubuf_spec,
+    timeout_ns: u64,
+    out_buffer: *mut *mut gpubuf_buffer,
+) -> gpubuf_status {
+    call(Entry::gpubuf_tiers_allocate, |c| {
+        let tiers = c.get(tiers, "tiers")?;
+        let spec = self::spec(spec, "spec")?;
+        let out = c.out(out_buffer, "out_buffer")?;
+        c.give(out, tiers.clone().take(&spec, tiers.device().timeout(timeout_ns))?)
     })
 }
 

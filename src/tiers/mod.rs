@@ -10,6 +10,7 @@ mod moves;
 pub mod policy;
 mod report;
 mod room;
+mod source;
 mod state;
 
 pub use block::{TieredBlock, TieredInfo};
@@ -23,6 +24,7 @@ use crate::stats::{Counter, Record, WaitCounters};
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Weak};
 use policy::Policy;
 use room::Room;
+use source::Loans;
 use state::State;
 
 /// How many tiers there may be.
@@ -90,6 +92,7 @@ pub struct Tiers {
     rooms: [Option<Arc<Room>>; TIERS],
     moves_per_step: u32,
     state: Mutex<State>,
+    loans: Mutex<Loans>,
     /// Tiers that steps bring nothing up to, a bit each.
     quiet: AtomicU32,
     /// One step at a time.
@@ -149,6 +152,7 @@ impl Tiers {
             rooms: Tier::ALL.map(room),
             moves_per_step: if moves_per_step == 0 { MOVES_PER_STEP } else { moves_per_step },
             state: Mutex::new(State::new(Tier::ALL.map(policy))),
+            loans: Mutex::default(),
             quiet: AtomicU32::new(0),
             stepping: Mutex::default(),
             counters: Counters::default(),

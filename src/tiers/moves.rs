@@ -30,6 +30,14 @@ pub(super) enum Arrival {
     NoRoom,
 }
 
+/// Whether a block was sent down.
+enum Sent {
+    /// One of so many bytes.
+    Bytes(u64),
+    /// None; maybe because other threads are inside those that could go.
+    Nobody { occupied: bool },
+}
+
 impl TieredBlock {
     /// Notices that a move is over: the old memory goes, or, where the copy failed, the block is there again. Returns whether it
     /// failed. Never waits.
@@ -129,39 +137,45 @@ impl Tiers {
         used.saturating_sub(levels.budget).saturating_sub(self.leaving_bytes(tier))
     }
 
-    /// Queues moves down from a tier until it will have room for so many bytes more. Returns the bytes that go. Never waits.
-    fn queue_room(&self, tier: Tier, bytes: u64, unwanted_only: bool) -> u64 {
-        let mut going = 0;
-        while self.lacks(tier, bytes) > 0
-            && let Some(gone) = self.send_down(tier, unwanted_only)
-        {
-            going += gone;
+    /// Queues moves down from a tier until it will have room for so many bytes more. Returns whether it will, or may when other threads leave blocks that could go. Never waits.
+    fn queue_room(&self, tier: Tier, bytes: u64, unwanted_only: bool) -> bool {
+        while self.lacks(tier, bytes) > 0 {
+            match self.send_down(tier, unwanted_only) {
+                Sent::Bytes(_) => {}
+                Sent::Nobody { occupied } => return occupied,
+            }
         }
-        going
+        true
     }
 
-    /// Sends one block from a tier to the next one below that has room. `None`: nobody can go now.
-    fn send_down(&self, tier: Tier, unwanted_only: bool) -> Option<u64> {
-        let (bytes, block) = {
+    /// Sends one block from a tier to the next one below that has room.
+    fn send_down(&self, tier: Tier, unwanted_only: bool) -> Sent {
+        let found = {
             let state = self.state.lock();
-            let id = state.victim(tier, unwanted_only)?;
-            (state.bytes_of(id), state.block(id)?)
+            state.victim(tier, unwanted_only).map(|id| (state.bytes_of(id), state.block(id)))
         };
+        let Some((bytes, block)) = found else { return Sent::Nobody { occupied: false } };
+        // It ends just now.
+        let Some(block) = block else { return Sent::Nobody { occupied: true } };
         let fits = |lower: &Tier| {
             *lower > tier && self.rooms[*lower as usize].as_ref().is_some_and(|room| room.levels().budget >= bytes)
         };
         let has_room = |lower: &Tier| self.rooms[*lower as usize].as_ref().is_some_and(|room| room.free() >= bytes);
         let Some(to) = self.present().filter(fits).find(has_room) else {
             // Those below make room first.
-            let next = self.present().find(fits)?;
-            self.queue_room(next, bytes, false);
-            return None;
+            let occupied = self.present().find(fits).is_some_and(|next| self.queue_room(next, bytes, false));
+            return Sent::Nobody { occupied };
         };
         let moved = block.inner.visit(|inner| {
             let free = inner.tier == tier && inner.holds.is_empty() && inner.moved.is_none();
-            free && matches!(self.move_block(&block, inner, to), Ok(Arrival::There))
+            free.then(|| self.move_block(&block, inner, to))
         });
-        moved.filter(|moved| *moved).map(|_| bytes)
+        match moved {
+            Some(Some(Ok(Arrival::There))) => Sent::Bytes(bytes),
+            Some(Some(Err(_))) => Sent::Nobody { occupied: false },
+            // Somebody was faster, with the block or with the room.
+            _ => Sent::Nobody { occupied: true },
+        }
     }
 
     /// Makes room in a tier for a block: sends others down, and waits until they are gone.
@@ -172,14 +186,14 @@ impl Tiers {
             if self.room(tier)?.free() >= bytes {
                 return Ok(());
             }
-            self.queue_room(tier, bytes, false);
+            let may = self.queue_room(tier, bytes, false);
             let (fence, any) = self.leaving_fence(tier);
             match fence {
                 Some(fence) => {
                     let doing = format_args!("making room in the {} tier of {}", tier.placement().name(), self.name);
                     fence.wait(wait).map_err(|error| error.context(doing))?;
                 }
-                None if any => self.pause(wait)?,
+                None if any || may => self.pause(wait)?,
                 None => {
                     return fail!(
                         Budget,
@@ -192,7 +206,7 @@ impl Tiers {
         }
     }
 
-    /// Others are inside the blocks that would make room.
+    /// Others are inside the blocks that would make room, or have just made it.
     fn pause(&self, wait: &HostWait<'_>) -> Result<()> {
         let late = wait.deadline().is_some_and(|deadline| Instant::now() >= deadline);
         if wait.timeout() == Timeout::Try || late {
@@ -259,7 +273,7 @@ impl Tiers {
     pub fn demote(&self, tier: Tier, bytes: u64) -> u64 {
         let mut going = self.trim(tier);
         while going < bytes
-            && let Some(gone) = self.send_down(tier, false)
+            && let Sent::Bytes(gone) = self.send_down(tier, false)
         {
             going += gone;
         }

@@ -121,6 +121,26 @@ impl Room {
         Ok(Some(Storage::part(&self.device, memory, self.clone(), place as u64)))
     }
 
+    /// Takes so many bytes of the budget for memory that is made elsewhere. False: the budget does not have them.
+    pub fn charge(&self, bytes: u64) -> bool {
+        let gone = {
+            let mut inner = self.inner.lock();
+            if inner.bytes - inner.kept_bytes + bytes > inner.budget {
+                return false;
+            }
+            let gone = inner.let_go(bytes);
+            inner.bytes += bytes;
+            gone
+        };
+        drop(gone);
+        true
+    }
+
+    /// Gives them back.
+    pub fn uncharge(&self, bytes: u64) {
+        self.inner.lock().bytes -= bytes;
+    }
+
     /// Gives what nobody uses back to the driver. Returns its bytes.
     pub fn trim(&self) -> u64 {
         let gone = {

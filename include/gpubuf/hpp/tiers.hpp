@@ -3,7 +3,7 @@
 #ifndef GPUBUF_HPP_TIERS_HPP
 #define GPUBUF_HPP_TIERS_HPP
 
-#include <gpubuf/hpp/buffer.hpp>
+#include <gpubuf/hpp/workspace.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -135,6 +135,11 @@ class tiers : public detail::owner<tiers, gpubuf_tiers, gpubuf_tiers_destroy> {
   template <class Form = throwing>
   outcome<Form, tiered_block> create_block(std::uint64_t bytes, placement in = placement::none) const noexcept(quiet<Form>) {
     return detail::make<Form, tiered_block>(gpubuf_tiered_block_create, capi(), bytes, detail::number(in));
+  }
+  /// A buffer that stays where it is, under the same budgets: blocks make room for it.
+  template <class Form = throwing>
+  outcome<Form, buffer> allocate(const spec& of, timeout wait = timeout_default) const noexcept(quiet<Form>) {
+    return detail::make<Form, buffer>(gpubuf_tiers_allocate, capi(), &of.capi(), wait.capi());
   }
   struct moved {
     std::uint64_t promoted = 0, demoted = 0;
