@@ -1,7 +1,8 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
 //! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
-//! `fence` < `lease`, `buffer`, `pinned`, `pool`, `graph` < `slots`, `staged`, `workspace`, `tensor`, `predictor` < `report` < `ffi`.
+//! `fence` < `lease`, `buffer`, `pinned`, `pool`, `graph` < `slots`, `staged`, `workspace`, `tensor`, `tiers`, `pressure`, `predictor` <
+//! `report` < `ffi`.
 
 pub mod arena;
 pub mod backend;
@@ -17,10 +18,12 @@ pub mod ops;
 pub mod pinned;
 pub mod pool;
 pub mod predictor;
+pub mod pressure;
 pub mod report;
 pub mod slots;
 pub mod staged;
 pub mod stats;
 pub mod sync;
 pub mod tensor;
+pub mod tiers;
 pub mod workspace;

@@ -70,8 +70,13 @@ impl<T> OneThread<T> {
 
     /// A short look, unless a thread uses the value.
     pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.visit(|value| look(value))
+    }
+
+    /// As [`OneThread::look`], and may change it: a user who comes meanwhile waits, so nothing may be waited for here.
+    pub fn visit<R>(&self, visit: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::SeqCst);
-        let seen = self.value.try_lock().map(|value| look(&value));
+        let seen = self.value.try_lock().map(|mut value| visit(&mut value));
         self.looks.fetch_sub(1, Ordering::SeqCst);
         seen
     }

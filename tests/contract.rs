@@ -20,6 +20,8 @@ mod slots;
 mod staged;
 #[path = "contract/sync.rs"]
 mod sync;
+#[path = "contract/tiers.rs"]
+mod tiers;
 #[path = "contract/workspace.rs"]
 mod workspace;
 
@@ -38,6 +40,7 @@ fn cases() -> Vec<Case> {
         slots::CASES,
         staged::CASES,
         sync::CASES,
+        tiers::CASES,
         workspace::CASES,
     ]
     .concat()

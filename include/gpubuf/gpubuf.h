@@ -409,6 +409,18 @@
 /** Held, and queued or undeclared work, a guard or a graph uses it; or it is being made. */
 #define GPUBUF_ENTRY_IN_USE 3
 
+/** What memory is high: the device's, of all processes. */
+#define GPUBUF_PRESSURE_DEVICE 1
+
+/** What memory is high: the host's, by the control group or the machine. */
+#define GPUBUF_PRESSURE_HOST 2
+
+/** What memory is high: the budget of a manager of page-locked memory. */
+#define GPUBUF_PRESSURE_PINNED 3
+
+/** What memory is high: the budget of a tier. */
+#define GPUBUF_PRESSURE_TIER 4
+
 /** The most dimensions of a shape. */
 #define GPUBUF_MAX_RANK 8
 
@@ -490,6 +502,9 @@ typedef struct gpubuf_pool gpubuf_pool;
 /** Predicts the size of the next step. */
 typedef struct gpubuf_predictor gpubuf_predictor;
 
+/** Watches how full memory is. */
+typedef struct gpubuf_pressure gpubuf_pressure;
+
 /** Bytes of a manager's budget that are held for blocks to come. */
 typedef struct gpubuf_reservation gpubuf_reservation;
 
@@ -507,6 +522,12 @@ typedef struct gpubuf_stream gpubuf_stream;
 
 /** Host memory that is always writable, and copies of it for the device. */
 typedef struct gpubuf_tensor gpubuf_tensor;
+
+/** A block that moves between tiers. */
+typedef struct gpubuf_tiered_block gpubuf_tiered_block;
+
+/** Memory of several kinds, each with a budget. */
+typedef struct gpubuf_tiers gpubuf_tiers;
 
 /** Buffers by name, and by spec. */
 typedef struct gpubuf_workspace gpubuf_workspace;
@@ -1707,6 +1728,159 @@ typedef struct gpubuf_tensor_stats {
   /** Waits that ended by their deadline, and tries that would have had to wait. */
   uint64_t timeouts;
 } gpubuf_tensor_stats;
+
+/** What tiers are to be. Set up by gpubuf_tiers_options_init; at least one budget has to be set. */
+typedef struct gpubuf_tiers_options {
+  /** sizeof(gpubuf_tiers_options) */
+  uint32_t struct_size;
+  /** Blocks that one step moves up, at most. Default: 16. */
+  uint32_t moves_per_step;
+  /** Bytes of device memory; 0: there is no such tier. */
+  uint64_t device_bytes;
+  /** Bytes of managed memory; 0: there is no such tier. */
+  uint64_t managed_bytes;
+  /** Bytes of page-locked memory, which kernels use in place where the device sees it; 0: there is no such tier. */
+  uint64_t pinned_bytes;
+  /** Bytes of ordinary host memory; 0: there is no such tier. */
+  uint64_t pageable_bytes;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_tiers_options;
+
+/** The figures of tiers: what is the case at this moment, then what only grows. */
+typedef struct gpubuf_tiers_stats {
+  /** sizeof(gpubuf_tiers_stats), set by the caller. */
+  uint32_t struct_size;
+  /** 0 */
+  uint32_t reserved;
+  /** Blocks whose last move is not proven yet. */
+  uint64_t moving_blocks;
+  /** Accesses of blocks. */
+  uint64_t accesses;
+  /** Those of them that found the block in the tier. */
+  uint64_t hits;
+  /** Moves to a higher tier. */
+  uint64_t promotions;
+  /** Moves to a lower tier. */
+  uint64_t demotions;
+  /** Bytes of all moves. */
+  uint64_t moved_bytes;
+  /** Moves whose copy failed when it ran. */
+  uint64_t failed_moves;
+  /** Moves whose copy could not be queued. */
+  uint64_t refused_moves;
+  /** Waits for moves, and for work that used a block. */
+  uint64_t waits;
+  /** Time spent in that. */
+  uint64_t wait_ns;
+  /** Waits that ended by their deadline, and tries that would have had to wait. */
+  uint64_t timeouts;
+} gpubuf_tiers_stats;
+
+/** One tier at this moment. */
+typedef struct gpubuf_tier_stats {
+  /** sizeof(gpubuf_tier_stats), set by the caller. */
+  uint32_t struct_size;
+  /** 0 */
+  uint32_t reserved;
+  /** Bytes at most; 0: there is no such tier. */
+  uint64_t budget_bytes;
+  /** Bytes that are used: by blocks, by moves that are not proven, and by work on blocks that have left or ended. */
+  uint64_t used_bytes;
+  /** Bytes that nobody uses, kept for the next block. */
+  uint64_t kept_bytes;
+  /** Blocks that live there. */
+  uint64_t blocks;
+} gpubuf_tier_stats;
+
+/** Where a tiered block is. */
+typedef struct gpubuf_tiered_block_info {
+  /** sizeof(gpubuf_tiered_block_info), set by the caller. */
+  uint32_t struct_size;
+  /** Its tier, as GPUBUF_PLACEMENT_. */
+  uint32_t tier;
+  /** 1: its last move is not proven yet. */
+  uint32_t moving;
+  /** Accesses that are open. */
+  uint32_t holds;
+  /** Its size. */
+  uint64_t bytes;
+} gpubuf_tiered_block_info;
+
+/**
+ * Told that memory is high, or low again: GPUBUF_PRESSURE_, 1 or 0, the reading, and whose memory it is (never NULL, valid during
+ * the call). Called inside gpubuf_pressure_step, gpubuf_device_maintain or on the upkeep thread, under no lock of the library. It
+ * may call the library, and must not throw.
+ */
+typedef void (*gpubuf_pressure_notify_fn)(uint32_t what,
+                                          uint32_t high,
+                                          uint64_t used_bytes,
+                                          uint64_t limit_bytes,
+                                          const char *of,
+                                          void *user_data);
+
+/**
+ * Reads memory: GPUBUF_PRESSURE_DEVICE or _HOST, and the library's own reading, which it may change. A limit of 0 is not known and
+ * never high. Called as gpubuf_pressure_notify_fn is.
+ */
+typedef void (*gpubuf_pressure_read_fn)(uint32_t what,
+                                        uint64_t *inout_used_bytes,
+                                        uint64_t *inout_limit_bytes,
+                                        void *user_data);
+
+/** What a watch over memory is to be. Set up by gpubuf_pressure_options_init. */
+typedef struct gpubuf_pressure_options {
+  /** sizeof(gpubuf_pressure_options) */
+  uint32_t struct_size;
+  /** From so many percent of its limit on memory is high, at most 100. Default: 90. */
+  uint32_t high_percent;
+  /** Once high, it is low again at so many percent or less, and that is what is aimed at. Default: 80. */
+  uint32_t low_percent;
+  /** 0 */
+  uint32_t reserved;
+  /** Told of changes. NULL: nobody is told. */
+  gpubuf_pressure_notify_fn notify;
+  /** Handed to notify. */
+  void *notify_user_data;
+  /** Reads memory. NULL: the driver's free and total device memory, and the fuller of control group and machine. */
+  gpubuf_pressure_read_fn read;
+  /** Handed to read. */
+  void *read_user_data;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+} gpubuf_pressure_options;
+
+/** A watch's figures: as of its last look, then what only grows. */
+typedef struct gpubuf_pressure_stats {
+  /** sizeof(gpubuf_pressure_stats), set by the caller. */
+  uint32_t struct_size;
+  /** 0 */
+  uint32_t reserved;
+  /** What is high: device, host, and each budget count one. */
+  uint64_t high_gauges;
+  /** Device memory in use, of all processes. */
+  uint64_t device_used_bytes;
+  /** Device memory there is; 0: not known. */
+  uint64_t device_limit_bytes;
+  /** Host memory in use. */
+  uint64_t host_used_bytes;
+  /** Host memory there may be; 0: not known. */
+  uint64_t host_limit_bytes;
+  /** Looks so far. */
+  uint64_t looks;
+  /** Times that something turned high. */
+  uint64_t rises;
+  /** Times that something was low again. */
+  uint64_t falls;
+  /** Free blocks that pools let go. */
+  uint64_t trimmed_blocks;
+  /** Free entries that workspaces let go. */
+  uint64_t evicted_entries;
+  /** Idle bytes that managers of page-locked memory and tiers gave back. */
+  uint64_t freed_bytes;
+  /** Bytes of blocks that tiers sent down. */
+  uint64_t demoted_bytes;
+} gpubuf_pressure_stats;
 
 /** What a predictor is to be. Set up by gpubuf_predictor_options_init. */
 typedef struct gpubuf_predictor_options {
@@ -4114,6 +4288,265 @@ gpubuf_status gpubuf_tensor_synchronize(gpubuf_tensor *tensor,
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_tensor_stats_get(const gpubuf_tensor *tensor,
                                       gpubuf_tensor_stats *inout_stats);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_tiers_options_init(gpubuf_tiers_options *options,
+                               uint32_t struct_size);
+
+/**
+ * Tiers without blocks or memory yet. A tier is named by its memory: GPUBUF_PLACEMENT_DEVICE, _MANAGED, _PINNED or _PAGEABLE, the
+ * highest first.
+ *
+ * Ownership: the caller's, until gpubuf_tiers_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT (no budget), GPUBUF_UNSUPPORTED (managed memory that the device does not have),
+ * GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiers_create(gpubuf_device *device,
+                                  const gpubuf_tiers_options *options,
+                                  gpubuf_tiers **out_tiers);
+
+/**
+ * Ends the handle. Blocks go on working, and the tiers end with the last of them. NULL is GPUBUF_OK. Never waits.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_tiers_destroy(gpubuf_tiers *tiers);
+
+/**
+ * Decides by the accesses so far which blocks move, and queues the copies: what is worth a higher tier goes up, what is not makes
+ * room for it, and what is over a budget goes down. gpubuf_device_maintain and the upkeep thread do the same.
+ *
+ * The same accesses and steps, each with the copies of the last one done, move the same blocks: no clock is asked. Both outputs,
+ * how many blocks went up and down, may be NULL. Waits for nobody. Threads: any; while one steps a second one does nothing.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiers_step(gpubuf_tiers *tiers,
+                                uint64_t *out_promoted,
+                                uint64_t *out_demoted);
+
+/**
+ * Sends blocks of a tier down, those that are worth it least first, until `bytes` go, and gives its idle memory back to the driver.
+ * Blocks that an access holds stay. `out_bytes`, how many go, may be NULL. Waits for nobody: the bytes are free when the copies
+ * are done.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT (no tier).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiers_demote(gpubuf_tiers *tiers,
+                                  uint32_t tier,
+                                  uint64_t bytes,
+                                  uint64_t *out_bytes);
+
+/**
+ * Changes the budget of a tier that there is. What is over it goes down in the next steps.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT (no such tier, or 0).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiers_set_budget(gpubuf_tiers *tiers,
+                                      uint32_t tier,
+                                      uint64_t budget_bytes);
+
+/** The figures of tiers. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiers_stats_get(const gpubuf_tiers *tiers,
+                                     gpubuf_tiers_stats *inout_stats);
+
+/**
+ * The figures of one tier. Set struct_size first; no more than that is written, and struct_size then says how much.
+ *
+ * Errors: GPUBUF_INVALID_ARGUMENT (no tier).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiers_tier_get(const gpubuf_tiers *tiers,
+                                    uint32_t tier,
+                                    gpubuf_tier_stats *inout_stats);
+
+/**
+ * A buffer of this spec, for the caller alone, that stays where it is: its host side counts in the budget of the tier of its
+ * placement, its device side in that of device memory, and blocks make room for them. Zeroed. Waits for room.
+ *
+ * Ownership: a handle of the caller's own, to be ended by gpubuf_buffer_destroy; the budgets have its bytes back with its last
+ * handle or view, though its memory goes when its last use is over.
+ * Errors: GPUBUF_BUDGET, GPUBUF_BUSY (try form), GPUBUF_TIMEOUT, GPUBUF_INVALID_ARGUMENT (no such tier), those of
+ * gpubuf_spec_bytes and of gpubuf_buffer_create.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiers_allocate(gpubuf_tiers *tiers,
+                                    const gpubuf_spec *spec,
+                                    uint64_t timeout_ns,
+                                    gpubuf_buffer **out_buffer);
+
+/**
+ * A new block in a tier; with GPUBUF_PLACEMENT_NONE, in the lowest that has room. Its bytes are those of a last use, or zeroes.
+ * Never waits: nobody makes room for it.
+ *
+ * Ownership: the caller's, until gpubuf_tiered_block_destroy. The tiers may be destroyed before.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_BUDGET (no room), GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiered_block_create(gpubuf_tiers *tiers,
+                                         uint64_t bytes,
+                                         uint32_t tier,
+                                         gpubuf_tiered_block **out_block);
+
+/**
+ * Ends the handle and the block. Accesses of kernels end with a fence on their streams; memory goes when its last use is over. NULL
+ * is GPUBUF_OK. Never waits.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_tiered_block_destroy(gpubuf_tiered_block *block);
+
+/**
+ * Gives the CPU the whole block, and holds it in the tier until gpubuf_tiered_block_release.
+ *
+ * `tier` is any but GPUBUF_PLACEMENT_DEVICE; GPUBUF_PLACEMENT_NONE: where it is, if the CPU can use that, else the best that it
+ * can. A block that is elsewhere is moved, and others make room. `access`: readers share, a writer is alone. Waits for work that
+ * forbids the access, for the move, and for room.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_BUSY (another access, another thread; try form), GPUBUF_TIMEOUT, GPUBUF_BUDGET (who is
+ * in the tier is held, or the block is larger than it), GPUBUF_COPY_FAILED (told once: the copy of a move failed, and the block is
+ * where it was before that), GPUBUF_WOULD_DEADLOCK.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiered_block_begin(gpubuf_tiered_block *block,
+                                        uint32_t tier,
+                                        uint32_t access,
+                                        uint64_t timeout_ns,
+                                        void **out_data,
+                                        uint64_t *out_token);
+
+/**
+ * Gives the block's address to work that is queued on these streams, 1 to 8, until gpubuf_tiered_block_release, and holds it in the
+ * tier for so long. The streams wait on the device for what used the block before, its move included; the host waits for room
+ * alone.
+ *
+ * `tier` is any but GPUBUF_PLACEMENT_PAGEABLE; GPUBUF_PLACEMENT_NONE: where it is, if kernels can use that, else the best that they
+ * can. `access`: GPUBUF_ACCESS_READ, beside which others may read, or GPUBUF_ACCESS_WRITE, which is alone.
+ * Errors: as gpubuf_tiered_block_begin, and GPUBUF_CAPTURING.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiered_block_acquire(gpubuf_tiered_block *block,
+                                          uint32_t tier,
+                                          uint32_t access,
+                                          gpubuf_stream *const *streams,
+                                          size_t stream_count,
+                                          uint64_t timeout_ns,
+                                          uint64_t *out_address,
+                                          uint64_t *out_token);
+
+/**
+ * Ends an access. That of kernels ends with a fence on each stream that was named: what is queued there up to now may use the
+ * address.
+ *
+ * Errors: GPUBUF_NOT_BEGUN (no such access), GPUBUF_CAPTURING (a stream captures: the access stays), GPUBUF_QUARANTINED (the fence
+ * could not be recorded: the access is over, and so is the block), GPUBUF_BUSY.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiered_block_release(gpubuf_tiered_block *block,
+                                          uint64_t token);
+
+/**
+ * Moves the block to a tier: the copy is queued behind what used the block. Waits for room there, and for a move of before.
+ *
+ * A copy that fails leaves the block where it was.
+ * Errors: as gpubuf_tiered_block_begin; GPUBUF_BUSY also where an access holds the block.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiered_block_move(gpubuf_tiered_block *block,
+                                       uint32_t tier,
+                                       uint64_t timeout_ns);
+
+/**
+ * Where the block is. Set struct_size first; no more than that is written, and struct_size then says how much.
+ *
+ * Errors: GPUBUF_BUSY (another thread is inside).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_tiered_block_info_get(const gpubuf_tiered_block *block,
+                                           gpubuf_tiered_block_info *inout_info);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_pressure_options_init(gpubuf_pressure_options *options,
+                                  uint32_t struct_size);
+
+/**
+ * A watch over the memory of the device and of the host. `options` may be NULL, for the defaults.
+ *
+ * It looks when it is stepped: by gpubuf_pressure_step, gpubuf_device_maintain or the upkeep thread.
+ * Ownership: the caller's, until gpubuf_pressure_destroy.
+ * Errors: GPUBUF_INVALID_ARGUMENT, GPUBUF_VERSION_MISMATCH, GPUBUF_DEVICE_LOST.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pressure_create(gpubuf_device *device,
+                                     const gpubuf_pressure_options *options,
+                                     gpubuf_pressure **out_pressure);
+
+/**
+ * Ends the watch. A step under way on another thread may still call back. NULL is GPUBUF_OK. Never waits.
+ *
+ * Errors: GPUBUF_STALE_HANDLE (destroyed before).
+ */
+GPUBUF_API
+gpubuf_status gpubuf_pressure_destroy(gpubuf_pressure *pressure);
+
+/**
+ * Has a pool's free blocks go when the host's memory is high, or, where they have twins, the device's. The pool may end first.
+ *
+ * Errors: GPUBUF_WRONG_DEVICE, GPUBUF_OUT_OF_HOST_MEMORY.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pressure_add_pool(gpubuf_pressure *pressure,
+                                       gpubuf_pool *pool);
+
+/**
+ * Has a workspace's free entries go when the device's memory or the host's is high. The workspace may end first.
+ *
+ * Errors: as gpubuf_pressure_add_pool.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pressure_add_workspace(gpubuf_pressure *pressure,
+                                            gpubuf_workspace *workspace);
+
+/**
+ * Watches a manager's budget, and has its idle slabs go when that, or the host's memory, is high. The manager may end first.
+ *
+ * Errors: as gpubuf_pressure_add_pool.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pressure_add_pinned(gpubuf_pressure *pressure,
+                                         gpubuf_pinned *pinned);
+
+/**
+ * Watches the budget of each tier, and has blocks go down where it, or for device memory the device's, is high; until it is low
+ * again, steps bring nothing up there. The tiers may end first.
+ *
+ * Errors: as gpubuf_pressure_add_pool.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pressure_add_tiers(gpubuf_pressure *pressure,
+                                        gpubuf_tiers *tiers);
+
+/**
+ * Reads what is watched; where something is high, has those who were added answer: what is idle goes at once, and blocks of tiers
+ * go down where nothing was idle. Then tells notify of changes. `out_changes`, how many, may be NULL. Waits for nobody.
+ *
+ * Threads: any; while one steps a second one does nothing.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pressure_step(gpubuf_pressure *pressure,
+                                   uint32_t *out_changes);
+
+/** A watch's figures. Set struct_size first; no more than that is written, and struct_size then says how much. */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pressure_stats_get(const gpubuf_pressure *pressure,
+                                        gpubuf_pressure_stats *inout_stats);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API

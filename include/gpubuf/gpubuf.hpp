@@ -12,7 +12,7 @@
  * An operation whose element type is chosen by the caller takes that first: begin_write<float, no_throw>().
  *
  * Owners (device, stream, event, buffer, pool, block, slots, step, graph_hold, pinned, reservation, tensor, workspace, staged_rows,
- * predictor) are empty
+ * predictor, tiers, tiered_block, pressure) are empty
  * or own one handle of the C API; capi() shows it, release() gives it up, adopt() takes one over. They are as large as a pointer
  * (step and borrowed_buffer have a word more). Destructors neither throw nor wait: what the device still uses is freed later, by
  * the library. Parents
@@ -39,11 +39,13 @@
 #include <gpubuf/hpp/pinned.hpp>
 #include <gpubuf/hpp/pool.hpp>
 #include <gpubuf/hpp/predictor.hpp>
+#include <gpubuf/hpp/pressure.hpp>
 #include <gpubuf/hpp/report.hpp>
 #include <gpubuf/hpp/slots.hpp>
 #include <gpubuf/hpp/staged.hpp>
 #include <gpubuf/hpp/strided.hpp>
 #include <gpubuf/hpp/tensor.hpp>
+#include <gpubuf/hpp/tiers.hpp>
 #include <gpubuf/hpp/workspace.hpp>
 
 #endif  // GPUBUF_GPUBUF_HPP

@@ -151,6 +151,9 @@ checks! {
     BindingSeals = 90, Refusal, "binding-seals", "a block bound to a committed step is not written before the step is retired (unfenced)";
     BindingDeclares = 91, HostWait, "binding-declares", "the consumers of a retired step are uses of the blocks bound to it: CPU writes wait for them";
     ApplyWaits = 92, HostWait, "apply-waits", "apply of staged rows waits for the copy and the scatter that still use its staging entry";
+    TierMoves = 93, Refusal, "tier-moves", "a block that an access holds in its tier is not moved (busy)";
+    TierHolds = 94, Refusal, "tier-holds", "no access to a tiered block beside an open one that it conflicts with (busy)";
+    TierOrders = 95, DeviceWait, "tier-orders", "streams that get the address of a tiered block wait on the device for what comes before, its move included";
 }
 
 /// Whether the check is in force.

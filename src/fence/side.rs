@@ -218,6 +218,11 @@ impl Side {
         self.uses.iter().map(|u| &u.fence)
     }
 
+    /// The newest fences of what work that reads, or writes, has to come after.
+    pub fn fences_before(&self, write: bool) -> impl Iterator<Item = &Fence> {
+        self.uses.iter().filter(move |u| write || u.write).map(|u| &u.fence)
+    }
+
     /// Waits on the host for uses that overlap `range`: all of them, or those that write.
     /// Uses lost with their device quarantine the side.
     fn wait_uses(&mut self, area: Area, wanted: impl Fn(&Use) -> bool, wait: &HostWait<'_>, doing: &str) -> Result<()> {

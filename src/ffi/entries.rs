@@ -268,6 +268,33 @@ entries! {
     Normally gpubuf_tensor_to_host;
     Normally gpubuf_tensor_synchronize;
     Normally gpubuf_tensor_stats_get;
+    AnyTime gpubuf_tiers_options_init;
+    Normally gpubuf_tiers_create;
+    Ends gpubuf_tiers_destroy;
+    Normally gpubuf_tiers_step;
+    Normally gpubuf_tiers_demote;
+    Normally gpubuf_tiers_set_budget;
+    Normally gpubuf_tiers_stats_get;
+    Normally gpubuf_tiers_tier_get;
+    Normally gpubuf_tiers_allocate;
+    Normally gpubuf_tiered_block_create;
+    Ends gpubuf_tiered_block_destroy;
+    Normally gpubuf_tiered_block_begin;
+    Normally gpubuf_tiered_block_acquire;
+    Normally gpubuf_tiered_block_release;
+    Normally gpubuf_tiered_block_move;
+    Normally gpubuf_tiered_block_info_get;
+
+    AnyTime gpubuf_pressure_options_init;
+    Normally gpubuf_pressure_create;
+    Ends gpubuf_pressure_destroy;
+    Normally gpubuf_pressure_add_pool;
+    Normally gpubuf_pressure_add_workspace;
+    Normally gpubuf_pressure_add_pinned;
+    Normally gpubuf_pressure_add_tiers;
+    Normally gpubuf_pressure_step;
+    Normally gpubuf_pressure_stats_get;
+
     AnyTime gpubuf_predictor_options_init;
     Normally gpubuf_predictor_create;
     Ends gpubuf_predictor_destroy;

@@ -51,6 +51,10 @@ pub mod workspace;
 
 pub mod tensor;
 
+pub mod tiers;
+
+pub mod pressure;
+
 pub mod predictor;
 
 pub mod report;

@@ -8,11 +8,13 @@ use crate::lease::{Lease, Twin};
 use crate::pinned::{Pinned, Reservation};
 use crate::pool::Pool;
 use crate::predictor::Predictor;
+use crate::pressure::Pressure;
 use crate::report::LiveObject;
 use crate::slots::{Slots, Step};
 use crate::staged::StagedRows;
 use crate::sync::Arc;
 use crate::tensor::Tensor;
+use crate::tiers::{TieredBlock, Tiers};
 use crate::workspace::{Held, Workspace};
 
 /// Every object that callers have a handle of.
@@ -90,6 +92,9 @@ objects! {
     Workspace(Arc<Workspace>), gpubuf_workspace = 13, "workspace";
     Predictor(Arc<Predictor>), gpubuf_predictor = 14, "predictor";
     StagedRows(Arc<StagedRows>), gpubuf_staged_rows = 15, "staged rows";
+    Tiers(Arc<Tiers>), gpubuf_tiers = 16, "tiers";
+    TieredBlock(Arc<TieredBlock>), gpubuf_tiered_block = 17, "tiered block";
+    Pressure(Arc<Pressure>), gpubuf_pressure = 18, "pressure";
 }
 
 impl Object {
@@ -111,6 +116,9 @@ impl Object {
             Object::Workspace(workspace) => workspace.name(),
             Object::Predictor(predictor) => predictor.name(),
             Object::StagedRows(rows) => rows.name(),
+            Object::Tiers(tiers) => tiers.name(),
+            Object::TieredBlock(block) => block.name(),
+            Object::Pressure(pressure) => pressure.name(),
         }
     }
 
@@ -143,6 +151,9 @@ impl Object {
             Object::Workspace(workspace) => workspace.describe(),
             Object::Predictor(predictor) => predictor.describe(),
             Object::StagedRows(rows) => rows.describe(),
+            Object::Tiers(tiers) => tiers.describe(),
+            Object::TieredBlock(block) => block.describe(),
+            Object::Pressure(pressure) => pressure.describe(),
         }
     }
 
@@ -161,6 +172,7 @@ impl Object {
             }
             Object::Tensor(tensor) => (tensor.device(), tensor.bytes()),
             Object::StagedRows(rows) => (rows.device(), rows.owned_bytes()),
+            Object::TieredBlock(block) => (block.device(), block.bytes()),
             // What is held has handles of its own.
             Object::Workspace(workspace) => {
                 let stats = workspace.stats();

@@ -275,6 +275,15 @@ pub const GPUBUF_ENTRY_STAGED: u32 = 2;
 /// Held, and queued or undeclared work, a guard or a graph uses it; or it is being made.
 pub const GPUBUF_ENTRY_IN_USE: u32 = 3;
 
+/// What memory is high: the device's, of all processes.
+pub const GPUBUF_PRESSURE_DEVICE: u32 = 1;
+/// What memory is high: the host's, by the control group or the machine.
+pub const GPUBUF_PRESSURE_HOST: u32 = 2;
+/// What memory is high: the budget of a manager of page-locked memory.
+pub const GPUBUF_PRESSURE_PINNED: u32 = 3;
+/// What memory is high: the budget of a tier.
+pub const GPUBUF_PRESSURE_TIER: u32 = 4;
+
 /// The most dimensions of a shape.
 pub const GPUBUF_MAX_RANK: u32 = 8;
 
@@ -346,6 +355,20 @@ pub struct gpubuf_workspace {
 pub struct gpubuf_staged_rows {
     _private: [u8; 0],
 }
+/// Memory of several kinds, each with a budget.
+pub struct gpubuf_tiers {
+    _private: [u8; 0],
+}
+/// A block that moves between tiers.
+pub struct gpubuf_tiered_block {
+    _private: [u8; 0],
+}
+
+/// Watches how full memory is.
+pub struct gpubuf_pressure {
+    _private: [u8; 0],
+}
+
 /// Predicts the size of the next step.
 pub struct gpubuf_predictor {
     _private: [u8; 0],

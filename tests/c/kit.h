@@ -117,6 +117,9 @@ struct kit {
   gpubuf_reservation *reservation;
   gpubuf_tensor *tensor;
   gpubuf_workspace *workspace;
+  gpubuf_tiers *tiers;
+  gpubuf_tiered_block *tiered_block;
+  gpubuf_pressure *pressure;
 };
 
 static inline struct kit kit_make(gpubuf_device *device) {
@@ -142,11 +145,20 @@ static inline struct kit kit_make(gpubuf_device *device) {
   OK(gpubuf_pinned_reserve(kit.pinned, &request, &kit.reservation));
   kit.tensor = kit_tensor(kit.pool);
   OK(gpubuf_workspace_create(device, NULL, &kit.workspace));
+  gpubuf_tiers_options tiers;
+  gpubuf_tiers_options_init(&tiers, sizeof tiers);
+  tiers.device_bytes = tiers.pinned_bytes = 256;
+  OK(gpubuf_tiers_create(device, &tiers, &kit.tiers));
+  OK(gpubuf_tiered_block_create(kit.tiers, 64, GPUBUF_PLACEMENT_NONE, &kit.tiered_block));
+  OK(gpubuf_pressure_create(device, NULL, &kit.pressure));
   return kit;
 }
 
 /* Ends every handle of the kit but the device's, those that ended already, too. */
 static inline void kit_end(struct kit *kit) {
+  (void)gpubuf_pressure_destroy(kit->pressure);
+  (void)gpubuf_tiered_block_destroy(kit->tiered_block);
+  (void)gpubuf_tiers_destroy(kit->tiers);
   (void)gpubuf_predictor_destroy(kit->predictor);
   (void)gpubuf_staged_rows_destroy(kit->staged_rows);
   (void)gpubuf_reservation_destroy(kit->reservation);

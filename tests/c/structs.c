@@ -48,6 +48,12 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_staged_rows_options, 8, 24, 16, 8, 8, 8, 16, 8);
   CHECK_LAYOUT(gpubuf_staged_rows_info, 8, 6 * 8, 8);
   CHECK_LAYOUT(gpubuf_staged_rows_stats, 16, 16 * 8);
+  CHECK_LAYOUT(gpubuf_tiers_options, 8, 4 * 8, 8);
+  CHECK_LAYOUT(gpubuf_tiers_stats, 8, 11 * 8);
+  CHECK_LAYOUT(gpubuf_tier_stats, 8, 4 * 8);
+  CHECK_LAYOUT(gpubuf_tiered_block_info, 16, 8);
+  CHECK_LAYOUT(gpubuf_pressure_options, 16, 5 * 8);
+  CHECK_LAYOUT(gpubuf_pressure_stats, 8, 12 * 8);
 
   struct { gpubuf_device_options options; uint64_t later; } newer;
   gpubuf_device *device = NULL, *untouched = NULL;

@@ -32,7 +32,7 @@ fn function(declaration: &str) -> Function {
     Function { name, returns, parameters }
 }
 
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 18] = [
     "device",
     "stream",
     "event",
@@ -48,6 +48,9 @@ const KINDS: [&str; 15] = [
     "workspace",
     "predictor",
     "staged_rows",
+    "tiers",
+    "tiered_block",
+    "pressure",
 ];
 
 /// What a parameter is, by its type and name.
@@ -98,8 +101,10 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
         || parameter == "user_data"
         || matches!(
             (function, parameter),
-            ("gpubuf_device_open" | "gpubuf_slots_create" | "gpubuf_workspace_create", "options")
-                | ("gpubuf_device_maintain", "out_freed_bytes")
+            (
+                "gpubuf_device_open" | "gpubuf_slots_create" | "gpubuf_workspace_create" | "gpubuf_pressure_create",
+                "options"
+            ) | ("gpubuf_device_maintain", "out_freed_bytes")
                 | ("gpubuf_pool_maintain", "out_made" | "out_gone")
                 | ("gpubuf_pool_trim", "out_gone")
                 | ("gpubuf_predictor_create", "device" | "options")
@@ -107,6 +112,9 @@ fn may_be_null(function: &str, parameter: &str) -> bool {
                 | ("gpubuf_predictor_record", "out_hit")
                 | ("gpubuf_predictor_prewarm", "out_warmed_bytes")
                 | ("gpubuf_predictor_prewarm_pool", "out_made" | "out_missing")
+                | ("gpubuf_tiers_step", "out_promoted" | "out_demoted")
+                | ("gpubuf_pressure_step", "out_changes")
+                | ("gpubuf_tiers_demote", "out_bytes")
                 | ("gpubuf_pinned_trim", "out_freed_bytes")
                 | ("gpubuf_pinned_shares_get", "shares")
                 | ("gpubuf_workspace_allocate" | "gpubuf_tensor_to_host", "stream")
@@ -276,6 +284,8 @@ static gpubuf_tensor_options tensor_options;
 static gpubuf_spec spec;
 static gpubuf_predictor_options predictor_options;
 static gpubuf_staged_rows_options staged_rows_options;
+static gpubuf_tiers_options tiers_options;
+static gpubuf_pressure_options pressure_options;
 static int cases, failures;
 
 static gpubuf_device *open_device(void) {
@@ -318,6 +328,9 @@ static void prepare(void) {
   gpubuf_staged_rows_options_init(&staged_rows_options, sizeof staged_rows_options);
   staged_rows_options.dtype = GPUBUF_DTYPE_I32;
   staged_rows_options.rows = staged_rows_options.row_elements = 4;
+  gpubuf_tiers_options_init(&tiers_options, sizeof tiers_options);
+  tiers_options.pinned_bytes = 64;
+  gpubuf_pressure_options_init(&pressure_options, sizeof pressure_options);
   gpubuf_device *device = open_device();
   ended = kit_make(device);
   kit_end(&ended);

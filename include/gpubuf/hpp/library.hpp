@@ -104,6 +104,8 @@ using decode_options = detail::with_defaults<gpubuf_decode_options, gpubuf_decod
 using tensor_options = detail::with_defaults<gpubuf_tensor_options, gpubuf_tensor_options_init>;
 using workspace_options = detail::with_defaults<gpubuf_workspace_options, gpubuf_workspace_options_init>;
 using staged_rows_options = detail::with_defaults<gpubuf_staged_rows_options, gpubuf_staged_rows_options_init>;
+using tiers_options = detail::with_defaults<gpubuf_tiers_options, gpubuf_tiers_options_init>;
+using pressure_options = detail::with_defaults<gpubuf_pressure_options, gpubuf_pressure_options_init>;
 using predictor_options = detail::with_defaults<gpubuf_predictor_options, gpubuf_predictor_options_init>;
 
 }  // namespace gpubuf

@@ -1,0 +1,295 @@
+//! Tiers: where blocks are, who moves when, and what a failed move leaves. Step by step, with streams that are held shut.
+
+mod common;
+
+use common::{busy, copies_fail_alone, device, hold, kit_of, ran, release, status, stream};
+use gpubuf::backend::kit::{FailWhen, Operation};
+use gpubuf::config::{Placement, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
+use gpubuf::error::Status;
+use gpubuf::fence::{Access, Device};
+use gpubuf::sync::{Arc, AtomicBool, Ordering};
+use gpubuf::tiers::{Tier, TieredBlock, Tiers, TiersOptions};
+use gpubuf::workspace::{Source, Spec};
+use std::slice::from_ref;
+
+const BYTES: u64 = 4096;
+
+/// So many blocks fit in device, page-locked and pageable memory.
+fn tiers(device: &Arc<Device>, blocks: [u64; 3]) -> Arc<Tiers> {
+    let [a, b, c] = blocks.map(|count| count * BYTES);
+    let options = TiersOptions { budgets: [a, 0, b, c], moves_per_step: 0, label: "kv".into() };
+    Tiers::create(device, options).expect("tiers")
+}
+
+fn set(block: &TieredBlock, value: u8) {
+    let (data, token) = block.begin(None, Access::Write, Timeout::Infinite).expect("a write access");
+    // SAFETY: the access covers the whole block.
+    unsafe { data.write_bytes(value, BYTES as usize) };
+    block.release(token).expect("a release");
+}
+
+fn is(block: &TieredBlock, value: u8) -> bool {
+    let (data, token) = block.begin(None, Access::Read, Timeout::Infinite).expect("a read access");
+    // SAFETY: as above.
+    let same = unsafe { std::slice::from_raw_parts(data, BYTES as usize) }.iter().all(|byte| *byte == value);
+    block.release(token).expect("a release");
+    same
+}
+
+fn tier(block: &TieredBlock) -> Tier {
+    block.info().expect("no other thread").tier
+}
+
+#[test]
+fn one_handle_survives_every_move() {
+    let device = device();
+    let tiers = tiers(&device, [2, 2, 2]);
+    let block = tiers.create_block(BYTES, None, "").expect("a block");
+    assert_eq!(tier(&block), Tier::Pageable, "the lowest first");
+    set(&block, 7);
+    for to in [Tier::Device, Tier::Pinned, Tier::Device, Tier::Pageable, Tier::Pinned] {
+        block.move_to(to, Timeout::Infinite).expect("a move");
+        assert_eq!(tier(&block), to);
+    }
+    assert!(is(&block, 7));
+    device.drain(Timeout::Infinite).expect("a drain");
+    assert!(!block.info().expect("info").is_moving);
+    let stats = tiers.stats();
+    assert_eq!(stats.tiers.map(|tier| tier.used_bytes), [0, 0, BYTES, 0], "only where it is");
+    assert_eq!((stats.promotions, stats.demotions, stats.moved_bytes), (3, 2, 5 * BYTES));
+}
+
+#[test]
+fn a_move_is_queued_and_nobody_waits_for_it() {
+    let device = device();
+    let tiers = tiers(&device, [1, 1, 1]);
+    let block = tiers.create_block(BYTES, Some(Tier::Pinned), "").expect("a block");
+    set(&block, 3);
+    let user = stream(&device);
+    hold(&user);
+    let (_, token) = block.acquire(None, Access::Write, from_ref(&user), Timeout::Try).expect("an access");
+    busy(&user);
+    block.release(token).expect("a release");
+    block.move_to(Tier::Device, Timeout::Try).expect("what used it comes before, on the device");
+    assert!(block.info().expect("info").is_moving);
+    assert_eq!(tiers.stats().tiers[Tier::Pinned as usize].used_bytes, BYTES, "its memory is in use still");
+    assert_eq!(status(block.begin(Some(Tier::Pinned), Access::Read, Timeout::Try)), Status::Busy);
+    release(&user);
+    device.synchronize(Timeout::Infinite).expect("everything runs");
+    assert!(!block.info().expect("info").is_moving);
+    assert!(is(&block, 3));
+}
+
+#[test]
+fn an_access_brings_a_block_and_makes_room() {
+    let device = device();
+    let (tiers, user) = (tiers(&device, [2, 4, 4]), stream(&device));
+    let blocks: Vec<_> = (0..4).map(|_| tiers.create_block(BYTES, None, "").expect("a block")).collect();
+    let touch = |block: &TieredBlock| {
+        let got = block.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite);
+        block.release(got.expect("an access").1).expect("a release");
+    };
+    blocks.iter().for_each(|block| touch(block));
+    let there = |wanted: Tier| blocks.iter().filter(|block| tier(block) == wanted).count();
+    assert_eq!((there(Tier::Device), there(Tier::Pinned)), (2, 2));
+    assert_eq!(tier(&blocks[3]), Tier::Device, "what was used last is there");
+    let stats = tiers.stats();
+    assert_eq!((stats.accesses, stats.hits), (4, 0));
+    touch(&blocks[3]);
+    assert_eq!(tiers.stats().hits, 1);
+}
+
+#[test]
+fn what_is_held_stays_and_the_budget_holds() {
+    let device = device();
+    let (tiers, user) = (tiers(&device, [1, 2, 2]), stream(&device));
+    let [a, b] = [0, 1].map(|_| tiers.create_block(BYTES, None, "").expect("a block"));
+    let held = a.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite).expect("an access").1;
+    let refused = b.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite);
+    assert_eq!(status(refused), Status::Budget, "nobody can go");
+    assert_eq!(tier(&b), Tier::Pageable);
+    a.release(held).expect("a release");
+    b.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite).expect("an access");
+    assert_eq!(tier(&a), Tier::Pinned);
+    assert_eq!(status(tiers.create_block(3 * BYTES, None, "")), Status::Budget);
+}
+
+#[test]
+fn steps_bring_up_what_is_used_and_are_the_same_each_time() {
+    let run = || {
+        let device = device();
+        let tiers = tiers(&device, [2, 8, 8]);
+        let blocks: Vec<_> = (0..6).map(|_| tiers.create_block(BYTES, None, "").expect("a block")).collect();
+        let mut seen = Vec::new();
+        for round in 0..12u64 {
+            set(&blocks[(round % 6) as usize], round as u8);
+            set(&blocks[1], 100);
+            device.synchronize(Timeout::Infinite).expect("everything runs");
+            let moved = tiers.step();
+            seen.push((moved, blocks.iter().map(|block| tier(block)).collect::<Vec<_>>()));
+        }
+        seen
+    };
+    let first = run();
+    assert!(first.iter().any(|((up, _), _)| *up > 0) && first.iter().any(|((_, down), _)| *down > 0), "{first:?}");
+    assert!(first.last().is_some_and(|(_, where_)| where_[1] <= Tier::Pinned), "the one that is used most is up");
+    assert_eq!(run(), first);
+}
+
+#[test]
+fn a_move_that_fails_leaves_the_block_where_it_was() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (tiers, user) = (tiers(&device, [2, 2, 2]), stream(&device));
+    let block = tiers.create_block(BYTES, Some(Tier::Pinned), "").expect("a block");
+    set(&block, 9);
+    let fail = |when| kit_of(&device).fail_operation(Some(Operation::Copy), 1, when).expect("a fault");
+    fail(FailWhen::Submission);
+    block.move_to(Tier::Device, Timeout::Try).expect_err("it is refused");
+    assert_eq!(tier(&block), Tier::Pinned);
+    fail(FailWhen::Execution);
+    block.move_to(Tier::Device, Timeout::Try).expect("it is queued");
+    let _ = device.synchronize(Timeout::Infinite);
+    assert_eq!(tier(&block), Tier::Pinned);
+    assert!(is(&block, 9), "nobody had used the new memory");
+    // Kernels got the new address before the copy failed.
+    hold(&user);
+    fail(FailWhen::Execution);
+    let got = block.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite);
+    block.release(got.expect("it is not waited for").1).expect("a release");
+    release(&user);
+    let _ = device.synchronize(Timeout::Infinite);
+    assert_eq!(status(block.begin(None, Access::Read, Timeout::Infinite)), Status::CopyFailed, "told once");
+    assert!(is(&block, 9));
+    assert_eq!((tier(&block), tiers.stats().failed_moves, tiers.stats().refused_moves), (Tier::Pinned, 2, 1));
+    device.maintain();
+    assert_eq!(tiers.stats().tiers[0].used_bytes, 0);
+}
+
+#[test]
+fn memory_that_cannot_be_had_leaves_the_block_where_it_was() {
+    let device = device();
+    let tiers = tiers(&device, [4, 4, 4]);
+    let block = tiers.create_block(BYTES, None, "").expect("a block");
+    set(&block, 5);
+    kit_of(&device).limit_memory(Placement::Device, 1).expect("a limit");
+    assert_eq!(status(block.move_to(Tier::Device, Timeout::Infinite)), Status::OutOfDeviceMemory);
+    assert!(is(&block, 5) && tier(&block) == Tier::Pageable);
+    assert_eq!(tiers.stats().tiers[0].used_bytes, 0);
+}
+
+#[test]
+fn a_smaller_budget_and_pressure_send_blocks_down() {
+    let device = device();
+    let tiers = tiers(&device, [4, 4, 4]);
+    let blocks: Vec<_> = (0..4).map(|_| tiers.create_block(BYTES, Some(Tier::Device), "").expect("a block")).collect();
+    tiers.set_budget(Tier::Device, 3 * BYTES).expect("a budget");
+    assert_eq!(tiers.step().1, 1);
+    assert_eq!(tiers.demote(Tier::Device, 2 * BYTES), 2 * BYTES);
+    device.synchronize(Timeout::Infinite).expect("everything runs");
+    tiers.step();
+    assert_eq!(blocks.iter().filter(|block| tier(block) == Tier::Device).count(), 1);
+    assert_eq!(status(tiers.set_budget(Tier::Managed, 1)), Status::InvalidArgument);
+}
+
+#[test]
+fn blocks_end_with_their_uses() {
+    let device = device();
+    let (tiers, user) = (tiers(&device, [1, 0, 1]), stream(&device));
+    let block = tiers.create_block(BYTES, Some(Tier::Device), "").expect("a block");
+    hold(&user);
+    block.acquire(None, Access::Write, from_ref(&user), Timeout::Try).expect("an access");
+    busy(&user);
+    drop(block);
+    assert_eq!(status(tiers.create_block(BYTES, Some(Tier::Device), "")), Status::Budget, "kernels use its memory");
+    release(&user);
+    ran(&user);
+    assert_eq!(status(tiers.create_block(BYTES, Some(Tier::Device), "")), Status::Ok);
+}
+
+#[test]
+fn buffers_take_their_part_of_the_budgets() {
+    let device = device();
+    let tiers = tiers(&device, [2, 2, 2]);
+    let block = tiers.create_block(BYTES, Some(Tier::Device), "").expect("a block");
+    let shape = Shape::new(&[BYTES]).expect("a shape");
+    let spec = Spec::new(Dtype::U8, shape, Placement::Pageable, Placement::Device).expect("a spec");
+    let take = |timeout| tiers.clone().take(&spec, timeout);
+    let one = take(Timeout::Infinite).expect("there is room");
+    assert_eq!(tier(&block), Tier::Device);
+    let two = take(Timeout::Infinite).expect("the block makes room");
+    assert_eq!(tier(&block), Tier::Pinned);
+    assert_eq!(status(take(Timeout::Infinite)), Status::Budget, "buffers make none");
+    let used = || tiers.stats().tiers.map(|tier| tier.used_bytes / BYTES);
+    assert_eq!(used(), [2, 0, 1, 2]);
+    drop(one);
+    assert_eq!(used(), [1, 0, 1, 1]);
+    let view = two.with(two.shared());
+    drop(two);
+    assert_eq!(used(), [1, 0, 1, 1], "a view holds it");
+    drop(view);
+    assert_eq!(used(), [0, 0, 1, 0]);
+    kit_of(&device).limit_memory(Placement::Device, 1).expect("a limit");
+    assert_eq!(status(take(Timeout::Infinite)), Status::OutOfDeviceMemory);
+    assert_eq!(used(), [0, 0, 1, 0], "nothing half done");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let device = device();
+    let (tiers, user) = (tiers(&device, [1, 1, 1]), stream(&device));
+    let block = tiers.create_block(BYTES, None, "").expect("a block");
+    assert_eq!(status(tiers.create_block(0, None, "")), Status::InvalidArgument);
+    assert_eq!(status(tiers.create_block(1, Some(Tier::Managed), "")), Status::InvalidArgument);
+    assert_eq!(status(block.begin(Some(Tier::Device), Access::Read, Timeout::Try)), Status::InvalidArgument);
+    let kernels = block.acquire(Some(Tier::Pageable), Access::Read, from_ref(&user), Timeout::Try);
+    assert_eq!(status(kernels), Status::InvalidArgument);
+    assert_eq!(status(block.acquire(None, Access::Read, &[], Timeout::Try)), Status::InvalidArgument);
+    assert_eq!(status(block.release(1)), Status::NotBegun);
+    let options = TiersOptions { budgets: [0; 4], moves_per_step: 0, label: String::new() };
+    assert_eq!(status(Tiers::create(&device, options)), Status::InvalidArgument);
+}
+
+#[test]
+fn threads_with_blocks_of_their_own_do_not_disturb_each_other() {
+    let device = device();
+    let tiers = tiers(&device, [4, 8, 12]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stepper = std::thread::spawn({
+        let (tiers, stop) = (tiers.clone(), stop.clone());
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                tiers.step();
+            }
+        }
+    });
+    let workers: Vec<_> = (0..3u8)
+        .map(|worker| {
+            let (device, tiers) = (device.clone(), tiers.clone());
+            std::thread::spawn(move || {
+                let user = stream(&device);
+                let blocks: Vec<_> = (0..4).map(|_| tiers.create_block(BYTES, None, "").expect("a block")).collect();
+                for round in 0..60u8 {
+                    for (number, block) in blocks.iter().enumerate() {
+                        let value = worker * 64 + number as u8 * 8 + round % 8;
+                        set(block, value);
+                        match block.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite) {
+                            Ok((_, token)) => block.release(token).expect("a release"),
+                            // The others hold all of it.
+                            Err(error) => assert_eq!(error.status(), Status::Budget, "{error:?}"),
+                        }
+                        assert!(is(block, value));
+                    }
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| worker.join().expect("a worker"));
+    stop.store(true, Ordering::Relaxed);
+    stepper.join().expect("the stepper");
+    device.drain(Timeout::Infinite).expect("a drain");
+    assert_eq!(tiers.stats().tiers.map(|tier| tier.used_bytes), [0; 4]);
+}
