@@ -79,10 +79,10 @@ TEST_F(Blocks, GetTheirTwinOnFirstNeed) {
 TEST_F(Blocks, AreSyncedWhereOneSideIsNewer) {
   auto block = gpubuf::block::create(device, 64);
   block.copy_in(std::vector<std::byte>(16, std::byte{4}));
-  EXPECT_EQ(16u, block.stats().host_newer_bytes);
+  EXPECT_EQ(16u, block.stats().host_dirty_bytes);
   block.sync_blocking(stream);  // to the device, what was written
   EXPECT_EQ(16u, block.stats().to_device_bytes);
-  EXPECT_EQ(0u, block.stats().host_newer_bytes);
+  EXPECT_EQ(0u, block.stats().host_dirty_bytes);
   const auto address = block.device_address();
   gpubuf::host::call(stream, [=](gpubuf::host::view& view) { view.write(address, "\x09", 1); });
   block.fence(stream);  // work on the device may have written all of it

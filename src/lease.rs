@@ -10,7 +10,7 @@ use crate::backend::RawMemory;
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{ALL, Placement, Timeout};
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::fail;
 use crate::fence::{
     Access, Block, BlockGuard, Device, Flows, Holdable, HostWait, Name, Policy, Range, Side, Storage, Timeline, Which,
@@ -418,13 +418,20 @@ impl Lease {
         for (place, lease) in blocks.iter_mut().zip(leases) {
             let mut block = lease.lock()?;
             lease.expect_releasable(&block)?;
-            block.expect_room(streams)?;
+            // One that is quarantined already goes as it would without streams.
+            if !block.is_quarantined() {
+                block.expect_room(streams)?;
+            }
             *place = Some(block);
         }
         // Asked once for all of them: the driver is asked.
-        streams.iter().try_for_each(|stream| stream.expect_not_capturing(Check::CaptureFences))?;
+        let asked = streams.iter().try_for_each(|stream| stream.expect_not_capturing(Check::CaptureFences));
+        let recorded = match asked {
+            Err(error) if error.status() != Status::DeviceLost => return Err(error),
+            asked => asked.and_then(|()| record_all(streams)),
+        };
         let blocks = blocks.into_iter().flatten().zip(leases);
-        match record_all(streams) {
+        match recorded {
             Ok(fences) => {
                 for (mut block, lease) in blocks {
                     block.declare(&fences, true);
