@@ -111,7 +111,11 @@ impl Cell {
         if timed {
             block.take_times(device).map_err(|e| e.context(name))?;
         }
-        Ok(Cell::new(number, placement, twin, if stands_in { block.standing_in() } else { block }))
+        if stands_in {
+            device.count_stand_in();
+            block = block.standing_in();
+        }
+        Ok(Cell::new(number, placement, twin, block))
     }
 
     /// Its number in its home.
@@ -129,6 +133,14 @@ impl Cell {
         // Release callbacks run under no lock, of this block neither.
         let sides = self.own().take_sides();
         drop(sides);
+    }
+
+    /// Bytes of memory that it has on both sides.
+    pub fn memory_bytes(&self) -> u64 {
+        let there = self.look(|block| block.sides().map(Side::bytes).sum::<usize>());
+        // In use by a thread: it has at least what it was made with.
+        let sides = 1 + (self.twin == Twin::Eager || self.stands_in) as usize;
+        there.unwrap_or(self.bytes * sides) as u64
     }
 
     /// A short look at the block, unless a thread uses it.
