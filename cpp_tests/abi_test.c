@@ -185,7 +185,7 @@ AT(gpubuf_piece, count, 8);
 SIZE(gpubuf_pool_options, 88);
 AT(gpubuf_pool_options, timed, 80);
 SIZE(gpubuf_block_stats, 112);
-AT(gpubuf_block_stats, device_newer_bytes, 104);
+AT(gpubuf_block_stats, device_dirty_bytes, 104);
 AT(gpubuf_pool_options, placement, 4);
 AT(gpubuf_pool_options, block_bytes, 8);
 AT(gpubuf_pool_options, block_count, 16);

@@ -44,6 +44,11 @@ TEST_F(Blocks, CanBeMadeWithoutAPool) {
   EXPECT_STATUS(status::invalid_argument, gpubuf::block::create<no_throw>(device, 8, placement::pageable));
 }
 
+TEST_F(Blocks, OfManagedMemoryHaveNoTwinWhereverTheyComeFrom) {
+  EXPECT_EQ(0u, gpubuf::block::create(device, 64, placement::managed).info().device_side);
+  EXPECT_EQ(0u, gpubuf::pool::create(device, 64, 1, placement::managed).acquire().info().device_side);
+}
+
 TEST_F(Blocks, MoveToDeviceMemoryAndBack) {
   auto block = in_place.acquire();
   block.copy_in(std::vector<std::byte>(64, std::byte{1}));
@@ -79,10 +84,10 @@ TEST_F(Blocks, GetTheirTwinOnFirstNeed) {
 TEST_F(Blocks, AreSyncedWhereOneSideIsNewer) {
   auto block = gpubuf::block::create(device, 64);
   block.copy_in(std::vector<std::byte>(16, std::byte{4}));
-  EXPECT_EQ(16u, block.stats().host_newer_bytes);
+  EXPECT_EQ(16u, block.stats().host_dirty_bytes);
   block.sync_blocking(stream);  // to the device, what was written
   EXPECT_EQ(16u, block.stats().to_device_bytes);
-  EXPECT_EQ(0u, block.stats().host_newer_bytes);
+  EXPECT_EQ(0u, block.stats().host_dirty_bytes);
   const auto address = block.device_address();
   gpubuf::host::call(stream, [=](gpubuf::host::view& view) { view.write(address, "\x09", 1); });
   block.fence(stream);  // work on the device may have written all of it
@@ -101,6 +106,8 @@ TEST_F(Blocks, TellWhatMovedAndHowLongItTook) {
   untimed.to_device_blocking(stream);
   EXPECT_EQ(1u, untimed.stats().to_device_copies);
   EXPECT_EQ(gpubuf::absent, untimed.stats().to_device_ns) << "not asked for, not guessed";
+  EXPECT_EQ(gpubuf::absent, untimed.stats().to_device_timed);
+  EXPECT_EQ(gpubuf::absent, untimed.stats().to_host_timed);
   gpubuf::block_options options;
   options.bytes = 64;
   options.device_side = static_cast<std::uint32_t>(twin::at_once);

@@ -49,6 +49,12 @@ TEST_F(PoolSize, GrowsInMaintainWhereAnAcquireFoundNoBlock) {
   EXPECT_EQ(3u, stats.contended_acquires);
 }
 
+TEST_F(PoolSize, OptionsOfGrowthAreCheckedAlsoWhereThePoolStaysAsItIs) {
+  auto wrong = options(2, 0);
+  wrong.growth_percent = 100;
+  EXPECT_STATUS(status::invalid_argument, gpubuf::pool::create<no_throw>(device, wrong));
+}
+
 TEST_F(PoolSize, ShrinksWhereFewBlocksWereHeld) {
   const auto pool = gpubuf::pool::create(device, options(2, 8));
   for (int round = 0; round < 2; ++round) {

@@ -1,6 +1,8 @@
 // The pool: blocks of one size, handed out again only when their last use is over.
 #include "support.hpp"
 
+#include <array>
+
 #include <atomic>
 #include <thread>
 
@@ -136,6 +138,20 @@ TEST_F(Pools, ABlockThatIsGivenUpSealedComesBackWithADrain) {
   EXPECT_FALSE(another);
   device.drain();
   EXPECT_EQ(0u, device.stats().deferred_objects);
+}
+
+TEST_F(Pools, ABlockThatItsReleaseQuarantinesIsGone) {
+  const auto three = gpubuf::pool::create(device, 256, 3);
+  auto block = three.acquire();
+  std::array<gpubuf::block, 2> blocks{three.acquire(), three.acquire()};
+  const auto fail = [&] { gpubuf::host::fail_operation(device, gpubuf::host::operation::record, 1, gpubuf::host::when::at_submission); };
+  fail();
+  EXPECT_STATUS(status::quarantined, block.release_after<no_throw>(stream));
+  EXPECT_FALSE(block) << "its handle has ended";
+  fail();
+  EXPECT_STATUS(status::quarantined, gpubuf::release_after<no_throw>(blocks, stream));
+  EXPECT_TRUE(!blocks[0] && !blocks[1]);
+  EXPECT_EQ(3u, three.stats().quarantined_blocks);
 }
 
 TEST_F(Pools, NoAddressWhileTheBlockIsBeingFilled) {

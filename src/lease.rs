@@ -10,7 +10,7 @@ use crate::backend::RawMemory;
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::config::{ALL, Placement, Timeout};
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::fail;
 use crate::fence::{
     Access, Block, BlockGuard, Device, Flows, Holdable, HostWait, Name, Policy, Range, Side, Storage, Timeline, Which,
@@ -115,7 +115,11 @@ impl Cell {
         if timed {
             block.take_times(device).map_err(|e| e.context(name))?;
         }
-        Ok(Cell::new(number, placement, twin, if stands_in { block.standing_in() } else { block }))
+        if stands_in {
+            device.count_stand_in();
+            block = block.standing_in();
+        }
+        Ok(Cell::new(number, placement, twin, block))
     }
 
     /// Its number in its home.
@@ -133,6 +137,14 @@ impl Cell {
         // Release callbacks run under no lock, of this block neither.
         let sides = self.own().take_sides();
         drop(sides);
+    }
+
+    /// Bytes of memory that it has on both sides.
+    pub fn memory_bytes(&self) -> u64 {
+        let there = self.look(|block| block.sides().map(Side::bytes).sum::<usize>());
+        // In use by a thread: it has at least what it was made with.
+        let sides = 1 + (self.twin == Twin::Eager || self.stands_in) as usize;
+        there.unwrap_or(self.bytes * sides) as u64
     }
 
     /// A short look at the block, unless a thread uses it.
@@ -431,13 +443,20 @@ impl Lease {
         for (place, lease) in blocks.iter_mut().zip(leases) {
             let mut block = lease.lock()?;
             lease.expect_releasable(&block)?;
-            block.expect_room(streams)?;
+            // One that is quarantined already goes as it would without streams.
+            if !block.is_quarantined() {
+                block.expect_room(streams)?;
+            }
             *place = Some(block);
         }
         // Asked once for all of them: the driver is asked.
-        streams.iter().try_for_each(|stream| stream.expect_not_capturing(Check::CaptureFences))?;
+        let asked = streams.iter().try_for_each(|stream| stream.expect_not_capturing(Check::CaptureFences));
+        let recorded = match asked {
+            Err(error) if error.status() != Status::DeviceLost => return Err(error),
+            asked => asked.and_then(|()| record_all(streams)),
+        };
         let blocks = blocks.into_iter().flatten().zip(leases);
-        match record_all(streams) {
+        match recorded {
             Ok(fences) => {
                 for (mut block, lease) in blocks {
                     block.declare(&fences, true);

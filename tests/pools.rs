@@ -493,8 +493,10 @@ fn a_twin_comes_with_the_first_need() {
     let lease = acquire(&pool);
     fill(&lease, 5);
     assert_eq!((on_device(), lease.has_device_side().unwrap()), (0, false));
+    assert_eq!(pool.memory_bytes(), 2 * BYTES, "of two blocks");
     lease.copy(true, 0, ALL, &timeline, None).unwrap();
     assert_eq!((on_device(), lease.has_device_side().unwrap()), (BYTES, true));
+    assert_eq!(pool.memory_bytes(), 3 * BYTES);
     let address = lease.device_address().unwrap();
     assert!(device_is(&timeline, address, 5));
     lease.release_after(&[timeline]).unwrap();

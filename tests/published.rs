@@ -219,3 +219,18 @@ fn a_fresh_block_that_stands_in_lacks_nothing_of_the_last_holders() {
     kit_of(&device).set_uva_stale(false).expect("a switch");
     assert_eq!(got, Status::Ok, "refused for what the last holder wrote");
 }
+
+#[test]
+fn what_could_not_be_made_stands_in_for_nothing() {
+    let device = stale();
+    let count = || device.counters.stand_ins.get();
+    kit_of(&device).limit_memory(Placement::Device, 0).expect("a limit");
+    let options = BufferOptions { host: Placement::Uva, device: Placement::None, ..pair_of(BYTES) };
+    assert_eq!(status(Buffer::create(&device, options)), Status::OutOfDeviceMemory);
+    let one = || Pool::create(&device, PoolOptions::new(Placement::Uva, BYTES, 1));
+    assert_eq!((status(one()), count()), (Status::OutOfDeviceMemory, 0));
+    kit_of(&device).limit_memory(Placement::Device, u64::MAX).expect("no limit");
+    let pool = one().expect("a pool");
+    assert_eq!((pool.memory_bytes(), count()), (2 * BYTES, 1), "both sides of its one block");
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+}

@@ -1092,7 +1092,7 @@ typedef struct gpubuf_block_stats {
   uint64_t to_device_copies;
   /** Their bytes. */
   uint64_t to_device_bytes;
-  /** Those of them whose time is known. */
+  /** Those of them whose time is known; GPUBUF_ABSENT where times are not taken. */
   uint64_t to_device_timed;
   /** The time they took on the device; GPUBUF_ABSENT where times are not taken. */
   uint64_t to_device_ns;
@@ -1100,7 +1100,7 @@ typedef struct gpubuf_block_stats {
   uint64_t to_host_copies;
   /** Their bytes. */
   uint64_t to_host_bytes;
-  /** Those of them whose time is known. */
+  /** As to_device_timed. */
   uint64_t to_host_timed;
   /** The time they took; GPUBUF_ABSENT where times are not taken. */
   uint64_t to_host_ns;
@@ -1111,9 +1111,9 @@ typedef struct gpubuf_block_stats {
   /** Copies that failed. */
   uint64_t failures;
   /** Bytes that are newer on the host side. */
-  uint64_t host_newer_bytes;
+  uint64_t host_dirty_bytes;
   /** Bytes that are newer on the device side. */
-  uint64_t device_newer_bytes;
+  uint64_t device_dirty_bytes;
 } gpubuf_block_stats;
 
 /**
@@ -2822,9 +2822,10 @@ gpubuf_status gpubuf_pool_trim(gpubuf_pool *pool,
 /**
  * Lets every block go, as gpubuf_pool_trim does; refused while one is held.
  *
- * Errors: GPUBUF_BUSY (blocks are held: the message says how many; none has gone).
+ * Errors: GPUBUF_BUSY (blocks are held: the message says how many; none has gone. Release them first, or trim the pool).
  */
-GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_pool_clear(gpubuf_pool *pool);
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_pool_clear(gpubuf_pool *pool);
 
 /** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
 GPUBUF_API
@@ -2873,11 +2874,16 @@ gpubuf_status gpubuf_block_host_ptr(const gpubuf_block *block,
                                     const void **out_pointer);
 
 /**
- * The address for kernels, the same for the pool's life: the twin's, or that of a uva block itself. Seals the block.
+ * The address for kernels: the twin's, or that of a uva block itself. It stays the same for as long as the pool has the block, but
+ * for a promotion: that, and its end (gpubuf_block_demote, or any release), change it. Seals the block.
  *
- * A sealed block is not written, copied to or released plainly before a fence is declared: gpubuf_block_release_after,
- * gpubuf_block_fence, or gpubuf_block_declare_unread.
- * Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD.
+ * Until a fence is declared (gpubuf_block_release_after, gpubuf_block_fence) or gpubuf_block_declare_unread vouches for it, a
+ * sealed block is not released plainly, promoted or demoted; its device side is neither copied to nor from; and where kernels use
+ * it in place, the CPU neither reads nor writes it. The host side of a block with a twin stays the CPU's: gpubuf_block_copy_in,
+ * gpubuf_block_copy_out and guards go on.
+ * Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD;
+ * GPUBUF_OUT_OF_DEVICE_MEMORY (a twin on first need); GPUBUF_CONFLICT (a block that stands in, whose twin lacks something:
+ * gpubuf_block_publish).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_device_address(gpubuf_block *block,
@@ -3025,7 +3031,8 @@ gpubuf_status gpubuf_block_sync_blocking(gpubuf_block *block,
  * stands_in): there gpubuf_block_device_address is refused while the twin lacks something, and reading until
  * gpubuf_block_sync has brought back what kernels wrote.
  * Stream order: as gpubuf_block_to_device.
- * Errors: as gpubuf_block_to_device and gpubuf_block_device_address.
+ * Errors: as gpubuf_block_to_device and gpubuf_block_device_address; GPUBUF_CONFLICT (the device side is newer where the host was
+ * written, too: gpubuf_block_sync decides).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_publish(gpubuf_block *block,

@@ -133,6 +133,9 @@ impl Buffer {
             unchecked: AtomicBool::new(false),
             waits: WaitCounters::default(),
         });
+        if stands_in {
+            device.count_stand_in();
+        }
         let member = Arc::downgrade(&whole);
         device.enroll(member);
         Ok(Arc::new(Buffer { name, whole, layout: Mutex::new(Layout::new(dtype, shape)), is_view: false }))

@@ -72,7 +72,7 @@ impl Member for Whole {
             .with("syncs", flows.syncs)
             .with("conflicts", flows.conflicts)
             .with("failures", flows.failures)
-            .with("host_newer_bytes", host_newer)
-            .with("device_newer_bytes", device_newer)
+            .with("host_dirty_bytes", host_newer)
+            .with("device_dirty_bytes", device_newer)
     }
 }

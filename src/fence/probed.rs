@@ -44,10 +44,14 @@ impl Device {
     }
 
     /// Whether memory of this placement needs a copy that stands in, since a probe has seen that the device does not see later
-    /// writes to it. Counts the fallback.
+    /// writes to it.
     pub fn needs_stand_in(&self, placement: Placement) -> bool {
-        let stale = self.expect_in_place(placement).is_err();
-        if stale && self.counters.stand_ins.fetch_add(1) == 0 {
+        self.expect_in_place(placement).is_err()
+    }
+
+    /// One was made.
+    pub fn count_stand_in(&self) {
+        if self.counters.stand_ins.fetch_add(1) == 0 {
             log::write(
                 Level::Warn,
                 format_args!(
@@ -56,7 +60,6 @@ impl Device {
                 ),
             );
         }
-        stale
     }
 
     /// Refuses memory that kernels are to use in place where a probe has seen that they would not see it.

@@ -7,7 +7,7 @@ use super::entries::Entry;
 use super::pool::twin;
 use super::types::*;
 use crate::config::Placement;
-use crate::fence::Access;
+use crate::fence::{Access, Flow};
 use crate::lease::{AloneOptions, Lease};
 use std::ffi::{c_char, c_void};
 
@@ -43,7 +43,7 @@ pub struct gpubuf_block_stats {
     pub to_device_copies: u64,
     /// Their bytes.
     pub to_device_bytes: u64,
-    /// Those of them whose time is known.
+    /// Those of them whose time is known; GPUBUF_ABSENT where times are not taken.
     pub to_device_timed: u64,
     /// The time they took on the device; GPUBUF_ABSENT where times are not taken.
     pub to_device_ns: u64,
@@ -51,7 +51,7 @@ pub struct gpubuf_block_stats {
     pub to_host_copies: u64,
     /// Their bytes.
     pub to_host_bytes: u64,
-    /// Those of them whose time is known.
+    /// As to_device_timed.
     pub to_host_timed: u64,
     /// The time they took; GPUBUF_ABSENT where times are not taken.
     pub to_host_ns: u64,
@@ -62,9 +62,9 @@ pub struct gpubuf_block_stats {
     /// Copies that failed.
     pub failures: u64,
     /// Bytes that are newer on the host side.
-    pub host_newer_bytes: u64,
+    pub host_dirty_bytes: u64,
     /// Bytes that are newer on the device side.
-    pub device_newer_bytes: u64,
+    pub device_dirty_bytes: u64,
 }
 
 growing!(gpubuf_block_info, gpubuf_block_options, gpubuf_block_stats);
@@ -183,11 +183,16 @@ pub unsafe extern "C" fn gpubuf_block_host_ptr(
     })
 }
 
-/// The address for kernels, the same for the pool's life: the twin's, or that of a uva block itself. Seals the block.
+/// The address for kernels: the twin's, or that of a uva block itself. It stays the same for as long as the pool has the block, but
+/// for a promotion: that, and its end (gpubuf_block_demote, or any release), change it. Seals the block.
 ///
-/// A sealed block is not written, copied to or released plainly before a fence is declared: gpubuf_block_release_after,
-/// gpubuf_block_fence, or gpubuf_block_declare_unread.
-/// Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD.
+/// Until a fence is declared (gpubuf_block_release_after, gpubuf_block_fence) or gpubuf_block_declare_unread vouches for it, a
+/// sealed block is not released plainly, promoted or demoted; its device side is neither copied to nor from; and where kernels use
+/// it in place, the CPU neither reads nor writes it. The host side of a block with a twin stays the CPU's: gpubuf_block_copy_in,
+/// gpubuf_block_copy_out and guards go on.
+/// Errors: GPUBUF_UNSUPPORTED (a pinned block without a twin), GPUBUF_BUSY (a write guard is open), GPUBUF_NOT_HELD;
+/// GPUBUF_OUT_OF_DEVICE_MEMORY (a twin on first need); GPUBUF_CONFLICT (a block that stands in, whose twin lacks something:
+/// gpubuf_block_publish).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_device_address(block: *mut gpubuf_block, out_address: *mut u64) -> gpubuf_status {
     call(Entry::gpubuf_block_device_address, |c| {
@@ -406,7 +411,8 @@ pub unsafe extern "C" fn gpubuf_block_sync_blocking(
 /// stands_in): there gpubuf_block_device_address is refused while the twin lacks something, and reading until
 /// gpubuf_block_sync has brought back what kernels wrote.
 /// Stream order: as gpubuf_block_to_device.
-/// Errors: as gpubuf_block_to_device and gpubuf_block_device_address.
+/// Errors: as gpubuf_block_to_device and gpubuf_block_device_address; GPUBUF_CONFLICT (the device side is newer where the host was
+/// written, too: gpubuf_block_sync decides).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_publish(
     block: *mut gpubuf_block,
@@ -452,22 +458,23 @@ pub unsafe extern "C" fn gpubuf_block_stats_get(
         let block = c.get(block, "block")?;
         let out = figures(inout_stats, "inout_stats")?;
         let (flows, newer) = block.flows()?;
+        let timed = |flow: Flow| flow.ns.map_or(GPUBUF_ABSENT, |_| flow.timed);
         out.set(gpubuf_block_stats {
             struct_size: 0,
             reserved: 0,
             to_device_copies: flows.up.copies,
             to_device_bytes: flows.up.bytes,
-            to_device_timed: flows.up.timed,
+            to_device_timed: timed(flows.up),
             to_device_ns: flows.up.ns.unwrap_or(GPUBUF_ABSENT),
             to_host_copies: flows.down.copies,
             to_host_bytes: flows.down.bytes,
-            to_host_timed: flows.down.timed,
+            to_host_timed: timed(flows.down),
             to_host_ns: flows.down.ns.unwrap_or(GPUBUF_ABSENT),
             syncs: flows.syncs,
             conflicts: flows.conflicts,
             failures: flows.failures,
-            host_newer_bytes: newer[0],
-            device_newer_bytes: newer[1],
+            host_dirty_bytes: newer[0],
+            device_dirty_bytes: newer[1],
         });
         Ok(())
     })

@@ -202,7 +202,7 @@ pub unsafe extern "C" fn gpubuf_buffer_info_get(
             shape,
             count: layout.shape().count(),
             host_bytes: if host == Placement::None { 0 } else { bytes },
-            device_bytes: if device == Placement::None { 0 } else { bytes },
+            device_bytes: if device == Placement::None && !buffer.is_standing_in() { 0 } else { bytes },
             strides: layout.strides(),
             capacity: (buffer.capacity() / size) as u64,
             offset: (layout.start() / size) as u64,

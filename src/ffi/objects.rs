@@ -4,7 +4,7 @@ use super::handles::{Pin, Table};
 use super::types::*;
 use crate::fence::{Device, Event, Name, Timeline};
 use crate::graph::GraphHold;
-use crate::lease::{Lease, Twin};
+use crate::lease::Lease;
 use crate::pinned::{Pinned, Reservation};
 use crate::pool::Pool;
 use crate::predictor::Predictor;
@@ -161,10 +161,7 @@ impl Object {
     fn memory(&self) -> Option<(&Arc<Device>, u64)> {
         Some(match self {
             Object::Buffer(buffer) => (buffer.device(), buffer.owned_bytes()),
-            Object::Pool(pool) => {
-                let sides = 1 + (pool.twin() == Twin::Eager) as u64;
-                (pool.device(), pool.block_bytes() * pool.levels().blocks as u64 * sides)
-            }
+            Object::Pool(pool) => (pool.device(), pool.memory_bytes()),
             Object::Pinned(pinned) => (pinned.device(), pinned.figures().locked_bytes),
             Object::Slots(slots) => {
                 let stats = slots.stats();

@@ -160,11 +160,7 @@ fn strategy(code: u32) -> Result<Strategy> {
     }
 }
 
-/// A struct of a caller that knows nothing of growing has zeroes here.
 fn growth(options: &gpubuf_pool_options) -> Growth {
-    if options.max_blocks == 0 {
-        return Growth::default();
-    }
     Growth {
         max_blocks: options.max_blocks,
         percent: options.growth_percent,
@@ -359,7 +355,7 @@ pub unsafe extern "C" fn gpubuf_pool_trim(pool: *mut gpubuf_pool, keep: u32, out
 
 /// Lets every block go, as gpubuf_pool_trim does; refused while one is held.
 ///
-/// Errors: GPUBUF_BUSY (blocks are held: the message says how many; none has gone).
+/// Errors: GPUBUF_BUSY (blocks are held: the message says how many; none has gone. Release them first, or trim the pool).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pool_clear(pool: *mut gpubuf_pool) -> gpubuf_status {
     call(Entry::gpubuf_pool_clear, |c| c.get(pool, "pool")?.clear().map(drop))

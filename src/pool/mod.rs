@@ -257,6 +257,12 @@ impl Pool {
         self.kind.bytes as u64
     }
 
+    /// Bytes of memory of its blocks, on both sides.
+    pub fn memory_bytes(&self) -> u64 {
+        let cells = self.lists.lock().cells();
+        cells.iter().map(|cell| cell.memory_bytes()).sum()
+    }
+
     /// When a block gets a device twin.
     pub fn twin(&self) -> Twin {
         self.kind.twin

@@ -21,6 +21,11 @@ inline gpubuf_status end_block(gpubuf_block* block) {
   return code == GPUBUF_UNFENCED ? gpubuf_block_abandon(block) : code;
 }
 
+/// Whether a release that says this has ended the handle: a block that is quarantined is given back all the same.
+inline bool has_ended(gpubuf_status code) noexcept {
+  return code == GPUBUF_OK || code == GPUBUF_QUARANTINED || code == GPUBUF_DEVICE_LOST;
+}
+
 }  // namespace detail
 
 /// One block, held: a pool's, or one of its own. Ranges are values of T (bytes for std::byte).
@@ -184,7 +189,7 @@ class block : public detail::owner<block, gpubuf_block, detail::end_block> {
  private:
   template <class Form>
   outcome<Form> gone(gpubuf_status code) noexcept(quiet<Form>) {
-    if (code == GPUBUF_OK) handle_ = nullptr;
+    if (detail::has_ended(code)) handle_ = nullptr;
     return detail::done<Form>(code);
   }
   template <class T, class Form, class Begin>
@@ -226,7 +231,7 @@ class pool : public detail::owner<pool, gpubuf_pool, gpubuf_pool_destroy> {
   static outcome<Form, pool> create(const device& on, const gpubuf_pool_options& options) noexcept(quiet<Form>) {
     return detail::make<Form, pool>(gpubuf_pool_create, on.capi(), &options);
   }
-  /// Pinned blocks with a device side each, or UVA blocks that kernels read in place.
+  /// Pinned blocks with a device side each, or blocks that kernels use in place.
   template <class Form = throwing>
   static outcome<Form, pool> create(const device& on, std::uint64_t block_bytes, std::uint32_t block_count,
                                     placement where = placement::pinned) noexcept(quiet<Form>) {
@@ -234,7 +239,7 @@ class pool : public detail::owner<pool, gpubuf_pool, gpubuf_pool_destroy> {
     options.placement = detail::number(where);
     options.block_bytes = block_bytes;
     options.block_count = block_count;
-    options.device_side = detail::number(where == placement::uva ? twin::never : twin::at_once);
+    options.device_side = detail::number(where == placement::pinned ? twin::at_once : twin::never);
     return create<Form>(on, options);
   }
   /// As create, with a function `f(give_back_request)` that a waiter of higher priority calls, on its own thread, inside
@@ -294,7 +299,7 @@ outcome<Form> release_after(span<block> blocks, const stream_list& streams) noex
   }
   for (std::size_t i = 0; i < blocks.size(); ++i) handles[i] = blocks[i].capi();
   const gpubuf_status code = gpubuf_block_release_after_many(handles.data(), blocks.size(), streams.capi(), streams.size());
-  if (code == GPUBUF_OK) {
+  if (detail::has_ended(code)) {
     for (block& b : blocks) static_cast<void>(b.release());
   }
   return detail::done<Form>(code);
