@@ -389,3 +389,72 @@ fn borrowed_memory_is_newer_than_what_the_library_makes() {
     buffer.detach(Timeout::Infinite).unwrap();
     assert_eq!(status(buffer.slice(0, 1)), Status::NotHeld);
 }
+
+fn resize(buffer: &Buffer, elements: u64) {
+    buffer.resize(shape(&[elements]), (false, false), None, Timeout::Try).expect("a shape within the capacity");
+}
+
+fn expect_same(buffer: &Buffer, bytes: u64) {
+    let mut host = vec![0; bytes as usize];
+    // SAFETY: the vector has as many bytes.
+    unsafe { buffer.copy_out(0, ALL, host.as_mut_ptr(), Timeout::Infinite) }.expect("a read");
+    let at = buffer.lock().expect("a block").memory(Which::Device).expect("a side").device;
+    assert_eq!(read_device(buffer.device(), at, bytes), host, "no side is newer, and they differ");
+}
+
+#[test]
+fn marks_stay_while_a_buffer_is_smaller() {
+    let device = device();
+    let timeline = stream(&device);
+    let one = buffer(&device, pair_of(64));
+    write(&one, 0, &[5; 64]).expect("a write");
+    resize(&one, 32);
+    assert_eq!(one.lock().expect("a block").newer_bytes(Which::Host), 32, "of what there is");
+    resize(&one, 64);
+    one.sync(None, &timeline, Some(Timeout::Infinite)).expect("a sync");
+    expect_same(&one, 64);
+}
+
+#[test]
+fn borrowed_memory_that_a_buffer_grows_into_is_newer() {
+    let device = device();
+    let timeline = stream(&device);
+    let mut memory = vec![9u8; 64];
+    let options =
+        gpubuf::buffer::BufferOptions { host: Placement::Pageable, host_memory: memory.as_mut_ptr(), ..pair_of(32) };
+    let settings = BufferSettings { capacity: 64, ..Default::default() };
+    let one = Buffer::create_with(&device, options, settings).expect("a buffer");
+    resize(&one, 64);
+    one.sync(None, &timeline, Some(Timeout::Infinite)).expect("a sync");
+    expect_same(&one, 64);
+    one.detach(Timeout::Infinite).expect("the end");
+}
+
+#[test]
+fn a_use_of_a_whole_buffer_lifts_the_seal_of_what_it_was_before_a_shrink() {
+    let device = device();
+    let timeline = stream(&device);
+    let one = buffer(&device, pair_of(64));
+    one.device_address(&[]).expect("an address");
+    resize(&one, 32);
+    one.used_on(&timeline, Access::Read).expect("a declaration");
+    one.copy(true, 0, ALL, &timeline, None).expect("nothing is sealed");
+}
+
+#[test]
+fn detaching_tells_of_a_copy_that_failed_and_hands_nothing_back() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let timeline = stream(&device);
+    let mut memory = vec![0u8; 64];
+    let options =
+        gpubuf::buffer::BufferOptions { host: Placement::Pageable, host_memory: memory.as_mut_ptr(), ..pair_of(64) };
+    let one = buffer(&device, options);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
+    one.copy(false, 0, ALL, &timeline, None).expect("a copy");
+    assert_eq!(status(one.detach(Timeout::Infinite)), Status::CopyFailed);
+    assert!(one.host_ptr().is_ok(), "it is still the buffer's");
+    one.detach(Timeout::Infinite).expect("told once");
+}

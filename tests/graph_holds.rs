@@ -426,3 +426,56 @@ fn a_block_of_two_graphs_is_sealed_until_the_launches_of_both_are_known() {
     two.replayed(&second).unwrap();
     assert_eq!(status(buffer.begin(Access::Write, 0, 1, Timeout::Infinite)), Status::Ok);
 }
+
+#[test]
+fn a_launch_on_a_block_that_stands_in_is_refused_while_the_device_side_lacks_bytes() {
+    if !emulated() {
+        return;
+    }
+    let device = device();
+    kit_of(&device).set_uva_stale(true).unwrap();
+    device.probe(device.timeout(gpubuf::config::TIMEOUT_INFINITE)).unwrap();
+    for captured in [false, true] {
+        let timeline = stream(&device);
+        let options = BufferOptions { host: Placement::Uva, device: Placement::None, ..pair_of(BYTES) };
+        let standing = buffer(&device, options);
+        let graph = new_hold(&device);
+        standing.publish(&timeline).unwrap();
+        graph.add(standing.clone(), Some(Timeout::Infinite)).unwrap();
+        kit(&timeline).begin_capture().unwrap();
+        if captured {
+            graph.capture(&*standing, true, 0, ALL, &timeline).unwrap();
+        }
+        graph.set_graph(kit(&timeline).end_capture().unwrap()).unwrap();
+        set(&standing, 5);
+        let told = status(graph.launch(&timeline));
+        assert_eq!(told, if captured { Status::Ok } else { Status::Conflict });
+        if !captured {
+            standing.publish(&timeline).unwrap();
+            graph.launch(&timeline).unwrap();
+        }
+        ran(&timeline);
+        assert!(device_is(&standing, 5));
+    }
+    kit_of(&device).set_uva_stale(false).unwrap();
+}
+
+#[test]
+fn what_a_replay_sends_is_not_newer_on_the_host() {
+    if !emulated() {
+        return;
+    }
+    let device = device();
+    let timeline = stream(&device);
+    let pair = buffer(&device, pair_of(BYTES));
+    let graph = new_hold(&device);
+    graph.add(pair.clone(), Some(Timeout::Infinite)).unwrap();
+    kit(&timeline).begin_capture().unwrap();
+    graph.capture(&*pair, true, 0, BYTES / 2, &timeline).unwrap();
+    graph.set_graph(kit(&timeline).end_capture().unwrap()).unwrap();
+    pair.fill(true, false, &[5], None, Timeout::Infinite).unwrap();
+    graph.launch(&timeline).unwrap();
+    assert_eq!(pair.lock().unwrap().newer_bytes(Which::Host), BYTES / 2, "the half that it does not send");
+    let half = pair.slice(0, BYTES / 2).unwrap();
+    half.sync(None, &timeline, Some(Timeout::Infinite)).unwrap();
+}

@@ -234,3 +234,159 @@ fn what_could_not_be_made_stands_in_for_nothing() {
     assert_eq!((pool.memory_bytes(), count()), (2 * BYTES, 1), "both sides of its one block");
     kit_of(&device).set_uva_stale(false).expect("a switch");
 }
+
+fn put(buffer: &Buffer, first: u64, bytes: &[u8]) {
+    // SAFETY: the slice has as many bytes.
+    unsafe { buffer.copy_in(first, bytes.len() as u64, bytes.as_ptr(), Timeout::Infinite) }.expect("a write");
+}
+
+/// A pair of sides of which the device has written all.
+fn written_on_the_device(timeline: &Arc<Timeline>, shape: &[u64]) -> (Arc<Buffer>, u64) {
+    let options = BufferOptions { shape: Shape::new(shape).expect("a shape"), ..pair_of(BYTES) };
+    let buffer = common::buffer(timeline.device(), options);
+    let at = buffer.device_address(std::slice::from_ref(timeline)).expect("an address");
+    (0..BYTES / 8).for_each(|place| write_on(timeline, at + 8 * place, 7));
+    ran(timeline);
+    (buffer, at)
+}
+
+#[test]
+fn work_on_a_second_stream_sees_what_was_published_on_the_first() {
+    for by_publish in [true, false] {
+        let device = device();
+        let (first, second) = (stream(&device), stream(&device));
+        let buffer = common::buffer(&device, pair_of(BYTES));
+        put(&buffer, 0, &[1; 64]);
+        hold(&first);
+        buffer.publish(&first).expect("an address");
+        let waits = device.counters.device_waits.get();
+        let told = match by_publish {
+            true => buffer.publish(&second),
+            false => buffer.device_address(std::slice::from_ref(&second)),
+        };
+        let waits = device.counters.device_waits.get() - waits;
+        release(&first);
+        told.expect("an address");
+        assert_eq!(waits, 1, "the second stream runs behind the bytes; by publish: {by_publish}");
+    }
+}
+
+#[test]
+fn what_only_the_device_wrote_is_not_overwritten() {
+    let device = device();
+    let timeline = stream(&device);
+    let (buffer, at) = written_on_the_device(&timeline, &[BYTES]);
+    buffer.used_on(&timeline, Access::Write).expect("a declaration");
+    // More places than there are marks: two are taken together with what lies between them.
+    (0..9).for_each(|place| put(&buffer, place * 28, &[1]));
+    assert_eq!(status(buffer.publish(&timeline)), Status::Conflict);
+    ran(&timeline);
+    assert_eq!(read_device(&device, at, BYTES), [7; BYTES as usize], "nothing was sent");
+}
+
+#[test]
+fn of_what_both_wrote_the_host_is_shown_where_it_was_last() {
+    let device = device();
+    let timeline = stream(&device);
+    let (buffer, at) = written_on_the_device(&timeline, &[BYTES]);
+    buffer.used_on(&timeline, Access::Write).expect("a declaration");
+    put(&buffer, 8, &[1; 8]);
+    buffer.publish(&timeline).expect("an address");
+    assert!(is(&device, &timeline, at, &[[7; 8], [1; 8], [7; 8]].concat()));
+    put(&buffer, 8, &[2; 8]);
+    buffer.used_on(&timeline, Access::Write).expect("a declaration");
+    assert_eq!(status(buffer.publish(&timeline)), Status::Conflict, "the device was last");
+}
+
+#[test]
+fn a_window_is_published_in_as_many_pieces_as_it_takes() {
+    let device = device();
+    let timeline = stream(&device);
+    let (buffer, at) = written_on_the_device(&timeline, &[32, 8]);
+    buffer.window((3, 1), (2, 4)).expect("a view").used_on(&timeline, Access::Write).expect("a declaration");
+    (0..8).for_each(|k| put(&buffer, 4 * k * 8 + 3, &[1; 18]));
+    buffer.window((0, ALL), (2, 4)).expect("a view").publish(&timeline).expect("an address");
+    ran(&timeline);
+    let seen = read_device(&device, at, BYTES);
+    assert_eq!((&seen[3 * 8 + 2..3 * 8 + 6], &seen[8 + 2..8 + 6]), (&[7; 4][..], &[1; 4][..]));
+}
+
+#[test]
+fn what_a_named_stream_may_have_written_is_declared_before_it_is_read() {
+    let device = stale();
+    let timeline = stream(&device);
+    let buffer = uva(&device);
+    let at = buffer.publish(&timeline).expect("an address");
+    write_on(&timeline, at, 7);
+    assert_eq!(status(buffer.begin(Access::Read, 0, 1, Timeout::Infinite)), Status::Conflict, "not declared");
+    buffer.used_on(&timeline, Access::Write).expect("a declaration");
+    assert_eq!(status(buffer.begin(Access::Read, 0, 1, Timeout::Infinite)), Status::Conflict, "not synced");
+    buffer.sync(None, &timeline, None).expect("a sync");
+    let mut seen = 0u8;
+    // SAFETY: one byte is written.
+    unsafe { buffer.copy_out(0, 1, &raw mut seen, Timeout::Infinite) }.expect("a read");
+    assert_eq!(seen, 7);
+    let at = buffer.publish(&timeline).expect("an address");
+    write_on(&timeline, at, 8);
+    buffer.copy(false, 0, ALL, &timeline, None).expect("a copy back says as much");
+    // SAFETY: one byte is written.
+    unsafe { buffer.copy_out(0, 1, &raw mut seen, Timeout::Infinite) }.expect("a read");
+    assert_eq!(seen, 8);
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+}
+
+#[test]
+fn more_is_published_than_the_device_has_caught_up_with() {
+    let device = stale();
+    let timeline = stream(&device);
+    let buffer = uva(&device);
+    hold(&timeline);
+    let copies = device.counters.copies.get();
+    let told: Vec<_> = (0..20)
+        .map(|step| {
+            put(&buffer, step * 8, &[1]);
+            status(buffer.publish(&timeline))
+        })
+        .collect();
+    release(&timeline);
+    kit_of(&device).set_uva_stale(false).expect("a switch");
+    assert_eq!(device.counters.copies.get() - copies, 20);
+    assert!(told.iter().all(|told| *told == Status::Ok), "{told:?}");
+}
+
+#[test]
+fn a_failed_one_of_many_copies_is_to_be_published_again() {
+    if !common::copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let timeline = stream(&device);
+    let buffer = common::buffer(&device, pair_of(BYTES));
+    hold(&timeline);
+    let kit = kit_of(&device);
+    kit.fail_operation(Some(gpubuf::backend::kit::Operation::Copy), 1, gpubuf::backend::kit::FailWhen::Execution)
+        .expect("a fault");
+    for step in 0..20 {
+        put(&buffer, step * 8, &[1]);
+        buffer.publish(&timeline).expect("an address");
+    }
+    release(&timeline);
+    ran(&timeline);
+    let mut newer = false;
+    buffer.newer(gpubuf::fence::Which::Host, |part| newer |= part.first == 0).expect("an answer");
+    assert!(newer, "the first byte did not arrive");
+}
+
+#[test]
+fn streams_that_are_gone_make_room_for_others() {
+    let device = device();
+    let buffer = common::buffer(&device, pair_of(64));
+    for _ in 0..20 {
+        let timeline = stream(&device);
+        buffer.publish(&timeline).expect("an address");
+        ran(&timeline);
+    }
+    let kept: Vec<_> = (0..9).map(|_| stream(&device)).collect();
+    let told: Vec<_> = kept.iter().map(|timeline| status(buffer.publish(timeline))).collect();
+    assert_eq!((told[7], told[8]), (Status::Ok, Status::Busy), "those that are there stay");
+}

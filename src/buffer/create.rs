@@ -5,7 +5,7 @@ use crate::config::{Placement, expect_sides};
 use crate::dtype::{Dtype, Shape};
 use crate::error::Result;
 use crate::fail;
-use crate::fence::{Block, Borrow, Device, Name, Policy, ReleaseCallback, Side, Storage, Which};
+use crate::fence::{Area, Block, Borrow, Device, Name, Policy, Range, ReleaseCallback, Side, Storage, Which};
 use crate::stats::{Counter, WaitCounters};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, OneThread};
 
@@ -102,10 +102,11 @@ impl Buffer {
         if stands_in {
             block = block.standing_in();
         }
-        // What the caller's memory holds, memory of the library's own does not have yet.
+        // What the caller's memory holds, memory of the library's own does not have yet; also what the buffer may grow into.
+        let everything = Area::from(Range { start: 0, end: capacity });
         match (host_memory.is_null(), device_memory == 0) {
-            (false, true) => block.written(Which::Host, block.all()),
-            (true, false) => block.written(Which::Device, block.all()),
+            (false, true) => block.written(Which::Host, everything),
+            (true, false) => block.written(Which::Device, everything),
             _ => {}
         }
         if settings.timed {

@@ -7,6 +7,7 @@ use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::{Borrow, Side, Storage};
 use crate::sync::Ordering;
+use std::time::Instant;
 
 impl Buffer {
     /// Takes borrowed memory back once its uses are proven. The buffer is empty from then on, and nobody is told.
@@ -15,10 +16,11 @@ impl Buffer {
         if !self.whole.borrowed {
             return fail!(Unsupported, "{} borrows no memory: destroy it", self.name);
         }
+        let deadline = timeout.deadline();
         let mut block = self.lock()?;
         // Detached before, by a call that could not wait long enough.
         if self.whole.returning.load(Ordering::Relaxed) {
-            return self.await_return(timeout);
+            return self.await_return(timeout, deadline);
         }
         block.settle()?;
         block.expect_not_held(Check::HoldDetach, "detaching")?;
@@ -32,18 +34,20 @@ impl Buffer {
         if block.sides().any(Side::has_unseen_users) {
             self.whole.device.wait_idle(&wait)?;
         }
+        // A download that the wait found failed is told while the memory is still here: it holds no promised bytes.
+        block.settle()?;
         let storages: Vec<Storage> = block.sides_mut().filter_map(Side::take_storage).collect();
         self.whole.returning.store(true, Ordering::Relaxed);
         drop(block);
         let untold = storages.into_iter().filter_map(Storage::hand_back).last();
         *self.whole.untold.lock() = untold;
-        self.await_return(timeout)
+        self.await_return(timeout, deadline)
     }
 
     /// Waits until the driver has let borrowed memory go.
-    fn await_return(&self, timeout: Timeout) -> Result<()> {
+    fn await_return(&self, timeout: Timeout, deadline: Option<Instant>) -> Result<()> {
         if !Borrow::is_back(&self.whole.owner) {
-            self.whole.device.backend().await_frees(timeout.deadline());
+            self.whole.device.backend().await_frees(deadline);
         }
         // Whatever the wait says: somebody else's memory may be what takes so long, and it may not have been a wait at all.
         if !Borrow::is_back(&self.whole.owner) {

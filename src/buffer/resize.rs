@@ -24,12 +24,13 @@ impl Buffer {
         self.expect_whole("resizing")?;
         let bytes = shape.bytes(self.dtype())?;
         let new = Layout::new(self.dtype(), shape);
-        let beyond = bytes > self.capacity();
-        if beyond {
+        if bytes > self.capacity() {
             // Under no lock, since it may call back.
             self.device().maintain();
         }
         let (mut block, old) = self.enter()?;
+        // Not before: another thread may have resized it.
+        let beyond = bytes > self.capacity();
         block.settle()?;
         block.sides().try_for_each(|side| side.storage().map(drop))?;
         block.expect_unguarded(Check::ResizeGuard, "resizing")?;

@@ -192,11 +192,21 @@ impl Block {
     /// As [`Block::device_address`], for work that uses this area alone; the address is that of its first byte.
     pub fn address_of(&mut self, area: Area, streams: &[Arc<Timeline>], leased: bool) -> Result<u64> {
         self.settle()?;
-        self.expect_same(area, Which::Host, "taking the device address of", "publish it")?;
-        let held = self.holds() > 0;
+        self.expect_same(area, Which::Host, &[], "taking the device address of", "publish it")?;
+        self.give_address(area, streams, !streams.is_empty(), leased)
+    }
+
+    /// The address, for work on these streams, which the device runs behind writes of the area that are in flight. Without
+    /// `named` the work may be elsewhere, too: the area is sealed.
+    fn give_address(&mut self, area: Area, streams: &[Arc<Timeline>], named: bool, leased: bool) -> Result<u64> {
+        let (held, stands_in) = (self.holds() > 0, self.stands_in);
         let side = self.addressed_mut()?;
-        let address = side.device_address(streams)?;
-        if streams.is_empty() {
+        let address = side.device_address(if named { streams } else { &[] })?;
+        if stands_in && named && !leased {
+            side.note_unseen(streams, area);
+        }
+        streams.iter().try_for_each(|timeline| side.order_reader(timeline, area))?;
+        if !named {
             side.seal(area);
             if !leased && !held {
                 side.note_unknown_users();
@@ -231,7 +241,12 @@ impl Block {
     }
 
     fn declare_area(&mut self, area: Area, fences: &Fences, write: bool) {
-        self.kernel_sides().for_each(|side| side.declare(fences, write, area));
+        // All of a block that is smaller than its memory now: an address that went out before was for more.
+        let everything = area == self.all();
+        self.kernel_sides().for_each(|side| {
+            let area = if everything { side.all() } else { area };
+            side.declare(fences, write, area);
+        });
         if write {
             self.written(Which::Device, area);
         }

@@ -10,6 +10,7 @@ use super::side::Which;
 use super::timeline::{Fence, Proof};
 use super::uses::Range;
 use crate::config::MARKS_PER_SIDE;
+use crate::sync::Arc;
 use arrayvec::ArrayVec;
 
 /// Copies under way whose failure would make their source newer again. Of one that finds no room the source stays marked.
@@ -43,6 +44,9 @@ pub struct Mark {
     exact: bool,
 }
 
+/// What a publish is to move: room for all that the marks of a side can have in common with an area.
+pub type Uploads = ArrayVec<Area, { MARKS_PER_SIDE * 16 }>;
+
 /// What a sync is to move.
 #[derive(Default)]
 pub struct Plan {
@@ -55,6 +59,8 @@ pub struct Plan {
 /// A copy that was accepted and is not known to have run.
 struct Pending {
     fence: Fence,
+    /// Of several copies of one stream that are kept as one: the fence of the first.
+    first: Fence,
     source: Which,
     mark: Mark,
 }
@@ -87,9 +93,9 @@ impl Dirty {
         if which == Which::Host { &self.host.0 } else { &self.device.0 }
     }
 
-    /// Bytes that are marked on a side.
-    pub fn bytes(&self, which: Which) -> u64 {
-        self.marks(which).iter().map(|mark| mark.area.bytes() as u64).sum()
+    /// Bytes of an area that are marked on a side.
+    pub fn bytes(&self, which: Which, area: Area) -> u64 {
+        self.marks(which).iter().flat_map(|mark| mark.area.common(area)).map(|part| part.bytes() as u64).sum()
     }
 
     fn new_mark(&mut self, area: Area, exact: bool) -> Mark {
@@ -133,8 +139,35 @@ impl Dirty {
         }
         self.remove(area);
         let mark = self.new_mark(area, true);
-        if self.pending.try_push(Pending { fence: fence.clone(), source, mark }).is_err() {
+        self.pend(source, mark, fence);
+    }
+
+    fn pend(&mut self, source: Which, mark: Mark, fence: &Fence) {
+        if self.pending.is_full() {
+            self.merge_pending();
+        }
+        let copy = Pending { fence: fence.clone(), first: fence.clone(), source, mark };
+        if self.pending.try_push(copy).is_err() {
             self.add(source, Mark { exact: false, ..mark });
+        }
+    }
+
+    /// Keeps two copies of one stream as one, which is done when both are, and failed when one did.
+    fn merge_pending(&mut self) {
+        let mut pairs = (1..self.pending.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
+        let alike = |&(first, second): &(usize, usize)| {
+            let (a, b) = (&self.pending[first], &self.pending[second]);
+            a.source == b.source && Arc::ptr_eq(a.fence.timeline(), b.fence.timeline())
+        };
+        let Some((first, second)) = pairs.find(alike) else { return };
+        let other = self.pending.swap_remove(second);
+        let kept = &mut self.pending[first];
+        kept.mark = kept.mark.merge(other.mark);
+        if other.fence.covers(&kept.fence) {
+            kept.fence = other.fence;
+        }
+        if kept.first.covers(&other.first) {
+            kept.first = other.first;
         }
     }
 
@@ -148,9 +181,7 @@ impl Dirty {
     /// The device side was moved by a copy that was queued up to the fence: if it fails, the host side is newer.
     pub fn moved(&mut self, area: Area, fence: &Fence) {
         let mark = self.new_mark(area, true);
-        if self.pending.try_push(Pending { fence: fence.clone(), source: Which::Host, mark }).is_err() {
-            self.add(Which::Host, Mark { exact: false, ..mark });
-        }
+        self.pend(Which::Host, mark, fence);
     }
 
     fn trim(&mut self, area: Area, of: impl Fn(&Pending) -> bool) {
@@ -172,6 +203,7 @@ impl Dirty {
             for area in left {
                 self.pending.push(Pending {
                     fence: copy.fence.clone(),
+                    first: copy.first.clone(),
                     source: copy.source,
                     mark: Mark { area, ..copy.mark },
                 });
@@ -183,8 +215,9 @@ impl Dirty {
     /// Looks what became of copies; with `ask`, asks the driver. The source of one that failed is newer again.
     pub fn settle(&mut self, ask: bool) {
         for place in (0..self.pending.len()).rev() {
-            let fence = &self.pending[place].fence;
+            let Pending { fence, first, .. } = &self.pending[place];
             let proof = if ask { Some(fence.query()) } else { fence.look_up() };
+            let proof = if first.is_same(fence) { proof } else { proof.and_then(|_| fence.look_up_since(first)) };
             if matches!(proof, None | Some(Proof::Pending)) {
                 continue;
             }
@@ -202,11 +235,15 @@ impl Dirty {
         self.pending.clear();
     }
 
-    /// The block has `bytes` bytes from now on. Where its rows lie elsewhere, windows of marks are no windows any more.
-    pub fn cut(&mut self, bytes: usize, rows_stay: bool) {
+    /// What lies behind the first `bytes` bytes is the same on both sides.
+    pub fn cut(&mut self, bytes: usize) {
         let tail = Area::from(Range { start: bytes, end: isize::MAX as usize });
         self.trim(tail, |_| true);
         self.remove(tail);
+    }
+
+    /// The block has another shape. Where its rows lie elsewhere, windows of marks are no windows any more.
+    pub fn reshape(&mut self, rows_stay: bool) {
         if rows_stay {
             return;
         }
@@ -215,6 +252,24 @@ impl Dirty {
             mark.exact &= !mark.area.is_window();
             mark.area = mark.area.hull().into();
         }
+    }
+
+    /// What of `area` is newer on the host side and is to be shown to the device. `Err`: bytes of which nobody knows that the
+    /// host wrote them last: those that the device wrote later, and those between writes that are kept as one.
+    pub fn uploads(&self, area: Area) -> Result<Uploads, Area> {
+        let mut parts = Uploads::new();
+        for host in &self.host.0 {
+            for device in self.device.0.iter().filter(|device| !host.exact || host.oldest <= device.newest) {
+                let mut both = host.area.common(device.area).into_iter().flat_map(|both| both.common(area));
+                if let Some(both) = both.next() {
+                    return Err(both);
+                }
+            }
+            for part in host.area.common(area) {
+                parts.try_push(part).map_err(|_| host.area)?;
+            }
+        }
+        Ok(parts)
     }
 
     /// What of `area` has to move to make both sides the same. `Err`: bytes that are newer on both sides, of which the policy

@@ -64,6 +64,8 @@ struct Declared {
     timeline: Arc<Timeline>,
     /// Named with the address: it may use it at any time. Otherwise work queued once, not fenced yet.
     stays: bool,
+    /// Bytes that it may write in the place of others, with no use declared since the address was given.
+    unseen: Option<Area>,
 }
 
 /// One side of a block.
@@ -456,6 +458,9 @@ impl Side {
         let known = |t: &Arc<Timeline>| self.declared.iter().any(|d| d.stays && Arc::ptr_eq(&d.timeline, t));
         let new = streams.iter().filter(|t| !known(t)).count();
         if new > self.declared.remaining_capacity() {
+            self.forget_gone();
+        }
+        if new > self.declared.remaining_capacity() {
             return Err(self.refuse(
                 Status::Busy,
                 format!(
@@ -485,6 +490,35 @@ impl Side {
         self.sealed = None;
     }
 
+    /// Streams that nobody can queue work on any more need no place of their own: what is left on them gets its fence.
+    #[cold]
+    fn forget_gone(&mut self) {
+        self.uses.query_all();
+        if self.failed.is_none() {
+            self.failed = self.uses.drop_known();
+        }
+        for place in (0..self.declared.len()).rev() {
+            let Declared { timeline, unseen, .. } = &self.declared[place];
+            let own = 1 + self.uses.iter().filter(|u| Arc::ptr_eq(u.fence.timeline(), timeline)).count();
+            let gone = timeline.has_ended() || Arc::strong_count(timeline) <= own;
+            if !gone || unseen.is_some() {
+                continue;
+            }
+            let timeline = timeline.clone();
+            if timeline.expect_not_capturing(Check::CaptureFences).is_err()
+                || self.reserve(std::slice::from_ref(&timeline)).is_err()
+            {
+                continue;
+            }
+            let Ok(fence) = timeline.record() else { continue };
+            self.order.fences += 1;
+            self.declared.remove(place);
+            self.add_use(fence, true, self.all(), Role::Kernel);
+            // Idle, mostly: then the next one has its place among the uses.
+            self.uses.query_all();
+        }
+    }
+
     /// Work that uses this side is queued on the stream, with no fence of its own yet.
     pub fn mark(&mut self, timeline: &Arc<Timeline>, stays: bool) {
         for declared in &mut self.declared {
@@ -493,8 +527,30 @@ impl Side {
                 return;
             }
         }
-        if self.declared.try_push(Declared { timeline: timeline.clone(), stays }).is_err() {
+        if self.declared.try_push(Declared { timeline: timeline.clone(), stays, unseen: None }).is_err() {
             self.unknown_users = true;
+        }
+    }
+
+    /// These streams, which were named with the address, may write bytes of which another side has a copy.
+    pub(super) fn note_unseen(&mut self, streams: &[Arc<Timeline>], area: Area) {
+        let named = |d: &&mut Declared| streams.iter().any(|stream| Arc::ptr_eq(&d.timeline, stream));
+        for declared in self.declared.iter_mut().filter(named) {
+            declared.unseen = Some(declared.unseen.map_or(area, |unseen| unseen.around(area)));
+        }
+    }
+
+    /// Whether such a stream may have written there, and nobody has declared what it did.
+    pub(super) fn is_unseen(&self, area: Area) -> bool {
+        self.declared.iter().any(|d| d.unseen.is_some_and(|unseen| unseen.overlaps(area)))
+    }
+
+    /// What was written there so far is known, on the stream, or on all.
+    pub(super) fn note_seen(&mut self, stream: Option<&Arc<Timeline>>, area: Area) {
+        for declared in &mut self.declared {
+            if stream.is_none_or(|stream| Arc::ptr_eq(&declared.timeline, stream)) {
+                declared.unseen = declared.unseen.filter(|unseen| !area.covers(*unseen));
+            }
         }
     }
 
@@ -543,6 +599,7 @@ impl Side {
     pub fn declare(&mut self, fences: &Fences, write: bool, area: Area) {
         for fence in fences.iter() {
             self.add_use(fence.clone(), write, area, Role::Kernel);
+            self.note_seen(Some(fence.timeline()), area);
         }
         // An address that went out for more bytes than these is still out.
         if self.sealed.is_some_and(|sealed| area.covers(sealed) || !on(Check::ViewUnseals)) {
@@ -550,7 +607,8 @@ impl Side {
         }
     }
 
-    fn all(&self) -> Area {
+    /// Every byte that there is memory for.
+    pub(super) fn all(&self) -> Area {
         Area::from(Range { start: 0, end: self.bytes() })
     }
 
@@ -594,6 +652,23 @@ impl Side {
                 (Which::Device, false, _) => Check::DownloadWaitsDeviceWrites,
             };
             if on(check) && submission.wait_for(&u.fence)? {
+                self.order.device_waits += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders work that is queued on the stream from now on behind writes of these bytes that are in flight, unless it
+    /// captures: what a graph waits for is the caller's to say.
+    pub(super) fn order_reader(&mut self, timeline: &Arc<Timeline>, area: Area) -> Result<()> {
+        let check =
+            if self.which == Which::Host { Check::UploadWaitsHostWrites } else { Check::DownloadWaitsDeviceWrites };
+        let pending = |u: &&Use| u.write && u.area.overlaps(area) && !u.fence.is_known();
+        if !on(check) || !self.uses.iter().any(|u| pending(&u)) || timeline.stream().is_capturing()? {
+            return Ok(());
+        }
+        for u in self.uses.iter().filter(pending) {
+            if timeline.wait_for(&u.fence)? {
                 self.order.device_waits += 1;
             }
         }

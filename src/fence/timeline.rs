@@ -222,6 +222,11 @@ impl Timeline {
         let _ = self.ended.set(last.ok().map(|fence| fence.sequence));
     }
 
+    /// Whether it is a stream of the caller's that ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
     /// Whether the stream can be asked on this thread.
     pub(super) fn is_here(&self) -> bool {
         self.stream.is_here()
@@ -561,6 +566,17 @@ impl Fence {
     /// What is known without a driver call.
     pub fn look_up(&self) -> Option<Proof> {
         self.timeline.look_up(self.sequence)
+    }
+
+    /// What is known, without a driver call, of this fence and all of its stream from `first` on: failed if one failed.
+    pub(super) fn look_up_since(&self, first: &Fence) -> Option<Proof> {
+        let timeline = &self.timeline;
+        if timeline.known.load(Ordering::Acquire) < self.sequence {
+            return None;
+        }
+        let failed = timeline.any_failed.load(Ordering::Acquire)
+            && timeline.pending.lock().failed.iter().any(|failed| (first.sequence..=self.sequence).contains(failed));
+        Some(if failed { Proof::Failed } else { Proof::Complete })
     }
 
     /// What is known after at most one event query.

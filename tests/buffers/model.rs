@@ -413,16 +413,16 @@ impl Rig {
             assert_eq!(self.whole.layout(), old, "refused, and as before");
             return;
         }
+        if !beyond {
+            // Also what is behind its end now is as it was when it grows again.
+            return;
+        }
         let end = old.bytes().min(bytes);
         for side in SIDES {
-            let bytes = bytes.max(CAPACITY);
-            self.side(side).resize(bytes, Byte::default());
-            for place in end..bytes {
-                let value = beyond.then_some(0);
-                self.side(side)[place] = Byte { value, ..Byte::default() };
-            }
+            self.side(side).truncate(end);
+            self.side(side).resize(bytes, Byte { value: Some(0), ..Byte::default() });
         }
-        for place in (0..end).filter(|_| beyond) {
+        for place in 0..end {
             let gone = Byte { value: Some(0), ..Byte::default() };
             if !keep.0 {
                 self.host[place] = gone;

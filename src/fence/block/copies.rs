@@ -122,6 +122,10 @@ impl Block {
             return fail!(Unsupported, "{} has one side only: there is nothing to copy to", self.name);
         };
         let outcome = transfer::exchange(host, device, moves, timeline, self.timer.as_deref_mut());
+        if let Outcome::Queued(_) = outcome {
+            // A copy back is behind all that was queued on the streams that may write there.
+            moves.down.iter().for_each(|area| device.note_seen(None, *area));
+        }
         for (areas, source) in [(moves.up, Which::Host), (moves.down, Which::Device)] {
             for area in areas {
                 match (&outcome, self.marks()) {

@@ -1,6 +1,7 @@
 //! What graphs do to a block: hold it where it is, capture copies of it, and use it with each replay.
 
 use super::Block;
+use crate::config::MARKS_PER_SIDE;
 use crate::config::checks::{Check, on};
 use crate::error::{Error, Result};
 use crate::fail;
@@ -10,6 +11,7 @@ use crate::fence::timeline::{Fence, HostWait, Submission, Timeline};
 use crate::fence::transfer;
 use crate::fence::uses::Range;
 use crate::sync::{Arc, AtomicU32, Ordering};
+use arrayvec::ArrayVec;
 
 /// The graph holds that a block is in. Counted outside the block's lock: a hold ends whoever is inside.
 #[derive(Default)]
@@ -34,7 +36,7 @@ impl Holds {
     fn add(&mut self) -> HoldMark {
         let counts = self.0.get_or_insert_default().clone();
         counts.holds.fetch_add(1, Ordering::SeqCst);
-        HoldMark { counts, read: None, written: None, loose: false }
+        HoldMark { counts, read: None, uploads: ArrayVec::new(), written: None, loose: false }
     }
 }
 
@@ -43,13 +45,28 @@ pub struct HoldMark {
     counts: Arc<Counts>,
     /// The bytes of the host side that the graph's own copies read, and those between them.
     read: Option<Range>,
-    /// And those they write.
+    /// The bytes that each replay sends to the device side: some of them, where there are too many pieces.
+    uploads: ArrayVec<Area, MARKS_PER_SIDE>,
+    /// The bytes of the host side that they write, and those between them.
     written: Option<Range>,
     /// Copies were captured, and nobody has said who launches them.
     loose: bool,
 }
 
 impl HoldMark {
+    fn note(&mut self, up: bool, area: Area) {
+        let noted = if up { &mut self.read } else { &mut self.written };
+        let range = area.hull();
+        *noted = Some(noted.map_or(range, |before| before.hull(range)));
+        if up {
+            let neighbour = |old: &mut Area| old.joined(area).map(|joined| *old = joined).is_some();
+            if !self.uploads.iter_mut().any(neighbour) {
+                // One that finds no room is as if the graph did not send it.
+                let _ = self.uploads.try_push(area);
+            }
+        }
+    }
+
     fn set_loose(&mut self, loose: bool) {
         match (self.loose, loose) {
             (false, true) => self.counts.loose.fetch_add(1, Ordering::SeqCst),
@@ -124,9 +141,7 @@ impl Block {
         // launch the graph after that.
         unsafe { timeline.submission().capture_copy(area, to, from) }?;
         if let Some(mark) = mark {
-            let noted = if up { &mut mark.read } else { &mut mark.written };
-            let range = area.hull();
-            *noted = Some(noted.map_or(range, |before| before.hull(range)));
+            mark.note(up, area);
             mark.set_loose(true);
         }
         if on(Check::CapturedSeals) {
@@ -176,6 +191,8 @@ impl Block {
         if let Some(host) = &mut self.host {
             host.expect_replay(false, Range { start: 0, end: 0 }, false)?;
         }
+        let all = self.all();
+        self.expect_same(all, Which::Host, &mark.uploads, "launching a graph on", "publish it first")?;
         self.replay_uses(mark, |side, write, range, in_place| side.expect_replay(write, range, in_place))
     }
 
@@ -196,8 +213,11 @@ impl Block {
             side.add_replay(fence, write, range);
             Ok(())
         });
-        // What of it the graph wrote, only its kernels know.
+        // What it has sent the device has. What it wrote there, only its kernels know.
         let all = self.all();
+        if let Some(dirty) = self.marks() {
+            mark.uploads.iter().for_each(|area| dirty.cleaned(Which::Host, *area));
+        }
         self.written(Which::Device, all);
     }
 

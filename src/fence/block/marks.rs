@@ -56,7 +56,7 @@ impl Block {
 
     /// Bytes that are newer on a side.
     pub fn newer_bytes(&self, which: Which) -> u64 {
-        self.dirty.as_ref().map_or(0, |dirty| dirty.bytes(which))
+        self.dirty.as_ref().map_or(0, |dirty| dirty.bytes(which, self.all()))
     }
 
     /// From now on copies between the sides are timed.

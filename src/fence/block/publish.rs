@@ -13,10 +13,6 @@ use crate::fence::side::{Access, Which};
 use crate::fence::timeline::Timeline;
 use crate::fence::transfer::Moves;
 use crate::sync::Arc;
-use arrayvec::ArrayVec;
-
-/// Pieces of what is newer that one copy takes each.
-const PIECES: usize = 16;
 
 impl Block {
     /// A block of two sides in the place of one that kernels use in place.
@@ -32,7 +28,9 @@ impl Block {
     }
 
     /// Has work that is queued on the stream from now on see what the host wrote in `area`, and gives its device address. Nothing
-    /// is copied where kernels use the host side in place, or the device side lacks nothing. With `named` the stream is
+    /// is copied where kernels use the host side in place, or the device side lacks nothing; what other streams still send
+    /// there is waited for on the device. Of bytes written on both sides the host's are sent where they are the newer ones;
+    /// otherwise it is a conflict, and nothing is done. With `named` the stream is
     /// fenced by the library when it must; otherwise the block is sealed as by [`Block::address_of`].
     pub fn publish(&mut self, area: Area, timeline: &Arc<Timeline>, named: bool, leased: bool) -> Result<u64> {
         self.settle()?;
@@ -45,25 +43,46 @@ impl Block {
         host.expect_unwritten(area, Check::SyncGuard, "publishing")?;
         if self.device.is_some() {
             timeline.expect_not_capturing(Check::CaptureCopies)?;
-            let mut newer = ArrayVec::<Area, PIECES>::new();
-            let mut all = true;
-            self.newer(Which::Host, area, |piece| all &= newer.try_push(piece).is_ok());
-            let up = if all { &newer[..] } else { &[area] };
+        }
+        if let Some(dirty) = self.marks() {
+            // A copy that has failed by now is to be sent again.
+            dirty.settle(true);
+            let up = match dirty.uploads(area) {
+                Ok(up) => up,
+                Err(both) => {
+                    self.flows.conflicts += 1;
+                    let hull = both.hull();
+                    return fail!(
+                        Conflict,
+                        "publishing {}: bytes {}..{} were written on the device, too, and not before the host wrote them; sync before the next write, or copy one way with to_device or to_host",
+                        self.name,
+                        hull.start,
+                        hull.end
+                    );
+                }
+            };
             if !up.is_empty() {
-                self.exchange(Moves { up, down: &[] }, timeline)?;
+                self.exchange(Moves { up: &up, down: &[] }, timeline)?;
             }
         }
-        let streams = std::slice::from_ref(timeline);
-        self.address_of(area, if named { streams } else { &[] }, leased)
+        self.give_address(area, std::slice::from_ref(timeline), named, leased)
     }
 
     /// Refuses what would be right if kernels used the host side in place, and is not where another one stands in.
-    pub(super) fn expect_same(&mut self, area: Area, newer: Which, doing: &str, cure: &str) -> Result<()> {
+    /// What lies inside one of the areas in `but` does not count.
+    pub(super) fn expect_same(
+        &mut self,
+        area: Area,
+        newer: Which,
+        but: &[Area],
+        doing: &str,
+        cure: &str,
+    ) -> Result<()> {
         if !self.stands_in {
             return Ok(());
         }
         let mut differs = false;
-        self.newer(newer, area, |_| differs = true);
+        self.newer(newer, area, |piece| differs |= !but.iter().any(|but| but.covers(piece)));
         if differs {
             let (has, lacks) = if newer == Which::Host { ("host", "device") } else { ("device", "host") };
             return fail!(
@@ -76,9 +95,16 @@ impl Block {
     }
 
     pub(super) fn expect_same_for(&mut self, access: Access, area: Area) -> Result<()> {
-        match access {
-            Access::Read => self.expect_same(area, Which::Device, "reading", "sync first"),
-            Access::Write => Ok(()),
+        if access == Access::Write || !self.stands_in {
+            return Ok(());
         }
+        if self.device.as_ref().is_some_and(|device| device.is_unseen(area)) {
+            return fail!(
+                Conflict,
+                "reading {}: its uva memory is a pinned and a device side here, since the device does not see later host writes, and a stream that its address was given to may have written the device side: declare that with used_on, then sync",
+                self.name
+            );
+        }
+        self.expect_same(area, Which::Device, &[], "reading", "sync first")
     }
 }

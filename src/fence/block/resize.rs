@@ -22,11 +22,12 @@ pub struct Keep<'a> {
 
 impl Block {
     /// The block has so many bytes from now on, in the memory that it has. The caller has seen that they fit.
-    /// With `rows_stay`, rows are where they were.
+    /// With `rows_stay`, rows are where they were. Marks beyond its end
+    /// stay: those bytes are what they were when it grows again.
     pub fn set_bytes(&mut self, bytes: usize, rows_stay: bool) {
         self.bytes = bytes;
         if let Some(dirty) = self.marks() {
-            dirty.cut(bytes, rows_stay);
+            dirty.reshape(rows_stay);
         }
     }
 
@@ -73,7 +74,8 @@ impl Block {
         let Some(dirty) = self.marks() else { return Ok(()) };
         match (keep.host.is_some(), keep.device.is_some()) {
             (true, true) => {
-                dirty.cut(kept.end, false);
+                dirty.cut(kept.end);
+                dirty.reshape(false);
                 if let Some(fence) = &moved {
                     dirty.moved(kept.into(), fence);
                 }
