@@ -2387,7 +2387,8 @@ gpubuf_status gpubuf_buffer_host_ptr_unfenced(gpubuf_buffer *buffer,
  * Stream order: the streams named, up to 8, may use it at any time from now on; the library fences them when other work
  * needs it. With none named nobody but the caller knows who uses it: the side is sealed, so that copies (and CPU access, where
  * kernels use the host side in place) answer GPUBUF_UNFENCED until gpubuf_buffer_used_on says where it was used; and its
- * memory is freed by gpubuf_device_drain only.
+ * memory is freed by gpubuf_device_drain only. Streams that are named, and do not capture, wait on the device for writes of these
+ * bytes that are in flight.
  * Errors: GPUBUF_UNSUPPORTED (no side that kernels can address), GPUBUF_BUSY (a write guard is open), GPUBUF_WRONG_DEVICE,
  * GPUBUF_NOT_HELD (detached), GPUBUF_INVALID_ARGUMENT.
  */
@@ -2404,10 +2405,11 @@ gpubuf_status gpubuf_buffer_device_address(gpubuf_buffer *buffer,
  * Where kernels use the host side in place, nothing is copied; where there is a device side, what is newer on the host side is.
  * So the same program is right in both cases, also on a device that does not see later host writes to uva memory
  * (gpubuf_device_probe): there a uva buffer is a pinned and a device side (gpubuf_buffer_info, stands_in), its device address is
- * refused with GPUBUF_CONFLICT while the device side lacks something, and so is reading it before gpubuf_buffer_sync has brought
- * back what kernels wrote, as gpubuf_buffer_used_on says.
- * Stream order: as gpubuf_buffer_to_device.
- * Errors: as gpubuf_buffer_to_device and gpubuf_buffer_device_address.
+ * refused with GPUBUF_CONFLICT while the device side lacks something, and so is reading it while a stream that the address was given
+ * for has no use declared since (gpubuf_buffer_used_on), and until gpubuf_buffer_sync has brought back what kernels wrote.
+ * Stream order: as gpubuf_buffer_to_device; and the stream waits, on the device, for writes of these bytes that are in flight.
+ * Errors: as gpubuf_buffer_to_device and gpubuf_buffer_device_address; GPUBUF_CONFLICT (bytes that are newer on both sides, and the
+ * device's are not known to be the older ones: nothing is copied).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_publish(gpubuf_buffer *buffer,
@@ -3030,9 +3032,9 @@ gpubuf_status gpubuf_block_sync_blocking(gpubuf_block *block,
  * program is right in both cases, also on a device that does not see later host writes to uva memory (gpubuf_block_info,
  * stands_in): there gpubuf_block_device_address is refused while the twin lacks something, and reading until
  * gpubuf_block_sync has brought back what kernels wrote.
- * Stream order: as gpubuf_block_to_device.
- * Errors: as gpubuf_block_to_device and gpubuf_block_device_address; GPUBUF_CONFLICT (the device side is newer where the host was
- * written, too: gpubuf_block_sync decides).
+ * Stream order: as gpubuf_block_to_device; and the stream waits, on the device, for writes of the block that are in flight.
+ * Errors: as gpubuf_block_to_device and gpubuf_block_device_address; GPUBUF_CONFLICT (bytes that are newer on both sides, and the
+ * device's are not known to be the older ones: nothing is copied).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_publish(gpubuf_block *block,
@@ -3833,6 +3835,8 @@ gpubuf_status gpubuf_graph_hold_set_graph(gpubuf_graph_hold *hold,
  * Stream order: the launch comes behind work on other streams that the hold's blocks are in use by, and one fence is recorded
  * behind it. It counts as a read of the bytes that captured copies read, and as a write of those they write, of every device
  * side, and of host sides that kernels use in place.
+ * A uva block whose copy stands in (gpubuf_buffer_info, stands_in) answers GPUBUF_CONFLICT while the device side lacks bytes that
+ * the graph does not send itself: publish it first.
  * Errors: GPUBUF_NOT_BEGUN (no graph was set), GPUBUF_BUSY (a write guard is open on a block, a read guard on bytes that the
  * graph writes, or another thread is inside), GPUBUF_CAPTURING, GPUBUF_WRONG_DEVICE, GPUBUF_COPY_FAILED (an earlier copy, told
  * once), GPUBUF_DEVICE_LOST: nothing was launched. GPUBUF_QUARANTINED if the launch could not be fenced.

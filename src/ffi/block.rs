@@ -410,9 +410,9 @@ pub unsafe extern "C" fn gpubuf_block_sync_blocking(
 /// program is right in both cases, also on a device that does not see later host writes to uva memory (gpubuf_block_info,
 /// stands_in): there gpubuf_block_device_address is refused while the twin lacks something, and reading until
 /// gpubuf_block_sync has brought back what kernels wrote.
-/// Stream order: as gpubuf_block_to_device.
-/// Errors: as gpubuf_block_to_device and gpubuf_block_device_address; GPUBUF_CONFLICT (the device side is newer where the host was
-/// written, too: gpubuf_block_sync decides).
+/// Stream order: as gpubuf_block_to_device; and the stream waits, on the device, for writes of the block that are in flight.
+/// Errors: as gpubuf_block_to_device and gpubuf_block_device_address; GPUBUF_CONFLICT (bytes that are newer on both sides, and the
+/// device's are not known to be the older ones: nothing is copied).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_publish(
     block: *mut gpubuf_block,

@@ -253,7 +253,8 @@ pub unsafe extern "C" fn gpubuf_buffer_host_ptr_unfenced(
 /// Stream order: the streams named, up to 8, may use it at any time from now on; the library fences them when other work
 /// needs it. With none named nobody but the caller knows who uses it: the side is sealed, so that copies (and CPU access, where
 /// kernels use the host side in place) answer GPUBUF_UNFENCED until gpubuf_buffer_used_on says where it was used; and its
-/// memory is freed by gpubuf_device_drain only.
+/// memory is freed by gpubuf_device_drain only. Streams that are named, and do not capture, wait on the device for writes of these
+/// bytes that are in flight.
 /// Errors: GPUBUF_UNSUPPORTED (no side that kernels can address), GPUBUF_BUSY (a write guard is open), GPUBUF_WRONG_DEVICE,
 /// GPUBUF_NOT_HELD (detached), GPUBUF_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
@@ -278,10 +279,11 @@ pub unsafe extern "C" fn gpubuf_buffer_device_address(
 /// Where kernels use the host side in place, nothing is copied; where there is a device side, what is newer on the host side is.
 /// So the same program is right in both cases, also on a device that does not see later host writes to uva memory
 /// (gpubuf_device_probe): there a uva buffer is a pinned and a device side (gpubuf_buffer_info, stands_in), its device address is
-/// refused with GPUBUF_CONFLICT while the device side lacks something, and so is reading it before gpubuf_buffer_sync has brought
-/// back what kernels wrote, as gpubuf_buffer_used_on says.
-/// Stream order: as gpubuf_buffer_to_device.
-/// Errors: as gpubuf_buffer_to_device and gpubuf_buffer_device_address.
+/// refused with GPUBUF_CONFLICT while the device side lacks something, and so is reading it while a stream that the address was given
+/// for has no use declared since (gpubuf_buffer_used_on), and until gpubuf_buffer_sync has brought back what kernels wrote.
+/// Stream order: as gpubuf_buffer_to_device; and the stream waits, on the device, for writes of these bytes that are in flight.
+/// Errors: as gpubuf_buffer_to_device and gpubuf_buffer_device_address; GPUBUF_CONFLICT (bytes that are newer on both sides, and the
+/// device's are not known to be the older ones: nothing is copied).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_publish(
     buffer: *mut gpubuf_buffer,

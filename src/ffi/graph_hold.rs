@@ -219,6 +219,8 @@ pub unsafe extern "C" fn gpubuf_graph_hold_set_graph(
 /// Stream order: the launch comes behind work on other streams that the hold's blocks are in use by, and one fence is recorded
 /// behind it. It counts as a read of the bytes that captured copies read, and as a write of those they write, of every device
 /// side, and of host sides that kernels use in place.
+/// A uva block whose copy stands in (gpubuf_buffer_info, stands_in) answers GPUBUF_CONFLICT while the device side lacks bytes that
+/// the graph does not send itself: publish it first.
 /// Errors: GPUBUF_NOT_BEGUN (no graph was set), GPUBUF_BUSY (a write guard is open on a block, a read guard on bytes that the
 /// graph writes, or another thread is inside), GPUBUF_CAPTURING, GPUBUF_WRONG_DEVICE, GPUBUF_COPY_FAILED (an earlier copy, told
 /// once), GPUBUF_DEVICE_LOST: nothing was launched. GPUBUF_QUARANTINED if the launch could not be fenced.

@@ -122,7 +122,8 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
     return detail::done<Form>(gpubuf_buffer_sync_blocking(capi(), detail::number(policy), on.capi(), wait.capi()));
   }
   /// Work queued on the stream from now on sees what the host wrote, at the address returned: a copy of what is newer, or nothing
-  /// where kernels use the host side in place. The stream is fenced as if it were named with device_address().
+  /// where kernels use the host side in place. The stream is fenced as if it were named with device_address(), and waits
+  /// on the device for what other streams still send. Where a copy stands in, declare the use (used_on) before the host reads.
   template <class Form = throwing>
   outcome<Form, address> publish(const stream& on) noexcept(quiet<Form>) {
     return detail::get<Form, address>(gpubuf_buffer_publish, capi(), on.capi());
