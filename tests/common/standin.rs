@@ -97,6 +97,8 @@ calls! {
     cuCtxSynchronize() -> c_int;
     gpubuf_standin_version() -> c_int;
     gpubuf_standin_reset() -> ();
+    gpubuf_standin_limit_memory(ordinal: c_int, kind: c_uint, bytes: u64) -> c_int;
+    gpubuf_standin_set_uva_stale(ordinal: c_int, stale: c_int) -> c_int;
     gpubuf_standin_calls(function: *const c_char) -> u64;
     gpubuf_standin_fail_call(function: *const c_char, nth: u64, code: c_int) -> c_int;
     gpubuf_standin_lose_device(ordinal: c_int, code: c_int) -> c_int;
@@ -114,6 +116,9 @@ pub fn fresh_context() -> usize {
     }
     cuda.gpubuf_standin_reset();
     assert_eq!(cuda.cuInit(0), 0);
+    // What a test has left of limits and switches, which are the device's.
+    (0..2).for_each(|kind| assert_eq!(cuda.gpubuf_standin_limit_memory(0, kind, 16 << 30), 0));
+    assert_eq!(cuda.gpubuf_standin_set_uva_stale(0, 0), 0);
     let (mut before, mut context) = (0, 0);
     assert_eq!(cuda.cuCtxGetCurrent(&mut before), 0);
     assert_eq!(cuda.cuCtxCreate_v2(&mut context, 0, 0), 0);
