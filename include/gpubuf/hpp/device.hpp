@@ -116,7 +116,7 @@ class device : public detail::owner<device, gpubuf_device, gpubuf_device_destroy
     });
   }
   /// Tries what the device can do, with a few pages and copies, and waits for those. Where it does not see the host's later
-  /// writes to UVA memory, such memory is refused from then on.
+  /// writes to UVA memory, a copy stands in for it from then on: publish() is right in both cases.
   template <class Form = throwing>
   outcome<Form, capabilities> probe(timeout wait = timeout_default) const noexcept(quiet<Form>) {
     capabilities found{};
