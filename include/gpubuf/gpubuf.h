@@ -738,7 +738,7 @@ typedef struct gpubuf_capabilities {
   uint32_t simulation;
   /**
    * GPUBUF_CAPABILITY_SEES_HOST_WRITES: a copy of the device's by the device address, three times, with the host writing in
-   * between. Where it is GPUBUF_ANSWER_NO, memory of GPUBUF_PLACEMENT_UVA is refused from now on.
+   * between. Where it is GPUBUF_ANSWER_NO, a copy stands in for memory of GPUBUF_PLACEMENT_UVA from now on.
    */
   uint32_t sees_host_writes;
   /** GPUBUF_CAPABILITY_PINNED_MEMORY: a page, allocated, written and read. */
@@ -2153,8 +2153,9 @@ gpubuf_status gpubuf_device_summary_get(uint32_t backend,
  *
  * It allocates a few pages and a stream, queues a few copies, waits for those, and gives all of it back; other streams may be
  * busy or held meanwhile. `timeout_ns` is for all of its waits together. A test that cannot be made is
- * GPUBUF_ANSWER_NOT_TESTED, and no error. Where the device is found not to see the host's later writes, memory of
- * GPUBUF_PLACEMENT_UVA is refused on it from then on, with GPUBUF_UNSUPPORTED: take GPUBUF_PLACEMENT_PINNED with a device side.
+ * GPUBUF_ANSWER_NOT_TESTED, and no error. Where the device is found not to see the host's later writes, a copy
+ * stands in for buffers and blocks of GPUBUF_PLACEMENT_UVA that are made from then on: gpubuf_buffer_publish and
+ * gpubuf_block_publish are right in both cases. Memory of the caller's and managers of uva memory are GPUBUF_UNSUPPORTED there.
  * Threads: any; not in a function that runs on a stream. Not for the path of a step.
  * Errors: GPUBUF_INVALID_ARGUMENT (also GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
  */

@@ -47,7 +47,7 @@ pub struct gpubuf_capabilities {
     /// 1: no hardware is behind the device: the answers are those of a simulation.
     pub simulation: u32,
     /// GPUBUF_CAPABILITY_SEES_HOST_WRITES: a copy of the device's by the device address, three times, with the host writing in
-    /// between. Where it is GPUBUF_ANSWER_NO, memory of GPUBUF_PLACEMENT_UVA is refused from now on.
+    /// between. Where it is GPUBUF_ANSWER_NO, a copy stands in for memory of GPUBUF_PLACEMENT_UVA from now on.
     pub sees_host_writes: u32,
     /// GPUBUF_CAPABILITY_PINNED_MEMORY: a page, allocated, written and read.
     pub pinned_memory: u32,
@@ -153,8 +153,9 @@ pub unsafe extern "C" fn gpubuf_device_summary_get(
 ///
 /// It allocates a few pages and a stream, queues a few copies, waits for those, and gives all of it back; other streams may be
 /// busy or held meanwhile. `timeout_ns` is for all of its waits together. A test that cannot be made is
-/// GPUBUF_ANSWER_NOT_TESTED, and no error. Where the device is found not to see the host's later writes, memory of
-/// GPUBUF_PLACEMENT_UVA is refused on it from then on, with GPUBUF_UNSUPPORTED: take GPUBUF_PLACEMENT_PINNED with a device side.
+/// GPUBUF_ANSWER_NOT_TESTED, and no error. Where the device is found not to see the host's later writes, a copy
+/// stands in for buffers and blocks of GPUBUF_PLACEMENT_UVA that are made from then on: gpubuf_buffer_publish and
+/// gpubuf_block_publish are right in both cases. Memory of the caller's and managers of uva memory are GPUBUF_UNSUPPORTED there.
 /// Threads: any; not in a function that runs on a stream. Not for the path of a step.
 /// Errors: GPUBUF_INVALID_ARGUMENT (also GPUBUF_TIMEOUT_TRY), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
