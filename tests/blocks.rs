@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{busy, device, hold, pair_of, ran, release, status, stream};
+use common::{busy, hold, pair_of, ran, release, status, stream};
 use gpubuf::backend::BackendKind;
 use gpubuf::buffer::BufferOptions;
 use gpubuf::config::{ALL, Placement, Timeout};
@@ -11,7 +11,13 @@ use gpubuf::fence::{Access, Device, Policy};
 use gpubuf::lease::{AloneOptions, Lease, Twin};
 use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use gpubuf::pool::{Pool, PoolOptions};
-use gpubuf::sync::{Arc, Mutex};
+use gpubuf::sync::{Arc, Mutex, MutexGuard};
+
+/// A device, for one test at a time: opening one tidies up behind all others whose owners are gone.
+fn device() -> (MutexGuard<'static, ()>, Arc<Device>) {
+    static ONE: Mutex<()> = Mutex::new(());
+    (ONE.lock(), common::device())
+}
 
 const BYTES: u64 = 64;
 
@@ -37,7 +43,8 @@ fn byte(lease: &Lease) -> u8 {
 
 #[test]
 fn what_is_refused_makes_no_twin() {
-    let (device, other) = (device(), device());
+    let (_one, device) = device();
+    let other = common::device();
     let (timeline, foreign) = (stream(&device), stream(&other));
     let pool = pool(&device, Placement::Pinned, Twin::Lazy);
     let lease = acquire(&pool);
@@ -59,7 +66,7 @@ fn what_is_refused_makes_no_twin() {
 
 #[test]
 fn a_twin_that_was_never_there_has_nothing_to_bring_back() {
-    let device = device();
+    let (_one, device) = device();
     let timeline = stream(&device);
     let lease = acquire(&pool(&device, Placement::Pinned, Twin::Lazy));
     put(&lease, 1);
@@ -91,7 +98,7 @@ fn told_in_a_callback(device: &Arc<Device>, ask: impl Fn() -> Status + Send + 's
     drop(borrowed);
     device.orphan();
     release(&gate);
-    // Where another test opens a device just now, that has tidied up, and shows nothing.
+    assert!(told.lock().is_none(), "nobody has noticed yet");
     step();
     device.drain(Timeout::Infinite).expect("the end");
     told.lock().take().expect("a callback")
@@ -99,7 +106,7 @@ fn told_in_a_callback(device: &Arc<Device>, ask: impl Fn() -> Status + Send + 's
 
 #[test]
 fn release_callbacks_are_called_inside_no_block() {
-    let device = device();
+    let (_one, device) = device();
     let timeline = stream(&device);
     let lease = acquire(&pool(&device, Placement::Uva, Twin::Never));
     lease.promote(&timeline).expect("a promotion");
@@ -110,7 +117,7 @@ fn release_callbacks_are_called_inside_no_block() {
 
 #[test]
 fn release_callbacks_are_called_inside_no_block_that_goes_back_to_its_manager() {
-    let device = device();
+    let (_one, device) = device();
     let shut = stream(&device);
     let pinned = Pinned::create(&device, PinnedOptions::new(Placement::Pinned, 1 << 20)).expect("a manager");
     let block = pinned.allocate(&Request { twin: Twin::Eager, ..Request::new(BYTES) }).expect("a block");
@@ -127,7 +134,7 @@ fn release_callbacks_are_called_inside_no_block_that_goes_back_to_its_manager() 
 
 #[test]
 fn a_fresh_lease_has_nothing_newer() {
-    let device = device();
+    let (_one, device) = device();
     let timeline = stream(&device);
     let pool = pool(&device, Placement::Pinned, Twin::Eager);
     let lease = acquire(&pool);
@@ -150,7 +157,7 @@ fn deferred(device: &Device) -> (u64, u64) {
 
 #[test]
 fn a_block_that_is_given_up_comes_back_with_a_drain() {
-    let device = device();
+    let (_one, device) = device();
     let timeline = stream(&device);
     let pool = pool(&device, Placement::Uva, Twin::Never);
     let lease = acquire(&pool);
@@ -171,7 +178,7 @@ fn a_block_that_is_given_up_comes_back_with_a_drain() {
 
 #[test]
 fn giving_up_a_block_that_nobody_uses_unseen_is_a_release() {
-    let device = device();
+    let (_one, device) = device();
     let pool = pool(&device, Placement::Uva, Twin::Never);
     let lease = acquire(&pool);
     let (_, token) = lease.begin(Access::Read, 0, ALL, Timeout::Try).expect("a read");
@@ -183,7 +190,7 @@ fn giving_up_a_block_that_nobody_uses_unseen_is_a_release() {
 
 #[test]
 fn memory_of_a_block_of_a_manager_or_its_own_that_is_given_up_comes_back_with_a_drain() {
-    let device = device();
+    let (_one, device) = device();
     let pinned = Pinned::create(&device, PinnedOptions::new(Placement::Uva, BYTES)).expect("a manager");
     let alone =
         AloneOptions { placement: Placement::Uva, bytes: BYTES, twin: Twin::Never, timed: false, label: String::new() };
@@ -205,7 +212,7 @@ fn a_release_of_many_asks_each_stream_once() {
     if common::backend() != BackendKind::Cuda {
         return;
     }
-    let device = device();
+    let (_one, device) = device();
     let streams: Vec<_> = (0..8).map(|_| stream(&device)).collect();
     let options = PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, BYTES, 64) };
     let pool = Pool::create(&device, options).expect("a pool");
