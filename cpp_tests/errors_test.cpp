@@ -370,7 +370,7 @@ TEST_F(Wrong, UnknownNumbersAreRefused) {
   slot_options.dtype = 0;
   EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_slots_add(slots.capi(), &slot_options, &slot));
 
-  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device.capi(), 7, 1, GPUBUF_HOST_AT_SUBMISSION));
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device.capi(), 8, 1, GPUBUF_HOST_AT_SUBMISSION));
   EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device.capi(), GPUBUF_HOST_ANY, 1, 2));
   EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_limit_memory(device.capi(), 99, 1));
 }
