@@ -82,13 +82,15 @@ pub unsafe trait Growing: Copy {
     }
 }
 
-/// Says that structs are [`Growing`].
+/// Says that structs are [`Growing`]; one that grew says from how many bytes, since callers may be as old as that. In what it
+/// grew by, 0 must mean what the library did before.
 macro_rules! growing {
-    ($($name:ident),+) => { $(
+    ($($name:ident $(from $first:literal)?),+) => { $(
         // SAFETY: every field is a number, a pointer or a nullable function, ordered without padding (a test adds them up),
         // and the first is struct_size.
         unsafe impl $crate::ffi::arguments::Growing for $name {
             const NAME: &'static str = stringify!($name);
+            $(const FIRST: usize = $first;)?
         }
     )+ };
 }
@@ -245,6 +247,26 @@ mod tests {
                 "{size}"
             );
         }
+    }
+
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Grown {
+        struct_size: u32,
+        a: u32,
+        b: u64,
+        c: u64,
+    }
+    growing!(Grown from 16);
+
+    #[test]
+    fn options_from_before_a_struct_grew() {
+        let older = Sample { struct_size: 16, a: 1, b: 2 };
+        let read = options((&raw const older).cast::<Grown>(), "o").unwrap();
+        assert_eq!((read.struct_size, read.a, read.b, read.c), (16, 1, 2, 0));
+        let mut target = Newer { sample: Sample { struct_size: 0, a: 0, b: 0 }, c: 9 };
+        init((&raw mut target).cast::<Grown>(), 16, |o| (o.b, o.c) = (3, 4));
+        assert_eq!((target.sample.struct_size, target.sample.b, target.c), (16, 3, 9));
     }
 
     #[test]

@@ -27,7 +27,7 @@ fn library() -> PathBuf {
     folder
 }
 
-fn compile(name: &str, source: &Path) -> PathBuf {
+fn compile(name: &str, source: &Path, include: &Path) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = library();
     let program = folder.join(name);
@@ -38,7 +38,7 @@ fn compile(name: &str, source: &Path) -> PathBuf {
         .to_command()
         .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"])
         .arg("-I")
-        .arg(root.join("include"))
+        .arg(include)
         .arg("-I")
         .arg(root.join("tests/c"))
         .arg(source)
@@ -54,31 +54,49 @@ fn compile(name: &str, source: &Path) -> PathBuf {
     program
 }
 
-fn check(name: &str, program: &Path, environment: &[(&str, PathBuf)]) {
+fn check(name: &str, program: &Path, environment: &[(&str, PathBuf)]) -> String {
     // A program that loads the library itself finds its path here.
     let mut command = Command::new(program);
     command.arg(library().join("libgpubuf.so")).envs(environment.iter().map(|(name, value)| (name, value)));
     let out = command.output().expect("the program runs");
     let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{name}: {}\n{stdout}{stderr}", out.status);
+    stdout.into_owned()
 }
 
-#[allow(dead_code)]
+/// The folder of the header.
+fn include() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("include")
+}
+
 /// Compiles and runs tests/c/NAME.c; it must exit with 0.
+#[allow(dead_code)]
 pub fn run(name: &str) {
     run_with(name, &[]);
 }
 
 /// As [`run`], with variables of its own.
+#[allow(dead_code)]
 pub fn run_with(name: &str, environment: &[(&str, PathBuf)]) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/c/{name}.c"));
-    check(name, &compile(name, &source), environment);
+    run_against(&include(), name, &source, environment);
+}
+
+/// Compiles a program with the header in a folder, and runs it with the library of this build.
+pub fn run_against(include: &Path, name: &str, source: &Path, environment: &[(&str, PathBuf)]) {
+    check(name, &compile(name, source, include), environment);
 }
 
 /// Compiles and runs a program made by a test.
 #[allow(dead_code)]
 pub fn run_generated(name: &str, text: &str) {
+    output_of_generated(name, text, &include());
+}
+
+/// As [`run_generated`], with the header in a folder; what the program wrote.
+#[allow(dead_code)]
+pub fn output_of_generated(name: &str, text: &str, include: &Path) -> String {
     let source = library().join(format!("{name}.c"));
     fs::write(&source, text).expect("a source file");
-    check(name, &compile(name, &source), &[]);
+    check(name, &compile(name, &source, include), &[])
 }
