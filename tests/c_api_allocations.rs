@@ -1,5 +1,9 @@
 //! The calls of a loop allocate nothing: acquire and release of a block, a step, an event, and the checks of their handles.
 
+#[path = "common/allocations.rs"]
+mod allocations;
+
+use allocations::allocations;
 use gpubuf::ffi::block::*;
 use gpubuf::ffi::buffer::*;
 use gpubuf::ffi::device::*;
@@ -14,39 +18,14 @@ use gpubuf::ffi::stream::*;
 use gpubuf::ffi::tensor::*;
 use gpubuf::ffi::types::*;
 use gpubuf::ffi::workspace::*;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::ptr::{null, null_mut};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: the system's allocator does the work; the count is a plain cell without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
 /// Allocations of this thread in 200 rounds, after 600 that fill what is made ahead.
-fn allocations(mut round: impl FnMut()) -> u64 {
+fn allocations_in(mut round: impl FnMut()) -> u64 {
     (0..600).for_each(|_| round());
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     (0..200).for_each(|_| round());
-    ALLOCATIONS.get() - before
+    allocations() - before
 }
 
 fn ok(status: gpubuf_status) {
@@ -73,7 +52,7 @@ fn a_loop_allocates_nothing() {
         options.device_side = 1;
         let mut pool = null_mut();
         ok(gpubuf_pool_create(device, &options, &mut pool));
-        let blocks = allocations(|| {
+        let blocks = allocations_in(|| {
             let mut block = null_mut();
             let bytes = [1u8; 64];
             ok(gpubuf_pool_acquire(pool, 0, GPUBUF_TIMEOUT_DEFAULT, &mut block));
@@ -97,7 +76,7 @@ fn a_loop_allocates_nothing() {
         of_slot.name = c"ids".as_ptr();
         ok(gpubuf_slots_add(slots, &of_slot, &mut slot));
         ok(gpubuf_slots_freeze(slots));
-        let steps = allocations(|| {
+        let steps = allocations_in(|| {
             let mut ticket = 0;
             let rows = [1i32; 64];
             ok(gpubuf_slots_begin(slots, GPUBUF_TIMEOUT_DEFAULT, &mut step));
@@ -115,7 +94,7 @@ fn a_loop_allocates_nothing() {
         let (mut workspace, mut named, mut scratch) = (null_mut(), null_mut(), null_mut());
         let mut address = 0;
         ok(gpubuf_workspace_create(device, null(), &mut workspace));
-        let buffers = allocations(|| {
+        let buffers = allocations_in(|| {
             ok(gpubuf_workspace_get(workspace, c"named".as_ptr(), &spec, GPUBUF_TIMEOUT_DEFAULT, &mut named));
             let wait = GPUBUF_TIMEOUT_DEFAULT;
             ok(gpubuf_workspace_allocate(workspace, &spec, 1, stream, wait, &mut scratch));
@@ -134,7 +113,7 @@ fn a_loop_allocates_nothing() {
         options.shape[0] = 64;
         let mut tensor = null_mut();
         ok(gpubuf_tensor_create(pool, &options, &mut tensor));
-        let publishes = allocations(|| {
+        let publishes = allocations_in(|| {
             let rows = [1i32; 8];
             ok(gpubuf_tensor_write(tensor, 8, 8, rows.as_ptr().cast()));
             let wait = GPUBUF_TIMEOUT_DEFAULT;
@@ -156,7 +135,7 @@ fn a_loop_allocates_nothing() {
         stats.struct_size = size_of::<gpubuf_device_stats>() as u32;
         ok(gpubuf_device_stats_get(device, &mut stats));
         let events = stats.events_created;
-        let replays = allocations(|| {
+        let replays = allocations_in(|| {
             let bytes = [1u8; 64];
             ok(gpubuf_block_copy_in(block, 0, 64, bytes.as_ptr().cast(), GPUBUF_TIMEOUT_DEFAULT));
             ok(gpubuf_graph_hold_launch(hold, stream));

@@ -1,7 +1,10 @@
 //! A predictor and what it warms: pools, sources of any kind, and the report of its device.
 
+#[path = "common/allocations.rs"]
+mod allocations;
 mod common;
 
+use allocations::allocations;
 use common::{device, lose, status};
 use gpubuf::config::{Placement, Timeout};
 use gpubuf::error::Status;
@@ -11,31 +14,6 @@ use gpubuf::pool::{Growth, Pool, PoolOptions, Strategy};
 use gpubuf::predictor::{Method, Predictor, PredictorOptions, Warmed};
 use gpubuf::stats::Value;
 use gpubuf::sync::Arc;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: all work is the system allocator's; the counter is a plain thread-local that allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn predictor(device: Option<&Arc<Device>>) -> Arc<Predictor> {
     Predictor::create(device, PredictorOptions::default()).expect("a predictor")
@@ -268,7 +246,7 @@ fn recording_and_predicting_allocate_nothing() {
     for method in [Method::MostCommon, Method::Markov, Method::Markov2, Method::Blend] {
         let options = PredictorOptions { method, window: 16, most_sizes: 16, ..PredictorOptions::default() };
         let predictor = Predictor::create(None, options).expect("a predictor");
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations();
         let mut size = 1u64;
         for step in 0..5000 {
             size = if step % 3 == 0 { size.wrapping_mul(6364136223846793005).wrapping_add(1) >> 2 } else { size % 9 };
@@ -276,6 +254,6 @@ fn recording_and_predicting_allocate_nothing() {
             std::hint::black_box(predictor.predict());
         }
         predictor.prewarm(|size| size);
-        assert_eq!(ALLOCATIONS.with(Cell::get), before, "{method:?}");
+        assert_eq!(allocations(), before, "{method:?}");
     }
 }

@@ -1,39 +1,17 @@
 //! After freeze a step asks the system for no memory, whichever of its calls are made.
 
+#[path = "common/allocations.rs"]
+mod allocations;
 mod common;
 
+use allocations::allocations;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::fence::{Device, Timeline};
 use gpubuf::lease::{AloneOptions, Lease, Twin};
 use gpubuf::slots::{DecodeOptions, SlotKind, SlotOptions, SlotRows, Slots, SlotsOptions, decode_defaults};
 use gpubuf::sync::Arc;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::slice::from_ref;
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: all work is the system allocator's; the counter is a plain thread-local that allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// One step with every call that a step has; commits and read-backs on streams that change.
 fn step(slots: &Arc<Slots>, streams: &[Arc<Timeline>; 3], number: usize, data: &[u8], lease: &Lease) {
@@ -104,11 +82,11 @@ fn steps(device: &Arc<Device>, streams: &[Arc<Timeline>; 3], device_depth: u32) 
     for number in 0..20 {
         step(&slots, streams, number, &data, &lease);
     }
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations();
     for number in 0..1000 {
         step(&slots, streams, number, &data, &lease);
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    assert_eq!(allocations(), before);
     assert_eq!(device.counters.events_created.get(), events, "and makes no events");
     let stats = slots.stats();
     assert!(stats.island_copies > 0 && stats.device_waits > 0 && stats.host_waits > 0, "{stats:?}");

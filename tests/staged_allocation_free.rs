@@ -1,37 +1,15 @@
 //! Once staged rows are created, staging and applying ask the system for no memory and make no events.
 
+#[path = "common/allocations.rs"]
+mod allocations;
 mod common;
 
+use allocations::allocations;
 use gpubuf::config::{Placement, Timeout};
 use gpubuf::dtype::Dtype;
 use gpubuf::fence::Timeline;
 use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::slice::from_ref;
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: all work is the system allocator's; the counter is a plain thread-local that allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn staging_and_applying_allocate_nothing() {
@@ -61,14 +39,14 @@ fn staging_and_applying_allocate_nothing() {
     common::hold(&copies);
     (20..22).for_each(&mut step);
     common::release(&copies);
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations();
     for number in 22..500 {
         step(number);
         if number % 8 == 0 {
             common::ran(&kernels);
         }
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    assert_eq!(allocations(), before);
     assert_eq!(device.counters.events_created.get(), events, "and makes no events");
     let stats = rows.stats().unwrap();
     assert!(stats.applies == 500 && stats.device_waits > 0 && stats.applied_bytes < stats.staged_bytes, "{stats:?}");

@@ -1,6 +1,8 @@
 //! Workspaces: one buffer for one name, free ones from holder to holder, and limits that are never passed.
 
 mod common;
+#[path = "common/workspaces.rs"]
+mod workspaces;
 
 use common::{busy, device, hold, kit_of, ran, read_device, release, status, stream};
 use gpubuf::backend::{Capability, Finding};
@@ -8,39 +10,12 @@ use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
-use gpubuf::fence::{Access, Device, Name, Which};
+use gpubuf::fence::{Access, Name, Which};
 use gpubuf::sync::{Arc, AtomicBool, AtomicU64, Ordering};
-use gpubuf::workspace::{Content, EntryState, Held, Source, Spec, Workspace, WorkspaceOptions};
+use gpubuf::workspace::{Content, EntryState, Held, Source, Spec};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-const TRY: Timeout = Timeout::Try;
-
-fn spec(bytes: u64) -> Spec {
-    Spec::new(Dtype::U8, Shape::new(&[bytes]).expect("a shape"), Placement::Pinned, Placement::Device).expect("a spec")
-}
-
-fn workspace(device: &Arc<Device>, max_entries: u32, max_bytes: u64) -> Arc<Workspace> {
-    Workspace::create(device, WorkspaceOptions { max_entries, max_bytes, label: String::new() }).expect("a workspace")
-}
-
-fn number(buffer: &Held) -> u64 {
-    buffer.name().number()
-}
-
-fn set(buffer: &Buffer, value: u8) {
-    let (data, token) = buffer.begin(Access::Write, 0, ALL, TRY).expect("a guard");
-    // SAFETY: the guard covers the whole side.
-    unsafe { data.write_bytes(value, buffer.shape().count() as usize) };
-    buffer.end(Access::Write, token).expect("an end");
-}
-
-fn is(buffer: &Buffer, value: u8) -> bool {
-    let mut bytes = vec![!value; buffer.shape().count() as usize];
-    // SAFETY: the vector has room for every element.
-    unsafe { buffer.copy_out(0, ALL, bytes.as_mut_ptr(), TRY) }.expect("a copy");
-    bytes.iter().all(|byte| *byte == value)
-}
+use workspaces::{TRY, is, number, set, spec, workspace};
 
 #[test]
 fn a_name_stands_for_one_buffer_of_one_spec() {

@@ -1,46 +1,18 @@
 //! Workspaces against a model, and shared by threads: no entry has two holders, the sums are right, no limit is passed.
 
 mod common;
+#[path = "common/workspaces.rs"]
+mod workspaces;
 
 use common::random::Random;
 use common::{device, kit_of, status};
-use gpubuf::buffer::Buffer;
-use gpubuf::config::{ALL, Placement, Timeout};
-use gpubuf::dtype::{Dtype, Shape};
+use gpubuf::config::{Placement, Timeout};
 use gpubuf::error::Status;
-use gpubuf::fence::{Access, Device};
 use gpubuf::sync::{Arc, AtomicBool, Mutex, Ordering};
-use gpubuf::workspace::{Content, Held, Spec, Workspace, WorkspaceOptions};
+use gpubuf::workspace::{Content, Held, Workspace};
 use std::collections::BTreeMap;
 use std::sync::Barrier;
-
-const TRY: Timeout = Timeout::Try;
-
-fn spec(bytes: u64) -> Spec {
-    Spec::new(Dtype::U8, Shape::new(&[bytes]).expect("a shape"), Placement::Pinned, Placement::Device).expect("a spec")
-}
-
-fn workspace(device: &Arc<Device>, max_entries: u32, max_bytes: u64) -> Arc<Workspace> {
-    Workspace::create(device, WorkspaceOptions { max_entries, max_bytes, label: String::new() }).expect("a workspace")
-}
-
-fn number(buffer: &Held) -> u64 {
-    buffer.name().number()
-}
-
-fn set(buffer: &Buffer, value: u8) {
-    let (data, token) = buffer.begin(Access::Write, 0, ALL, TRY).expect("a guard");
-    // SAFETY: the guard covers the whole side.
-    unsafe { data.write_bytes(value, buffer.shape().count() as usize) };
-    buffer.end(Access::Write, token).expect("an end");
-}
-
-fn is(buffer: &Buffer, value: u8) -> bool {
-    let mut bytes = vec![!value; buffer.shape().count() as usize];
-    // SAFETY: the vector has room for every element.
-    unsafe { buffer.copy_out(0, ALL, bytes.as_mut_ptr(), TRY) }.expect("a copy");
-    bytes.iter().all(|byte| *byte == value)
-}
+use workspaces::{TRY, is, number, set, spec, workspace};
 
 /// What the model knows of an entry.
 struct Known {

@@ -1,34 +1,12 @@
 //! Submitting must not ask the system for memory: the library measures its own cost around it.
 
+#[path = "../../../tests/common/allocations.rs"]
+mod allocations;
 mod common;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 
+use allocations::allocations;
 use common::*;
 use gpubuf_engine::{Compare, MemoryKind, Op};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: all work is the system allocator's; the counter is a plain thread-local that allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn steady_submission_allocates_nothing() {
@@ -54,18 +32,18 @@ fn steady_submission_allocates_nothing() {
         blocking.synchronize(patience()).unwrap();
     };
     round();
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations();
     for _ in 0..100 {
         round();
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    assert_eq!(allocations(), before);
 
     // Nor does a queue that fills up.
     let full = device.create_stream().unwrap();
     full.hold();
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations();
     for _ in 0..1000 {
         submit(&full, copy(target.device, source.device, 64));
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    assert_eq!(allocations(), before);
 }
