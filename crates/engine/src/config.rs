@@ -46,6 +46,15 @@ pub enum Delay {
         /// The longest wait, in nanoseconds; waits are spread evenly over `0..=max_ns`.
         max_ns: u64,
     },
+    /// To find races: half of the operations wait not at all, a quarter up to a sixteenth of `max_ns`, a quarter up to all
+    /// of it, so that streams overtake each other wherever no event orders them. Who submits is made to pause as well, now
+    /// and then, so that the device also overtakes the program. All of it follows from the same numbers as for `Seeded`.
+    Perturbed {
+        /// Any number; another seed gives another schedule.
+        seed: u64,
+        /// The longest wait, in nanoseconds.
+        max_ns: u64,
+    },
 }
 
 impl Delay {
@@ -54,14 +63,40 @@ impl Delay {
         match self {
             Delay::None => 0,
             Delay::Fixed { ns } => ns,
-            Delay::Seeded { seed, max_ns } => {
-                let mixed = mix(mix(mix(seed).wrapping_add(stream)).wrapping_add(position));
-                match max_ns.checked_add(1) {
-                    Some(choices) => mixed % choices,
-                    None => mixed,
+            Delay::Seeded { seed, max_ns } => spread(draw(seed, stream, position), max_ns),
+            Delay::Perturbed { seed, max_ns } => {
+                let drawn = draw(seed, stream, position);
+                match drawn % 4 {
+                    0 | 1 => 0,
+                    2 => spread(drawn >> 2, max_ns / 16),
+                    _ => spread(drawn >> 2, max_ns),
                 }
             }
         }
+    }
+
+    /// Nanoseconds that whoever submitted operation number `position` of that stream pauses behind it.
+    pub(crate) fn behind_submission(self, stream: u64, position: u64) -> u64 {
+        match self {
+            Delay::Perturbed { seed, max_ns } => {
+                let drawn = draw(!seed, stream, position);
+                if drawn.is_multiple_of(8) { spread(drawn >> 3, max_ns) } else { 0 }
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// A number that follows from these three.
+fn draw(seed: u64, stream: u64, position: u64) -> u64 {
+    mix(mix(mix(seed).wrapping_add(stream)).wrapping_add(position))
+}
+
+/// Spread evenly over `0..=most`.
+fn spread(drawn: u64, most: u64) -> u64 {
+    match most.checked_add(1) {
+        Some(choices) => drawn % choices,
+        None => drawn,
     }
 }
 
@@ -92,6 +127,8 @@ pub struct Config {
     pub pageable: Pageable,
     /// What the device sees of page-locked memory that is made from now on.
     pub in_place: InPlace,
+    /// Whether host memory has a page before and a page behind that fault: what runs over an end is noticed there.
+    pub margins: bool,
 }
 
 impl Default for Config {
@@ -106,6 +143,7 @@ impl Default for Config {
             delay: Delay::None,
             pageable: Pageable::Staged,
             in_place: InPlace::Live,
+            margins: false,
         }
     }
 }
@@ -155,6 +193,22 @@ mod tests {
         assert!(first.iter().any(|ns| *ns != first[0]));
         assert_ne!(first, (0..100).map(|n| delay.before(2, n)).collect::<Vec<_>>());
         Delay::Seeded { seed: 7, max_ns: u64::MAX }.before(0, 0);
+    }
+
+    #[test]
+    fn perturbed_schedules_repeat_and_mix_no_wait_with_long_ones() {
+        let of = |seed| {
+            let delay = Delay::Perturbed { seed, max_ns: 1600 };
+            (0..400).map(|n| (delay.before(0, n), delay.behind_submission(0, n))).collect::<Vec<_>>()
+        };
+        assert_eq!(of(3), of(3));
+        assert_ne!(of(3), of(4));
+        assert!(of(3).iter().all(|(before, behind)| *before <= 1600 && *behind <= 1600));
+        let count = |wanted: &dyn Fn(&(u64, u64)) -> bool| of(3).iter().filter(|pair| wanted(pair)).count();
+        assert!((120..280).contains(&count(&|(before, _)| *before == 0)));
+        assert!((40..160).contains(&count(&|(before, _)| *before > 100)));
+        assert!((20..100).contains(&count(&|(_, behind)| *behind > 0)));
+        assert_eq!(Delay::Seeded { seed: 3, max_ns: 9 }.behind_submission(0, 0), 0);
     }
 
     #[test]

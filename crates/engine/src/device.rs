@@ -15,6 +15,7 @@ use crate::config::{Config, Delay, InPlace, MemoryKind, Pageable};
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::faults::FailWhen;
+use crate::mapping::HostAccess;
 use crate::memory::{self, Allocation};
 use crate::operation::OpKind;
 use crate::policy::{self, Fault};
@@ -56,8 +57,20 @@ impl Device {
     /// [`Fault::DeviceLost`], [`Fault::Closed`].
     pub fn allocate(&self, kind: MemoryKind, bytes: usize) -> Result<Allocation, Fault> {
         self.core().admit()?;
-        let in_place = self.core().settings.read().in_place;
-        memory::allocate(self.core().id, kind, bytes, self.core().usage(kind), in_place)
+        let core = self.core();
+        let in_place = core.settings.read().in_place;
+        memory::allocate(core.id, kind, bytes, core.usage(kind), in_place, core.margins)
+    }
+
+    /// Allocates host memory, page-aligned and zeroed, that operations take for ordinary memory of the caller's (it has no
+    /// device address), but whose host pointer [`set_host_access`](Device::set_host_access) can protect. It counts against
+    /// no limit, and [`free`](Device::free) takes its host pointer.
+    ///
+    /// # Errors
+    /// As for [`allocate`](Device::allocate).
+    pub fn allocate_pageable(&self, bytes: usize) -> Result<Allocation, Fault> {
+        self.core().admit()?;
+        memory::allocate_pageable(self.core().id, bytes, self.core().margins)
     }
 
     /// Frees an allocation of this device by its base address (the device address, or the host pointer as a number).
@@ -73,14 +86,45 @@ impl Device {
         Ok(())
     }
 
-    /// Lets or forbids the CPU to write pinned memory through its host pointer, for the whole pages that cover the
-    /// range. Operations are not affected; they use a mapping of their own.
+    /// Lets or forbids the CPU to write pinned memory through its host pointer: [`set_host_access`](Device::set_host_access)
+    /// with read and write access, or with read access alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_host_writable(&self, host: *const u8, bytes: usize, writable: bool) -> Result<(), Fault> {
+        self.set_host_access(host, bytes, if writable { HostAccess::ReadWrite } else { HostAccess::Read })
+    }
+
+    /// Says what the CPU may do with pinned memory through its host pointer, for the whole pages that cover the range.
+    /// Operations are not affected; they use a mapping of their own.
     ///
     /// # Errors
     /// [`Fault::InvalidAddress`] if the range is not inside one pinned allocation's host view;
     /// [`Fault::OutOfHostMemory`] if the system has no room to note the change.
-    pub fn set_host_writable(&self, host: *const u8, bytes: usize, writable: bool) -> Result<(), Fault> {
-        memory::set_host_writable(self.core().id, host as u64, bytes, writable)
+    pub fn set_host_access(&self, host: *const u8, bytes: usize, access: HostAccess) -> Result<(), Fault> {
+        memory::set_host_access(self.core().id, host as u64, bytes, access)
+    }
+
+    /// Sets every byte of a range of this device's memory, of either kind, now and out of any order: for memory that no
+    /// operation uses.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidAddress`] if the range is not inside one allocation of this device.
+    pub fn set_bytes(&self, address: u64, bytes: usize, value: u8) -> Result<(), Fault> {
+        // SAFETY: as many bytes of a region that the lookup keeps mapped, written through the engine's own mapping.
+        memory::with_bytes(self.core().id, address, bytes, |at| unsafe { at.write_bytes(value, bytes) })
+    }
+
+    /// The offset of the first byte of a range of this device's memory that is not `value`, if there is one. Looks at once
+    /// and out of any order, through the engine's own mapping: protected memory can be looked at, too.
+    ///
+    /// # Errors
+    /// As for [`set_bytes`](Device::set_bytes).
+    pub fn find_other_byte(&self, address: u64, bytes: usize, value: u8) -> Result<Option<usize>, Fault> {
+        memory::with_bytes(self.core().id, address, bytes, |at| {
+            // SAFETY: inside the range that was looked up. An operation that writes meanwhile gives old or new bytes.
+            (0..bytes).find(|offset| unsafe { at.add(*offset).read_volatile() } != value)
+        })
     }
 
     /// The kind of the allocation of this device that holds the whole range, by device address or host pointer; `None`

@@ -71,6 +71,7 @@ pub use device::Device;
 pub use event::{Event, EventState};
 pub use faults::FailWhen;
 pub use graph::{Graph, GraphExec};
+pub use mapping::HostAccess;
 pub use memory::Allocation;
 pub use operation::{Compare, Op, OpKind};
 pub use policy::Fault;

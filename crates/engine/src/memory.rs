@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use crate::config::{InPlace, MemoryKind};
-use crate::mapping::{Mapping, page_bytes};
+use crate::mapping::{HostAccess, Mapping, page_bytes};
 use crate::policy::{self, Fault};
 
 /// What [`Device::allocate`](crate::Device::allocate) gives: plain data, freed only by
@@ -49,6 +49,8 @@ pub(crate) struct Region {
     pub(crate) host_view: Option<Arc<Mapping>>,
     /// What the host sees, where the device sees a copy of it: that copy is this region.
     pub(crate) original: Option<Arc<Region>>,
+    /// To operations it is the caller's ordinary memory: it is the engine's only so that it can be protected.
+    pub(crate) pageable: bool,
 }
 
 /// The engine's own way to a region's bytes.
@@ -95,6 +97,7 @@ impl Region {
             lead: region.lead,
             host_view: region.host_view.clone(),
             original: Some(region.clone()),
+            pageable: false,
         }))
     }
 
@@ -241,6 +244,7 @@ pub(crate) fn allocate(
     bytes: usize,
     usage: &Arc<Usage>,
     in_place: InPlace,
+    margins: bool,
 ) -> Result<Allocation, Fault> {
     if bytes == 0 {
         return Err(Fault::InvalidValue);
@@ -251,7 +255,7 @@ pub(crate) fn allocate(
     if isize::try_from(mapped).is_err() || !usage.take(mapped as u64) {
         return Err(exhausted);
     }
-    let Some((alias, device_view, host_view)) = map(kind, mapped) else {
+    let Some((alias, device_view, host_view)) = map(kind, mapped, margins) else {
         usage.used.fetch_sub(mapped as u64, Ordering::Relaxed);
         return Err(exhausted);
     };
@@ -264,6 +268,7 @@ pub(crate) fn allocate(
         lead: 0,
         host_view: host_view.map(Arc::new),
         original: None,
+        pageable: false,
     });
     let allocation = region.describe();
     let seen = seen_by_device(&region, in_place).ok_or(exhausted)?;
@@ -276,6 +281,33 @@ pub(crate) fn allocate(
     Ok(allocation)
 }
 
+/// Zeroed memory of device `owner` that operations take for the caller's, and whose host view can be protected. Counts
+/// against no limit. Freed as the other kinds are.
+pub(crate) fn allocate_pageable(owner: u64, bytes: usize, margins: bool) -> Result<Allocation, Fault> {
+    if bytes == 0 {
+        return Err(Fault::InvalidValue);
+    }
+    let mapped = bytes.checked_next_multiple_of(page_bytes()).filter(|mapped| isize::try_from(*mapped).is_ok());
+    let mapped = mapped.ok_or(Fault::OutOfHostMemory)?;
+    let (mapping, device_view, host_view) = map(MemoryKind::Pinned, mapped, margins).ok_or(Fault::OutOfHostMemory)?;
+    let usage = Usage::new(u64::MAX);
+    usage.take(mapped as u64);
+    let region = Arc::new(Region {
+        kind: MemoryKind::Pinned,
+        owner,
+        bytes,
+        alias: Alias::Mapped { mapping, usage },
+        device_view: Arc::new(device_view),
+        lead: 0,
+        host_view: host_view.map(Arc::new),
+        original: None,
+        pageable: true,
+    });
+    let allocation = Allocation { device: 0, ..region.describe() };
+    SPACE.write().entries.insert(allocation.host as usize, Entry::Live { region, host: true });
+    Ok(allocation)
+}
+
 /// What is at the device address of a region: the region itself, or a copy of page-locked memory; None without memory.
 pub(crate) fn seen_by_device(region: &Arc<Region>, in_place: InPlace) -> Option<Arc<Region>> {
     match (in_place, region.kind) {
@@ -285,12 +317,12 @@ pub(crate) fn seen_by_device(region: &Arc<Region>, in_place: InPlace) -> Option<
 }
 
 /// The engine's alias, the device's addresses and, for pinned memory, the user's view.
-fn map(kind: MemoryKind, bytes: usize) -> Option<(Mapping, Mapping, Option<Mapping>)> {
+fn map(kind: MemoryKind, bytes: usize, margins: bool) -> Option<(Mapping, Mapping, Option<Mapping>)> {
     let device_view = Mapping::reserve(bytes)?;
     match kind {
         MemoryKind::Device => Some((Mapping::private(bytes)?, device_view, None)),
         MemoryKind::Pinned => {
-            let (alias, host_view) = Mapping::twice(bytes)?;
+            let (alias, host_view) = Mapping::twice(bytes, if margins { page_bytes() } else { 0 })?;
             Some((alias, device_view, Some(host_view)))
         }
     }
@@ -336,18 +368,31 @@ pub(crate) fn kind_of(owner: u64, address: u64, bytes: usize) -> Option<MemoryKi
     }
 }
 
-/// Protects or unprotects the user's view of pinned memory.
-pub(crate) fn set_host_writable(owner: u64, address: u64, bytes: usize, writable: bool) -> Result<(), Fault> {
+/// Says what the CPU may do with the user's view of pinned memory.
+pub(crate) fn set_host_access(owner: u64, address: u64, bytes: usize, access: HostAccess) -> Result<(), Fault> {
     // Kept locked, so that the memory cannot be freed and its pages retired between the lookup and the protection.
     let space = SPACE.read();
     match space.find(address as usize, bytes) {
         Found::Inside { region, offset, host: true } if region.owner == owner && !region.is_registered() => {
             match &region.host_view {
-                Some(view) if view.set_writable(offset, bytes, writable) => Ok(()),
+                Some(view) if view.set_access(offset, bytes, access) => Ok(()),
                 // The system ran out of mappings: each change of protection may split one.
                 _ => Err(Fault::OutOfHostMemory),
             }
         }
+        _ => Err(Fault::InvalidAddress),
+    }
+}
+
+/// Runs `look` on the engine's own way to bytes of device `owner`'s.
+pub(crate) fn with_bytes<R>(
+    owner: u64,
+    address: u64,
+    bytes: usize,
+    look: impl FnOnce(*mut u8) -> R,
+) -> Result<R, Fault> {
+    match find(address, bytes) {
+        Found::Inside { region, offset, .. } if region.owner == owner => Ok(look(region.at(offset))),
         _ => Err(Fault::InvalidAddress),
     }
 }

@@ -199,11 +199,20 @@ impl Place {
             return Err(Fault::InvalidValue);
         }
         match Place::resolve(user, address, 4)? {
-            Place::Pageable(_) => Err(Fault::InvalidAddress),
+            place if place.callers().is_some() => Err(Fault::InvalidAddress),
             Place::Owned { region, offset } => {
                 Ok(Place::Owned { region: region.original.clone().unwrap_or(region), offset })
             }
             place => Ok(place),
+        }
+    }
+
+    /// Where to read it, if it is the caller's ordinary memory, or stands for such.
+    pub(crate) fn callers(&self) -> Option<usize> {
+        match self {
+            Place::Pageable(address) => Some(*address),
+            Place::Owned { region, offset } if region.pageable => Some(region.at(*offset) as usize),
+            Place::Owned { .. } | Place::Staged(_) => None,
         }
     }
 
@@ -311,7 +320,7 @@ impl Task {
     pub(crate) fn foreign(&self) -> [bool; 2] {
         match self {
             Task::Copy { dst, src, .. } | Task::CopyRows { dst, src, .. } => {
-                [dst, src].map(|place| matches!(place, Place::Pageable(_)))
+                [dst, src].map(|place| place.callers().is_some())
             }
             _ => [false; 2],
         }
@@ -326,10 +335,10 @@ impl Task {
             Op::Copy { dst, src, bytes } => {
                 let dst = Place::resolve(user, dst, bytes)?;
                 let mut src = Place::resolve(user, src, bytes)?;
-                if let Place::Pageable(address) = src
+                if let Some(address) = src.callers()
                     && stage
                 {
-                    // SAFETY: the caller answers for the validity of a pageable source.
+                    // SAFETY: the caller answers for the validity of a pageable source, the region for its own.
                     src = Place::Staged(unsafe { read_now(address, bytes, bytes, 1)? });
                 }
                 Ok(Task::Copy { dst, src, bytes })
@@ -348,10 +357,10 @@ impl Task {
                 let [to, from] = pitches.map(|pitch| reach(pitch).ok_or(Fault::InvalidValue));
                 let dst = Place::resolve(user, dst, to?)?;
                 let mut src = Place::resolve(user, src, from?)?;
-                if let Place::Pageable(address) = src
+                if let Some(address) = src.callers()
                     && stage
                 {
-                    // SAFETY: the caller answers for the validity of the rows of a pageable source.
+                    // SAFETY: the caller answers for the validity of the rows of a pageable source, the region for its own.
                     src = Place::Staged(unsafe { read_now(address, src_pitch, width, rows)? });
                     pitches[1] = width;
                 }
@@ -363,7 +372,7 @@ impl Task {
                 }
                 let bytes = count.checked_mul(usize::from(width)).ok_or(Fault::InvalidAddress)?;
                 match Place::resolve(user, dst, bytes)? {
-                    Place::Pageable(_) if bytes > 0 => Err(Fault::InvalidAddress),
+                    dst if bytes > 0 && dst.callers().is_some() => Err(Fault::InvalidAddress),
                     dst => Ok(Task::Fill { dst, width, value, count }),
                 }
             }

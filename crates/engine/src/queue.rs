@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
-use std::time::Instant;
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -13,6 +13,7 @@ use crate::graph::Node;
 use crate::operation::{OpKind, Task};
 use crate::policy::{self, Fault};
 use crate::shared::Core;
+use crate::worker;
 
 /// Operations that a stream holds without asking the system for memory.
 const ROOM: usize = 1024;
@@ -124,10 +125,20 @@ impl Queue {
         // Why a wait draws late: see the order's module.
         let ticket = if kind == OpKind::Wait { order.draw(self.role) } else { before };
         state.items.push_back(Item { task, tag, ticket, doomed });
+        let position = state.submitted;
         state.submitted += 1;
         self.device.tallies.submitted.add(kind);
         self.poke(state);
+        self.pause_behind(position);
         Ok(())
+    }
+
+    /// Has the submitter of operation number `position` pause, where the device perturbs its users' schedule.
+    fn pause_behind(&self, position: u64) {
+        let ns = self.device.settings().delay.behind_submission(self.ordinal, position);
+        if ns > 0 && !worker::on_worker_thread() {
+            thread::sleep(Duration::from_nanos(ns));
+        }
     }
 
     /// Queues all nodes of a graph, or none.

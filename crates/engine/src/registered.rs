@@ -62,6 +62,7 @@ unsafe fn register(owner: u64, host: usize, bytes: usize, in_place: InPlace) -> 
         lead,
         host_view: None,
         original: None,
+        pageable: false,
     });
     let allocation = region.describe();
     let seen = seen_by_device(&region, in_place).ok_or(Fault::OutOfHostMemory)?;

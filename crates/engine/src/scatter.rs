@@ -41,7 +41,7 @@ impl Scatter {
         let [entry, table] =
             [(entry, entry_bytes), (table, table_bytes)].map(|(address, bytes)| {
                 match Place::resolve(user, address, bytes)? {
-                    Place::Pageable(_) => Err(Fault::InvalidAddress),
+                    place if place.callers().is_some() => Err(Fault::InvalidAddress),
                     place => Ok(place),
                 }
             });

@@ -22,6 +22,8 @@ pub(crate) struct Core {
     pub(crate) settings: RwLock<Settings>,
     device_memory: Arc<Usage>,
     pinned_memory: Arc<Usage>,
+    /// See [`Config::margins`].
+    pub(crate) margins: bool,
     pub(crate) armory: Armory,
     pub(crate) tallies: Tallies,
     pub(crate) order: Order,
@@ -53,6 +55,7 @@ impl Core {
             settings: RwLock::new(Settings::of(&config)),
             device_memory: Usage::new(config.device_memory_bytes),
             pinned_memory: Usage::new(config.pinned_memory_bytes),
+            margins: config.margins,
             name: config.name,
             armory: Armory::default(),
             tallies: Tallies::default(),

@@ -49,8 +49,8 @@ impl View<'_> {
     /// [`Fault::InvalidAddress`] if the range is not inside one allocation.
     pub fn with_bytes<R>(&self, address: u64, bytes: usize, f: impl FnOnce(*const u8) -> R) -> Result<R, Fault> {
         match memory::resolve(self.device, address, bytes)? {
-            Some((region, offset)) => Ok(f(region.at(offset))),
-            None => Err(Fault::InvalidAddress),
+            Some((region, offset)) if !region.pageable => Ok(f(region.at(offset))),
+            _ => Err(Fault::InvalidAddress),
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod common;
 use common::*;
-use gpubuf_engine::{Compare, Fault, InPlace, MemoryKind, Op};
+use gpubuf_engine::{Compare, Config, Device, Fault, HostAccess, InPlace, MemoryKind, Op};
 
 /// The signal that ends a child process which writes (or reads) the byte at `address`; 0 if it lives.
 fn touch(address: u64, write: bool) -> i32 {
@@ -236,4 +236,67 @@ fn a_snapshot_of_registered_memory_is_what_it_held_then() {
     device.unregister(at).unwrap();
     // SAFETY: refused, since the address is not one any more.
     assert_eq!(unsafe { stream.submit(copy(target.device, memory.device, 1), 0) }, Err(Fault::InvalidAddress));
+}
+
+#[test]
+fn the_cpu_can_be_shut_out_of_a_host_view_while_the_device_works_on_it() {
+    let device = device();
+    let stream = device.create_stream().unwrap();
+    let memory = pinned(&device, 2 * 4096, 1);
+    let host = memory.host as u64;
+    device.set_host_access(host as *const u8, 4096, HostAccess::None).unwrap();
+    assert_eq!(touch(host, false), libc::SIGSEGV);
+    assert_eq!(touch(host + 4096, true), 0);
+    let source = [5u8; 4];
+    submit(&stream, copy(host, source.as_ptr() as u64, 4));
+    stream.synchronize(patience()).unwrap();
+    device.set_bytes(host + 4, 4, 6).unwrap();
+    assert_eq!(device.find_other_byte(host, 4, 5), Ok(None));
+    assert_eq!(device.find_other_byte(host, 8, 5), Ok(Some(4)));
+    assert_eq!(device.set_bytes(host, 2 * 4096 + 1, 0), Err(Fault::InvalidAddress));
+    device.set_host_access(host as *const u8, 4096, HostAccess::ReadWrite).unwrap();
+    assert_eq!(seen(&memory)[..8], [5, 5, 5, 5, 6, 6, 6, 6]);
+}
+
+#[test]
+fn host_memory_with_margins_faults_before_and_behind() {
+    let device = Device::new(Config { margins: true, ..Config::default() }).unwrap();
+    let memories = [
+        device.allocate(MemoryKind::Pinned, 4096).unwrap(),
+        device.allocate(MemoryKind::Pinned, 4096).unwrap(),
+        device.allocate_pageable(4096).unwrap(),
+    ];
+    for memory in memories {
+        let host = memory.host as u64;
+        let touched = [host - 1, host, host + 4095, host + 4096].map(|address| touch(address, true));
+        assert_eq!(touched, [libc::SIGSEGV, 0, 0, libc::SIGSEGV]);
+        device.free(host).unwrap();
+        assert_eq!(touch(host, false), libc::SIGSEGV);
+    }
+}
+
+#[test]
+fn pageable_memory_of_the_engine_is_as_the_callers() {
+    let device = device();
+    let stream = device.create_stream().unwrap();
+    let memory = device.allocate_pageable(100).unwrap();
+    let (host, target) = (memory.host as u64, pinned(&device, 100, 0));
+    // SAFETY: memory of the engine's, which nothing uses.
+    unsafe { memory.host.write_bytes(7, 100) };
+    stream.hold();
+    submit(&stream, copy(target.host as u64, host, 100));
+    // SAFETY: staged at the submission.
+    unsafe { memory.host.write_bytes(8, 100) };
+    stream.release();
+    stream.synchronize(patience()).unwrap();
+    assert_eq!(seen(&target), [7; 100]);
+    // SAFETY: refused.
+    let refused = unsafe { stream.submit(Op::Fill { dst: host, width: 1, value: 0, count: 1 }, 0) };
+    assert_eq!(refused, Err(Fault::InvalidAddress));
+    submit(&stream, copy(host, target.host as u64, 50));
+    stream.synchronize(patience()).unwrap();
+    device.set_host_access(memory.host, 100, HostAccess::Read).unwrap();
+    assert_eq!(touch(host, true), libc::SIGSEGV);
+    assert_eq!(device.find_other_byte(host, 51, 7), Ok(Some(50)));
+    assert_eq!(device.memory_used(MemoryKind::Pinned), 4096);
 }
