@@ -16,7 +16,7 @@ fn a_tour_of_every_noun() {
 fn pointers_that_point_to_nothing() {
     let functions = header::functions();
     assert!(functions.len() > 100, "only {} functions found in the header", functions.len());
-    run_generated("pointers", &header::pointer_cases(&functions));
+    run_generated("pointers.c", &header::pointer_cases(&functions), &[]);
 }
 
 #[test]

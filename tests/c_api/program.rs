@@ -1,4 +1,4 @@
-//! Compiling and running a C program.
+//! Compiling and running a program in C or C++.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,37 +27,57 @@ fn library() -> PathBuf {
     folder
 }
 
-fn compile(name: &str, source: &Path, include: &Path) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = library();
-    let program = folder.join(name);
+/// The compiler for a source, by how its name ends, with what all programs are compiled with.
+fn compiler(source: &Path, include: &Path) -> Command {
+    let cpp = source.extension().is_some_and(|end| end == "cpp");
     let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let compiler =
-        cc::Build::new().cargo_metadata(false).target(&target).host(&target).opt_level(1).debug(true).get_compiler();
-    let out = compiler
-        .to_command()
-        .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"])
+    let mut build = cc::Build::new();
+    build.cargo_metadata(false).cpp(cpp).target(&target).host(&target).opt_level(if cpp { 0 } else { 1 }).debug(!cpp);
+    let mut command = build.get_compiler().to_command();
+    command
+        .arg(if cpp { "-std=c++17" } else { "-std=gnu11" })
+        .args(["-Wall", "-Wextra", "-Werror", "-pthread"])
         .arg("-I")
         .arg(include)
         .arg("-I")
-        .arg(root.join("tests/c"))
-        .arg(source)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c"))
+        .arg(source);
+    command
+}
+
+fn finish(name: &str, mut compiler: Command) {
+    let out = compiler.output().expect("a compiler for C and C++");
+    assert!(out.status.success(), "{name} does not compile:\n{}", String::from_utf8_lossy(&out.stderr));
+}
+
+fn compile(name: &str, source: &Path, include: &Path) -> PathBuf {
+    let folder = library();
+    let program = folder.join(name);
+    let mut compiler = compiler(source, include);
+    compiler
         .arg("-o")
         .arg(&program)
         .arg("-L")
         .arg(&folder)
         .args(["-Wl,--as-needed", "-lgpubuf", "-ldl"])
-        .arg(format!("-Wl,-rpath,{}", folder.display()))
-        .output()
-        .expect("a C compiler");
-    assert!(out.status.success(), "{name} does not compile:\n{}", String::from_utf8_lossy(&out.stderr));
+        .arg(format!("-Wl,-rpath,{}", folder.display()));
+    finish(name, compiler);
     program
 }
 
+fn written(file: &str, text: &str) -> PathBuf {
+    let source = library().join(file);
+    fs::write(&source, text).expect("a source file");
+    source
+}
+
 fn check(name: &str, program: &Path, environment: &[(&str, PathBuf)]) -> String {
-    // A program that loads the library itself finds its path here.
+    // A program that loads the library itself finds its path here. What it writes goes where it is.
     let mut command = Command::new(program);
-    command.arg(library().join("libgpubuf.so")).envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+        .current_dir(library())
+        .arg(library().join("libgpubuf.so"))
+        .envs(environment.iter().map(|(name, value)| (name, value)));
     let out = command.output().expect("the program runs");
     let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{name}: {}\n{stdout}{stderr}", out.status);
@@ -83,20 +103,20 @@ pub fn run_with(name: &str, environment: &[(&str, PathBuf)]) {
 }
 
 /// Compiles a program with the header in a folder, and runs it with the library of this build.
+#[allow(dead_code)]
 pub fn run_against(include: &Path, name: &str, source: &Path, environment: &[(&str, PathBuf)]) {
     check(name, &compile(name, source, include), environment);
 }
 
-/// Compiles and runs a program made by a test.
+/// Compiles and runs a program made by a test; `file` is the name of a source.
 #[allow(dead_code)]
-pub fn run_generated(name: &str, text: &str) {
-    output_of_generated(name, text, &include());
+pub fn run_generated(file: &str, text: &str, environment: &[(&str, PathBuf)]) {
+    let name = file.replace('.', "_");
+    check(&name, &compile(&name, &written(file, text), &include()), environment);
 }
 
-/// As [`run_generated`], with the header in a folder; what the program wrote.
+/// What a program made by a test writes, in C, with the header in a folder.
 #[allow(dead_code)]
 pub fn output_of_generated(name: &str, text: &str, include: &Path) -> String {
-    let source = library().join(format!("{name}.c"));
-    fs::write(&source, text).expect("a source file");
-    check(name, &compile(name, &source, include), &[])
+    check(name, &compile(name, &written(&format!("{name}.c"), text), include), &[])
 }
