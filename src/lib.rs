@@ -1,6 +1,6 @@
 //! gpubuf: the CPU-GPU buffer layer for C++ inference runtimes.
 //!
-//! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena` < `backend` <
+//! Layers, each importing only those before it: `error`, `sync`, `dtype`, `config` < `stats`, `ops`, `arena`, `record` < `backend` <
 //! `fence` < `lease`, `buffer`, `pinned`, `pool`, `graph` < `slots`, `staged`, `workspace`, `tensor`, `tiers`, `pressure`, `predictor` <
 //! `report` < `ffi`.
 
@@ -19,6 +19,7 @@ pub mod pinned;
 pub mod pool;
 pub mod predictor;
 pub mod pressure;
+pub mod record;
 pub mod report;
 pub mod slots;
 pub mod staged;

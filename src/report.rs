@@ -7,6 +7,7 @@ use crate::backend::system_memory;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{device_records, uptime};
+use crate::record;
 use crate::stats::Record;
 
 /// The version of the JSON's shape: it goes up when a key changes its meaning or goes, not when one is added.
@@ -102,6 +103,7 @@ pub fn report(format: Format, process: &Process) -> String {
     let state = State {
         library,
         system,
+        recording: record::figures(),
         devices: device_records(),
         live_objects: process.live_objects.iter().map(LiveObject::record).collect(),
     };
@@ -115,6 +117,7 @@ pub fn report(format: Format, process: &Process) -> String {
 struct State {
     library: Record,
     system: Record,
+    recording: Option<Record>,
     devices: Vec<Record>,
     live_objects: Vec<Record>,
 }

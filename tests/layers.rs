@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first; modules of one line may use each other.
 const LAYERS: &[&[&str]] = &[
     &["error", "sync", "dtype", "config"],
-    &["stats", "ops", "arena"],
+    &["stats", "ops", "arena", "record"],
     &["backend"],
     &["fence"],
     &["lease", "buffer", "pinned", "pool", "graph"],

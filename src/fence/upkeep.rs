@@ -5,6 +5,7 @@ use crate::backend::exit;
 use crate::config::log;
 use crate::error::{Error, Result, Status};
 use crate::fail;
+use crate::record;
 use crate::sync::{Arc, Condvar, Mutex};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -55,6 +56,7 @@ impl Upkeep {
         let (device, bell) = (Arc::downgrade(device), self.bell.clone());
         let run = move || {
             let _ended = Ended(bell.clone());
+            record::mark_thread();
             while bell.sleeps(interval) {
                 // Once the process exits, what callbacks refer to may be gone.
                 let Some(_call) = exit::Call::begin() else { break };

@@ -3,6 +3,7 @@
 //! Only entries call what is here, with their own parameters. What the header asks of a pointer that is not NULL (that it
 //! points to as much as the call reads or writes) is the C caller's promise; everything else is checked.
 
+use super::recorded::Part;
 use crate::error::Result;
 use crate::fail;
 use std::ffi::{CStr, c_char};
@@ -74,6 +75,8 @@ pub unsafe trait Growing: Copy {
     const NAME: &'static str;
     /// Its size in the first version that had it.
     const FIRST: usize = size_of::<Self>();
+    /// Its fields that lead elsewhere.
+    const PARTS: &'static [Part] = &[];
 
     /// All bytes 0.
     fn zeroed() -> Self {
@@ -82,15 +85,39 @@ pub unsafe trait Growing: Copy {
     }
 }
 
-/// Says that structs are [`Growing`]; one that grew says from how many bytes, since callers may be as old as that. In what it
-/// grew by, 0 must mean what the library did before.
+/// Says that structs are [`Growing`], and what their pointers lead to: `name { field: text, field: words count_field }`. One that
+/// grew says from how many bytes, since callers may be as old as that. In what it grew by, 0 must mean what the library did before.
 macro_rules! growing {
-    ($($name:ident $(from $first:literal)?),+) => { $(
+    ($($name:ident $(from $first:literal)? $({ $($field:ident: $kind:ident $($count:ident)?),+ })?),+) => { $(
         // SAFETY: every field is a number, a pointer or a nullable function, ordered without padding (a test adds them up),
         // and the first is struct_size.
         unsafe impl $crate::ffi::arguments::Growing for $name {
             const NAME: &'static str = stringify!($name);
             $(const FIRST: usize = $first;)?
+            $(const PARTS: &'static [$crate::ffi::recorded::Part] = &[$($crate::ffi::recorded::Part {
+                offset: std::mem::offset_of!($name, $field),
+                kind: $crate::ffi::recorded::PartKind::$kind$((std::mem::offset_of!($name, $count)))?,
+            }),+];)?
+        }
+
+        impl $crate::ffi::recorded::Recorded for *const $name {
+            fn describe(out: &mut $crate::record::Encoder) {
+                $crate::ffi::recorded::describe_options::<$name>(out);
+            }
+
+            fn encode(self, outcome: $crate::ffi::recorded::Outcome, out: &mut $crate::record::Encoder) {
+                $crate::ffi::recorded::encode_options(self, outcome, out);
+            }
+        }
+
+        impl $crate::ffi::recorded::Recorded for *mut $name {
+            fn describe(out: &mut $crate::record::Encoder) {
+                out.byte(b'f');
+            }
+
+            fn encode(self, outcome: $crate::ffi::recorded::Outcome, out: &mut $crate::record::Encoder) {
+                $crate::ffi::recorded::encode_figures(self, outcome, out);
+            }
         }
     )+ };
 }

@@ -5,6 +5,7 @@ use super::boundary::{call, plain};
 use super::buffer_sync::{policy, policy_or};
 use super::entries::Entry;
 use super::pool::twin;
+use super::recorded::List;
 use super::types::*;
 use crate::config::Placement;
 use crate::fence::{Access, Flow};
@@ -67,7 +68,7 @@ pub struct gpubuf_block_stats {
     pub device_dirty_bytes: u64,
 }
 
-growing!(gpubuf_block_info, gpubuf_block_options, gpubuf_block_stats);
+growing!(gpubuf_block_info, gpubuf_block_options { label: text }, gpubuf_block_stats);
 
 /// What a block of its own is to be. Set up by gpubuf_block_options_init; bytes has no default.
 #[repr(C)]
@@ -106,7 +107,7 @@ pub unsafe extern "C" fn gpubuf_block_create(
     options: *const gpubuf_block_options,
     out_block: *mut *mut gpubuf_block,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_create, |c| {
+    call(Entry::gpubuf_block_create, (device, options, out_block), |c| {
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_block, "out_block")?;
@@ -133,7 +134,7 @@ pub unsafe extern "C" fn gpubuf_block_fence(
     streams: *const *mut gpubuf_stream,
     stream_count: usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_fence, |c| {
+    call(Entry::gpubuf_block_fence, (block, List(streams, stream_count)), |c| {
         let block = c.get(block, "block")?;
         block.fence(&c.streams(streams, stream_count, ["streams", "stream_count"])?)
     })
@@ -142,7 +143,7 @@ pub unsafe extern "C" fn gpubuf_block_fence(
 /// The caller vouches that nothing uses the block by its device address. Lifts the seal; counted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_declare_unread(block: *mut gpubuf_block) -> gpubuf_status {
-    call(Entry::gpubuf_block_declare_unread, |c| c.get(block, "block")?.declare_unread())
+    call(Entry::gpubuf_block_declare_unread, (block,), |c| c.get(block, "block")?.declare_unread())
 }
 
 /// What the block is. Set struct_size first; no more than that is written, and struct_size then says how much.
@@ -151,7 +152,7 @@ pub unsafe extern "C" fn gpubuf_block_info_get(
     block: *const gpubuf_block,
     inout_info: *mut gpubuf_block_info,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_info_get, |c| {
+    call(Entry::gpubuf_block_info_get, (block, inout_info), |c| {
         let block = c.get(block, "block")?;
         let out = figures(inout_info, "inout_info")?;
         out.set(gpubuf_block_info {
@@ -175,7 +176,7 @@ pub unsafe extern "C" fn gpubuf_block_host_ptr(
     block: *const gpubuf_block,
     out_pointer: *mut *const c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_host_ptr, |c| {
+    call(Entry::gpubuf_block_host_ptr, (block, out_pointer), |c| {
         let block = c.get(block, "block")?;
         let out = c.out(out_pointer, "out_pointer")?;
         out.set(block.host_ptr()?.cast());
@@ -195,7 +196,7 @@ pub unsafe extern "C" fn gpubuf_block_host_ptr(
 /// gpubuf_block_publish).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_device_address(block: *mut gpubuf_block, out_address: *mut u64) -> gpubuf_status {
-    call(Entry::gpubuf_block_device_address, |c| {
+    call(Entry::gpubuf_block_device_address, (block, out_address), |c| {
         let block = c.get(block, "block")?;
         let out = c.out(out_address, "out_address")?;
         out.set(block.device_address()?);
@@ -215,7 +216,7 @@ pub unsafe extern "C" fn gpubuf_block_begin_write(
     out_data: *mut *mut c_void,
     out_token: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_begin_write, |c| {
+    call(Entry::gpubuf_block_begin_write, (block, offset, bytes, timeout_ns, out_data, out_token), |c| {
         let block = c.get(block, "block")?;
         let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
         let got = block.begin(Access::Write, offset, bytes, block.home().device().timeout(timeout_ns))?;
@@ -230,7 +231,7 @@ pub unsafe extern "C" fn gpubuf_block_begin_write(
 /// Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_end_write(block: *mut gpubuf_block, token: u64) -> gpubuf_status {
-    call(Entry::gpubuf_block_end_write, |c| c.get(block, "block")?.end(Access::Write, token))
+    call(Entry::gpubuf_block_end_write, (block, token), |c| c.get(block, "block")?.end(Access::Write, token))
 }
 
 /// Opens bytes of the block for the CPU to read; `bytes` may be GPUBUF_ALL. Otherwise as gpubuf_buffer_begin_read.
@@ -245,7 +246,7 @@ pub unsafe extern "C" fn gpubuf_block_begin_read(
     out_data: *mut *const c_void,
     out_token: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_begin_read, |c| {
+    call(Entry::gpubuf_block_begin_read, (block, offset, bytes, timeout_ns, out_data, out_token), |c| {
         let block = c.get(block, "block")?;
         let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
         let got = block.begin(Access::Read, offset, bytes, block.home().device().timeout(timeout_ns))?;
@@ -260,7 +261,7 @@ pub unsafe extern "C" fn gpubuf_block_begin_read(
 /// Errors: GPUBUF_NOT_BEGUN (not the token of an open read access).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_end_read(block: *mut gpubuf_block, token: u64) -> gpubuf_status {
-    call(Entry::gpubuf_block_end_read, |c| c.get(block, "block")?.end(Access::Read, token))
+    call(Entry::gpubuf_block_end_read, (block, token), |c| c.get(block, "block")?.end(Access::Read, token))
 }
 
 /// Copies bytes from `source` to the block, as one write access.
@@ -274,7 +275,7 @@ pub unsafe extern "C" fn gpubuf_block_copy_in(
     source: *const c_void,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_copy_in, |c| {
+    call(Entry::gpubuf_block_copy_in, (block, offset, bytes, source, timeout_ns), |c| {
         let block = c.get(block, "block")?;
         let source = memory(source, bytes == 0, "source")?;
         // SAFETY: the caller's promise: `bytes` bytes can be read.
@@ -293,7 +294,7 @@ pub unsafe extern "C" fn gpubuf_block_copy_out(
     destination: *mut c_void,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_copy_out, |c| {
+    call(Entry::gpubuf_block_copy_out, (block, offset, bytes, destination, timeout_ns), |c| {
         let block = c.get(block, "block")?;
         let destination = memory(destination.cast_const(), bytes == 0, "destination")?;
         // SAFETY: the caller's promise: `bytes` bytes can be written.
@@ -311,7 +312,7 @@ pub unsafe extern "C" fn gpubuf_block_to_device(
     bytes: u64,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_to_device, |c| {
+    call(Entry::gpubuf_block_to_device, (block, offset, bytes, stream), |c| {
         let block = c.get(block, "block")?;
         block.copy(true, offset, bytes, c.get(stream, "stream")?, None)
     })
@@ -328,7 +329,7 @@ pub unsafe extern "C" fn gpubuf_block_to_host(
     bytes: u64,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_to_host, |c| {
+    call(Entry::gpubuf_block_to_host, (block, offset, bytes, stream), |c| {
         let block = c.get(block, "block")?;
         block.copy(false, offset, bytes, c.get(stream, "stream")?, None)
     })
@@ -345,7 +346,7 @@ pub unsafe extern "C" fn gpubuf_block_to_device_blocking(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_to_device_blocking, |c| {
+    call(Entry::gpubuf_block_to_device_blocking, (block, offset, bytes, stream, timeout_ns), |c| {
         let block = c.get(block, "block")?;
         let timeout = block.home().device().timeout(timeout_ns);
         block.copy(true, offset, bytes, c.get(stream, "stream")?, Some(timeout))
@@ -363,7 +364,7 @@ pub unsafe extern "C" fn gpubuf_block_to_host_blocking(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_to_host_blocking, |c| {
+    call(Entry::gpubuf_block_to_host_blocking, (block, offset, bytes, stream, timeout_ns), |c| {
         let block = c.get(block, "block")?;
         let timeout = block.home().device().timeout(timeout_ns);
         block.copy(false, offset, bytes, c.get(stream, "stream")?, Some(timeout))
@@ -380,7 +381,7 @@ pub unsafe extern "C" fn gpubuf_block_sync(
     policy: u32,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_sync, |c| {
+    call(Entry::gpubuf_block_sync, (block, policy, stream), |c| {
         let block = c.get(block, "block")?;
         block.sync(policy_or(self::policy(policy, "policy")?), c.get(stream, "stream")?, None)
     })
@@ -396,7 +397,7 @@ pub unsafe extern "C" fn gpubuf_block_sync_blocking(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_sync_blocking, |c| {
+    call(Entry::gpubuf_block_sync_blocking, (block, policy, stream, timeout_ns), |c| {
         let block = c.get(block, "block")?;
         let timeout = block.home().device().timeout(timeout_ns);
         block.sync(policy_or(self::policy(policy, "policy")?), c.get(stream, "stream")?, Some(timeout))
@@ -419,7 +420,7 @@ pub unsafe extern "C" fn gpubuf_block_publish(
     stream: *mut gpubuf_stream,
     out_address: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_publish, |c| {
+    call(Entry::gpubuf_block_publish, (block, stream, out_address), |c| {
         let block = c.get(block, "block")?;
         let stream = c.get(stream, "stream")?;
         let out = c.out(out_address, "out_address")?;
@@ -438,7 +439,7 @@ pub unsafe extern "C" fn gpubuf_block_reset(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_reset, |c| {
+    call(Entry::gpubuf_block_reset, (block, stream, timeout_ns), |c| {
         let block = c.get(block, "block")?;
         let stream = c.get_if_any(stream, "stream")?;
         block.reset(stream, block.home().device().timeout(timeout_ns))
@@ -454,7 +455,7 @@ pub unsafe extern "C" fn gpubuf_block_stats_get(
     block: *const gpubuf_block,
     inout_stats: *mut gpubuf_block_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_stats_get, |c| {
+    call(Entry::gpubuf_block_stats_get, (block, inout_stats), |c| {
         let block = c.get(block, "block")?;
         let out = figures(inout_stats, "inout_stats")?;
         let (flows, newer) = block.flows()?;
@@ -490,7 +491,7 @@ pub unsafe extern "C" fn gpubuf_block_stats_get(
 /// block is as before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_promote(block: *mut gpubuf_block, stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_block_promote, |c| c.get(block, "block")?.promote(c.get(stream, "stream")?))
+    call(Entry::gpubuf_block_promote, (block, stream), |c| c.get(block, "block")?.promote(c.get(stream, "stream")?))
 }
 
 /// Takes a promotion back: a copy of the device's bytes to the block is queued on the stream, kernels use it in place again, and
@@ -499,7 +500,7 @@ pub unsafe extern "C" fn gpubuf_block_promote(block: *mut gpubuf_block, stream: 
 /// Errors: GPUBUF_UNSUPPORTED (it is not promoted); otherwise as gpubuf_block_promote.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_demote(block: *mut gpubuf_block, stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_block_demote, |c| c.get(block, "block")?.demote(c.get(stream, "stream")?))
+    call(Entry::gpubuf_block_demote, (block, stream), |c| c.get(block, "block")?.demote(c.get(stream, "stream")?))
 }
 
 /// Gives a block back with the uses that the library knows of: its own copies, and what was declared.
@@ -509,7 +510,7 @@ pub unsafe extern "C" fn gpubuf_block_demote(block: *mut gpubuf_block, stream: *
 /// GPUBUF_GRAPH_HELD (a graph hold has it: destroy that first), GPUBUF_BUSY (a guard is open); the block stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_release(block: *mut gpubuf_block) -> gpubuf_status {
-    call(Entry::gpubuf_block_release, |c| {
+    call(Entry::gpubuf_block_release, (block,), |c| {
         let lease = c.get(block, "block")?;
         let released = lease.release();
         c.forget(block, !lease.is_held());
@@ -525,7 +526,7 @@ pub unsafe extern "C" fn gpubuf_block_release(block: *mut gpubuf_block) -> gpubu
 /// Errors: GPUBUF_GRAPH_HELD, GPUBUF_BUSY (a guard is open), GPUBUF_NOT_HELD; the block stays the caller's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_abandon(block: *mut gpubuf_block) -> gpubuf_status {
-    call(Entry::gpubuf_block_abandon, |c| {
+    call(Entry::gpubuf_block_abandon, (block,), |c| {
         let lease = c.get(block, "block")?;
         let abandoned = lease.abandon();
         c.forget(block, !lease.is_held());
@@ -544,7 +545,7 @@ pub unsafe extern "C" fn gpubuf_block_release_after(
     streams: *const *mut gpubuf_stream,
     stream_count: usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_release_after, |c| {
+    call(Entry::gpubuf_block_release_after, (block, List(streams, stream_count)), |c| {
         let lease = c.get(block, "block")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         let released = lease.release_after(&streams);
@@ -563,7 +564,7 @@ pub unsafe extern "C" fn gpubuf_block_release_after_many(
     streams: *const *mut gpubuf_stream,
     stream_count: usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_release_after_many, |c| {
+    call(Entry::gpubuf_block_release_after_many, (List(blocks, block_count), List(streams, stream_count)), |c| {
         let blocks = c.blocks(blocks, block_count, ["blocks", "block_count"])?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         let released = Lease::release_after_many(&blocks.leases, &streams);

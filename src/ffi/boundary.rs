@@ -3,6 +3,7 @@
 use super::entries::{Entry, When};
 use super::handles::{Number, Pin};
 use super::objects::{self, Handle, Object, TABLE};
+use super::recorded::{Arguments, Outcome};
 use super::types::{gpubuf_block, gpubuf_status, gpubuf_stream};
 use super::{arguments, last_error, mutants, process};
 use crate::config::STREAMS_PER_CALL;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::fence::Timeline;
 use crate::lease::{BLOCKS_PER_CALL, Lease};
+use crate::record::{self, Begun, Function};
 use crate::stats::Counter;
 use crate::sync::Arc;
 use arrayvec::ArrayVec;
@@ -66,15 +68,18 @@ fn admission(entry: Entry, state: u32) -> Admission {
     }
 }
 
-/// Runs an entry: admits it, keeps its objects meanwhile, catches panics, and tells the outcome.
-pub fn call(entry: Entry, body: impl FnOnce(&Call) -> Result<()>) -> gpubuf_status {
+/// Runs an entry: admits it, keeps its objects meanwhile, catches panics, and tells the outcome. The arguments are for a
+/// recording: all of them, in their order.
+pub fn call<A: Arguments>(entry: Entry, arguments: A, body: impl FnOnce(&Call) -> Result<()>) -> gpubuf_status {
     let mut quietly = false;
+    let mut recording = None;
     let state = process::state();
     if state != 0 {
+        recording = process::begin_recorded(state);
         match admission(entry, state) {
             Admission::Runs => {}
             Admission::RunsQuietly => quietly = true,
-            Admission::Over(status) => return status,
+            Admission::Over(status) => return recorded(recording, entry, status, arguments),
         }
     }
     let call = Call { entry, pins: RefCell::new(ArrayVec::new()), fault: Cell::new(mutants::fault_is_due()) };
@@ -84,7 +89,22 @@ pub fn call(entry: Entry, body: impl FnOnce(&Call) -> Result<()>) -> gpubuf_stat
         call.unpin();
         result
     }));
-    call.conclude(outcome, quietly)
+    let status = call.conclude(outcome, quietly);
+    if recording.is_some() { recorded(recording, entry, status, arguments) } else { status }
+}
+
+/// Puts a call into the recording.
+#[cold]
+#[inline(never)]
+fn recorded<A: Arguments>(begun: Option<Begun>, entry: Entry, status: gpubuf_status, arguments: A) -> gpubuf_status {
+    if let Some(begun) = begun {
+        let function = Function { number: entry as u16, name: entry.name(), signature: A::describe };
+        // Nothing in there is expected to panic. If it did, the call would be missing, and nothing else.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            record::finish(&begun, &function, status, |out| arguments.encode(Outcome::of(status), out));
+        }));
+    }
+    status
 }
 
 /// Runs an entry that has no status to tell: it works at any time.

@@ -4,6 +4,7 @@ use super::arguments::{figures, flag, growing, init, label, memory, options, res
 use super::boundary::{call, plain};
 use super::buffer_sync::policy;
 use super::entries::Entry;
+use super::recorded::List;
 use super::types::*;
 use crate::buffer::{Buffer, BufferOptions, BufferSettings};
 use crate::config::Placement;
@@ -92,7 +93,10 @@ pub struct gpubuf_buffer_info {
     pub reserved: u32,
 }
 
-growing!(gpubuf_buffer_options, gpubuf_buffer_info);
+growing!(
+    gpubuf_buffer_options { label: text, host_memory: address, release: pointer, release_user_data: pointer },
+    gpubuf_buffer_info
+);
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -140,7 +144,7 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
     options: *const gpubuf_buffer_options,
     out_buffer: *mut *mut gpubuf_buffer,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_create, |c| {
+    call(Entry::gpubuf_buffer_create, (device, options, out_buffer), |c| {
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_buffer, "out_buffer")?;
@@ -173,7 +177,7 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_destroy(buffer: *mut gpubuf_buffer) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_destroy, |c| c.end(buffer, "buffer").map(drop))
+    call(Entry::gpubuf_buffer_destroy, (buffer,), |c| c.end(buffer, "buffer").map(drop))
 }
 
 /// What the buffer is. Set struct_size first; no more than that is written, and struct_size then says how much.
@@ -182,7 +186,7 @@ pub unsafe extern "C" fn gpubuf_buffer_info_get(
     buffer: *const gpubuf_buffer,
     inout_info: *mut gpubuf_buffer_info,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_info_get, |c| {
+    call(Entry::gpubuf_buffer_info_get, (buffer, inout_info), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = figures(inout_info, "inout_info")?;
         let layout = buffer.layout();
@@ -223,7 +227,7 @@ pub unsafe extern "C" fn gpubuf_buffer_host_ptr(
     buffer: *const gpubuf_buffer,
     out_pointer: *mut *const c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_host_ptr, |c| {
+    call(Entry::gpubuf_buffer_host_ptr, (buffer, out_pointer), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = c.out(out_pointer, "out_pointer")?;
         out.set(buffer.host_ptr()?.cast());
@@ -240,7 +244,7 @@ pub unsafe extern "C" fn gpubuf_buffer_host_ptr_unfenced(
     buffer: *mut gpubuf_buffer,
     out_pointer: *mut *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_host_ptr_unfenced, |c| {
+    call(Entry::gpubuf_buffer_host_ptr_unfenced, (buffer, out_pointer), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = c.out(out_pointer, "out_pointer")?;
         out.set(buffer.host_ptr_unfenced()?.cast());
@@ -264,7 +268,7 @@ pub unsafe extern "C" fn gpubuf_buffer_device_address(
     stream_count: usize,
     out_address: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_device_address, |c| {
+    call(Entry::gpubuf_buffer_device_address, (buffer, List(streams, stream_count), out_address), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         let out = c.out(out_address, "out_address")?;
@@ -290,7 +294,7 @@ pub unsafe extern "C" fn gpubuf_buffer_publish(
     stream: *mut gpubuf_stream,
     out_address: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_publish, |c| {
+    call(Entry::gpubuf_buffer_publish, (buffer, stream, out_address), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let stream = c.get(stream, "stream")?;
         let out = c.out(out_address, "out_address")?;
@@ -313,7 +317,7 @@ pub unsafe extern "C" fn gpubuf_buffer_used_on(
     stream: *mut gpubuf_stream,
     access: u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_used_on, |c| {
+    call(Entry::gpubuf_buffer_used_on, (buffer, stream, access), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let stream = c.get(stream, "stream")?;
         let access = self::access(access)?;
@@ -338,7 +342,7 @@ pub unsafe extern "C" fn gpubuf_buffer_begin_write(
     out_data: *mut *mut c_void,
     out_token: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_begin_write, |c| {
+    call(Entry::gpubuf_buffer_begin_write, (buffer, first, count, timeout_ns, out_data, out_token), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
         let got = buffer.begin(Access::Write, first, count, buffer.device().timeout(timeout_ns))?;
@@ -353,7 +357,7 @@ pub unsafe extern "C" fn gpubuf_buffer_begin_write(
 /// Errors: GPUBUF_NOT_BEGUN (not the token of an open write access).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_end_write(buffer: *mut gpubuf_buffer, token: u64) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_end_write, |c| c.get(buffer, "buffer")?.end(Access::Write, token))
+    call(Entry::gpubuf_buffer_end_write, (buffer, token), |c| c.get(buffer, "buffer")?.end(Access::Write, token))
 }
 
 /// Opens a range of the host side for the CPU to read, once queued work no longer writes it. Reads may overlap.
@@ -368,7 +372,7 @@ pub unsafe extern "C" fn gpubuf_buffer_begin_read(
     out_data: *mut *const c_void,
     out_token: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_begin_read, |c| {
+    call(Entry::gpubuf_buffer_begin_read, (buffer, first, count, timeout_ns, out_data, out_token), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
         let got = buffer.begin(Access::Read, first, count, buffer.device().timeout(timeout_ns))?;
@@ -383,7 +387,7 @@ pub unsafe extern "C" fn gpubuf_buffer_begin_read(
 /// Errors: GPUBUF_NOT_BEGUN (not the token of an open read access).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_end_read(buffer: *mut gpubuf_buffer, token: u64) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_end_read, |c| c.get(buffer, "buffer")?.end(Access::Read, token))
+    call(Entry::gpubuf_buffer_end_read, (buffer, token), |c| c.get(buffer, "buffer")?.end(Access::Read, token))
 }
 
 /// Copies elements from `source` to the host side, as one write access. In `source` there are no gaps between rows, whatever the
@@ -398,7 +402,7 @@ pub unsafe extern "C" fn gpubuf_buffer_copy_in(
     source: *const c_void,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_copy_in, |c| {
+    call(Entry::gpubuf_buffer_copy_in, (buffer, first, count, source, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let source = memory(source, count == 0, "source")?;
         // SAFETY: the caller's promise: `count` elements can be read.
@@ -417,7 +421,7 @@ pub unsafe extern "C" fn gpubuf_buffer_copy_out(
     destination: *mut c_void,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_copy_out, |c| {
+    call(Entry::gpubuf_buffer_copy_out, (buffer, first, count, destination, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let destination = memory(destination.cast_const(), count == 0, "destination")?;
         // SAFETY: the caller's promise: `count` elements can be written.
@@ -439,7 +443,7 @@ pub unsafe extern "C" fn gpubuf_buffer_to_device(
     count: u64,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_to_device, |c| {
+    call(Entry::gpubuf_buffer_to_device, (buffer, first, count, stream), |c| {
         let buffer = c.get(buffer, "buffer")?;
         buffer.copy(true, first, count, c.get(stream, "stream")?, None)
     })
@@ -457,7 +461,7 @@ pub unsafe extern "C" fn gpubuf_buffer_to_device_blocking(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_to_device_blocking, |c| {
+    call(Entry::gpubuf_buffer_to_device_blocking, (buffer, first, count, stream, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let timeout = buffer.device().timeout(timeout_ns);
         buffer.copy(true, first, count, c.get(stream, "stream")?, Some(timeout))
@@ -475,7 +479,7 @@ pub unsafe extern "C" fn gpubuf_buffer_to_host(
     count: u64,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_to_host, |c| {
+    call(Entry::gpubuf_buffer_to_host, (buffer, first, count, stream), |c| {
         let buffer = c.get(buffer, "buffer")?;
         buffer.copy(false, first, count, c.get(stream, "stream")?, None)
     })
@@ -492,7 +496,7 @@ pub unsafe extern "C" fn gpubuf_buffer_to_host_blocking(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_to_host_blocking, |c| {
+    call(Entry::gpubuf_buffer_to_host_blocking, (buffer, first, count, stream, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let timeout = buffer.device().timeout(timeout_ns);
         buffer.copy(false, first, count, c.get(stream, "stream")?, Some(timeout))
@@ -513,7 +517,7 @@ pub unsafe extern "C" fn gpubuf_buffer_fill(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_fill, |c| {
+    call(Entry::gpubuf_buffer_fill, (buffer, sides, element, stream, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let (host, device) = self::sides(sides)?;
         let element = memory(element, false, "element")?;
@@ -532,7 +536,7 @@ pub unsafe extern "C" fn gpubuf_buffer_zero(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_zero, |c| {
+    call(Entry::gpubuf_buffer_zero, (buffer, sides, stream, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let (host, device) = self::sides(sides)?;
         let stream = c.get_if_any(stream, "stream")?;
@@ -566,7 +570,7 @@ pub(super) fn sides_or_none(sides: u32, name: &str) -> Result<(bool, bool)> {
 /// GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_detach(buffer: *mut gpubuf_buffer, timeout_ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_detach, |c| {
+    call(Entry::gpubuf_buffer_detach, (buffer, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         buffer.detach(buffer.device().timeout(timeout_ns))
     })

@@ -4,6 +4,7 @@ use super::arguments::list;
 use super::boundary::call;
 use super::buffer::sides_or_none;
 use super::entries::Entry;
+use super::recorded::List;
 use super::types::*;
 use crate::dtype::{MAX_RANK, Shape};
 
@@ -22,7 +23,7 @@ pub unsafe extern "C" fn gpubuf_buffer_slice(
     count: u64,
     out_view: *mut *mut gpubuf_buffer,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_slice, |c| {
+    call(Entry::gpubuf_buffer_slice, (buffer, first, count, out_view), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = c.out(out_view, "out_view")?;
         c.give(out, buffer.with(buffer.slice(first, count)?))
@@ -44,7 +45,7 @@ pub unsafe extern "C" fn gpubuf_buffer_window(
     column_count: u64,
     out_view: *mut *mut gpubuf_buffer,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_window, |c| {
+    call(Entry::gpubuf_buffer_window, (buffer, first_row, row_count, first_column, column_count, out_view), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = c.out(out_view, "out_view")?;
         c.give(out, buffer.with(buffer.window((first_row, row_count), (first_column, column_count))?))
@@ -72,7 +73,7 @@ pub unsafe extern "C" fn gpubuf_buffer_resize(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_resize, |c| {
+    call(Entry::gpubuf_buffer_resize, (buffer, rank, List(shape, rank as usize), keep, stream, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let dims = list(shape, rank as usize, MAX_RANK, ["shape", "rank"])?;
         let keep = sides_or_none(keep, "keep")?;
@@ -93,7 +94,7 @@ pub unsafe extern "C" fn gpubuf_buffer_reset(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_reset, |c| {
+    call(Entry::gpubuf_buffer_reset, (buffer, stream, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let stream = c.get_if_any(stream, "stream")?;
         buffer.reset(stream, buffer.device().timeout(timeout_ns))

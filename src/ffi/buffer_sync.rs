@@ -3,6 +3,7 @@
 use super::arguments::{figures, growing};
 use super::boundary::call;
 use super::entries::Entry;
+use super::recorded::Memory;
 use super::types::*;
 use crate::buffer::BufferStats;
 use crate::error::Result;
@@ -115,7 +116,7 @@ pub unsafe extern "C" fn gpubuf_buffer_sync(
     policy: u32,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_sync, |c| {
+    call(Entry::gpubuf_buffer_sync, (buffer, policy, stream), |c| {
         let buffer = c.get(buffer, "buffer")?;
         buffer.sync(self::policy(policy, "policy")?, c.get(stream, "stream")?, None)
     })
@@ -132,7 +133,7 @@ pub unsafe extern "C" fn gpubuf_buffer_sync_blocking(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_sync_blocking, |c| {
+    call(Entry::gpubuf_buffer_sync_blocking, (buffer, policy, stream, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let timeout = buffer.device().timeout(timeout_ns);
         buffer.sync(self::policy(policy, "policy")?, c.get(stream, "stream")?, Some(timeout))
@@ -151,7 +152,7 @@ pub unsafe extern "C" fn gpubuf_buffer_mark_dirty(
     first: u64,
     count: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_mark_dirty, |c| {
+    call(Entry::gpubuf_buffer_mark_dirty, (buffer, side, first, count), |c| {
         let buffer = c.get(buffer, "buffer")?;
         buffer.mark_newer(self::side(side)?, first, count)
     })
@@ -167,7 +168,7 @@ pub unsafe extern "C" fn gpubuf_buffer_mark_clean(
     first: u64,
     count: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_mark_clean, |c| {
+    call(Entry::gpubuf_buffer_mark_clean, (buffer, side, first, count), |c| {
         let buffer = c.get(buffer, "buffer")?;
         buffer.mark_clean(self::side(side)?, first, count)
     })
@@ -186,7 +187,7 @@ pub unsafe extern "C" fn gpubuf_buffer_dirty_ranges(
     capacity: usize,
     out_count: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_dirty_ranges, |c| {
+    call(Entry::gpubuf_buffer_dirty_ranges, (buffer, side, Memory(out_ranges), capacity, out_count), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let side = self::side(side)?;
         if out_ranges.is_null() && capacity > 0 {
@@ -221,7 +222,7 @@ pub unsafe extern "C" fn gpubuf_buffer_stats_get(
     buffer: *const gpubuf_buffer,
     inout_stats: *mut gpubuf_buffer_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_stats_get, |c| {
+    call(Entry::gpubuf_buffer_stats_get, (buffer, inout_stats), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let out = figures(inout_stats, "inout_stats")?;
         let BufferStats { flows, newer, resizes, views, waits } = buffer.stats()?;

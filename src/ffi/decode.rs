@@ -40,7 +40,7 @@ pub struct gpubuf_decode_options {
     pub padded_size_count: u64,
 }
 
-growing!(gpubuf_decode_options);
+growing!(gpubuf_decode_options { label: text, padded_sizes: words padded_size_count });
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn gpubuf_slots_create_decode(
     options: *const gpubuf_decode_options,
     out_slots: *mut *mut gpubuf_slots,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_create_decode, |c| {
+    call(Entry::gpubuf_slots_create_decode, (device, options, out_slots), |c| {
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_slots, "out_slots")?;

@@ -168,7 +168,11 @@ pub struct gpubuf_device_stats {
     pub fallbacks_uva: u64,
 }
 
-growing!(gpubuf_device_options, gpubuf_device_info, gpubuf_device_stats);
+growing!(
+    gpubuf_device_options { label: text, native_context: pointer, name: text },
+    gpubuf_device_info,
+    gpubuf_device_stats
+);
 
 fn defaults(options: &mut gpubuf_device_options) {
     options.default_timeout_ns = DEFAULT_TIMEOUT_NS;
@@ -211,7 +215,7 @@ pub unsafe extern "C" fn gpubuf_device_options_init(options: *mut gpubuf_device_
 /// Errors: GPUBUF_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_count(backend: u32, out_count: *mut u32) -> gpubuf_status {
-    call(Entry::gpubuf_device_count, |c| {
+    call(Entry::gpubuf_device_count, (backend, out_count), |c| {
         let out = c.out(out_count, "out_count")?;
         out.set(backend::device_count(backend_kind(backend)?)?);
         Ok(())
@@ -232,7 +236,7 @@ pub unsafe extern "C" fn gpubuf_device_open(
     options: *const gpubuf_device_options,
     out_device: *mut *mut gpubuf_device,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_open, |c| {
+    call(Entry::gpubuf_device_open, (options, out_device), |c| {
         let chosen = options_or(options, "options", defaults)?;
         let out = c.out(out_device, "out_device")?;
         reserved(chosen.reserved, "options.reserved")?;
@@ -271,7 +275,7 @@ pub unsafe extern "C" fn gpubuf_device_open(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_destroy(device: *mut gpubuf_device) -> gpubuf_status {
-    call(Entry::gpubuf_device_destroy, |c| {
+    call(Entry::gpubuf_device_destroy, (device,), |c| {
         if let Some(device) = c.end(device, "device")? {
             device.orphan();
         }
@@ -282,7 +286,7 @@ pub unsafe extern "C" fn gpubuf_device_destroy(device: *mut gpubuf_device) -> gp
 /// Which backend it is: GPUBUF_BACKEND_CUDA or GPUBUF_BACKEND_HOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_backend(device: *const gpubuf_device, out_backend: *mut u32) -> gpubuf_status {
-    call(Entry::gpubuf_device_backend, |c| {
+    call(Entry::gpubuf_device_backend, (device, out_backend), |c| {
         let device = c.get(device, "device")?;
         c.out(out_backend, "out_backend")?.set(device.backend().kind() as u32);
         Ok(())
@@ -295,7 +299,7 @@ pub unsafe extern "C" fn gpubuf_device_info_get(
     device: *const gpubuf_device,
     inout_info: *mut gpubuf_device_info,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_info_get, |c| {
+    call(Entry::gpubuf_device_info_get, (device, inout_info), |c| {
         let backend = c.get(device, "device")?.backend();
         let facts = backend.facts();
         figures(inout_info, "inout_info")?.set(gpubuf_device_info {
@@ -323,7 +327,7 @@ pub unsafe extern "C" fn gpubuf_device_name(
     capacity: usize,
     out_length: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_name, |c| {
+    call(Entry::gpubuf_device_name, (device, buffer, capacity, out_length), |c| {
         let device = c.get(device, "device")?;
         c.text(&device.backend().name(), buffer, capacity, out_length)
     })
@@ -337,7 +341,7 @@ pub unsafe extern "C" fn gpubuf_device_backend_reason(
     capacity: usize,
     out_length: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_backend_reason, |c| {
+    call(Entry::gpubuf_device_backend_reason, (device, buffer, capacity, out_length), |c| {
         let device = c.get(device, "device")?;
         c.text(device.reason(), buffer, capacity, out_length)
     })
@@ -352,7 +356,7 @@ pub unsafe extern "C" fn gpubuf_device_maintain(
     device: *mut gpubuf_device,
     out_freed_bytes: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_maintain, |c| {
+    call(Entry::gpubuf_device_maintain, (device, out_freed_bytes), |c| {
         let freed = c.get(device, "device")?.keep_up();
         c.set_if_any(out_freed_bytes, freed);
         Ok(())
@@ -370,7 +374,7 @@ pub unsafe extern "C" fn gpubuf_device_maintain(
 /// GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_drain(device: *mut gpubuf_device, timeout_ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_device_drain, |c| {
+    call(Entry::gpubuf_device_drain, (device, timeout_ns), |c| {
         let device = c.get(device, "device")?;
         device.drain(device.timeout(timeout_ns))
     })
@@ -383,7 +387,7 @@ pub unsafe extern "C" fn gpubuf_device_drain(device: *mut gpubuf_device, timeout
 /// GPUBUF_CAPTURING, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_device_synchronize(device: *mut gpubuf_device, timeout_ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_device_synchronize, |c| {
+    call(Entry::gpubuf_device_synchronize, (device, timeout_ns), |c| {
         let device = c.get(device, "device")?;
         device.synchronize(device.timeout(timeout_ns))
     })
@@ -395,7 +399,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
     device: *const gpubuf_device,
     inout_stats: *mut gpubuf_device_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_stats_get, |c| {
+    call(Entry::gpubuf_device_stats_get, (device, inout_stats), |c| {
         let device = c.get(device, "device")?;
         let counters = &device.counters;
         let (allocator, fallbacks) = (device.backend().allocator(), device.backend().fallbacks());

@@ -15,7 +15,7 @@ pub unsafe extern "C" fn gpubuf_event_create(
     device: *mut gpubuf_device,
     out_event: *mut *mut gpubuf_event,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_event_create, |c| {
+    call(Entry::gpubuf_event_create, (device, out_event), |c| {
         let device = c.get(device, "device")?;
         let out = c.out(out_event, "out_event")?;
         c.give(out, Event::create(device, false, "")?)
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn gpubuf_event_create_timed(
     device: *mut gpubuf_device,
     out_event: *mut *mut gpubuf_event,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_event_create_timed, |c| {
+    call(Entry::gpubuf_event_create_timed, (device, out_event), |c| {
         let device = c.get(device, "device")?;
         let out = c.out(out_event, "out_event")?;
         c.give(out, Event::create(device, true, "")?)
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn gpubuf_event_elapsed_ns(
     later: *const gpubuf_event,
     out_ns: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_event_elapsed_ns, |c| {
+    call(Entry::gpubuf_event_elapsed_ns, (earlier, later, out_ns), |c| {
         let earlier = c.get(earlier, "earlier")?;
         let later = c.get(later, "later")?;
         c.out(out_ns, "out_ns")?.set(later.elapsed_since(earlier)?);
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn gpubuf_event_elapsed_ns(
 /// Errors: GPUBUF_WRONG_DEVICE, GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_event_record(event: *mut gpubuf_event, stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_event_record, |c| {
+    call(Entry::gpubuf_event_record, (event, stream), |c| {
         let event = c.get(event, "event")?;
         event.record(c.get(stream, "stream")?)
     })
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn gpubuf_event_record(event: *mut gpubuf_event, stream: *
 /// Errors: GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_event_query(event: *mut gpubuf_event) -> gpubuf_status {
-    call(Entry::gpubuf_event_query, |c| c.get(event, "event")?.wait(Timeout::Try))
+    call(Entry::gpubuf_event_query, (event,), |c| c.get(event, "event")?.wait(Timeout::Try))
 }
 
 /// Waits for the latest record.
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn gpubuf_event_query(event: *mut gpubuf_event) -> gpubuf_
 /// Errors: GPUBUF_TIMEOUT, GPUBUF_BUSY (try form), GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_event_wait(event: *mut gpubuf_event, timeout_ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_event_wait, |c| {
+    call(Entry::gpubuf_event_wait, (event, timeout_ns), |c| {
         let event = c.get(event, "event")?;
         event.wait(event.device().timeout(timeout_ns))
     })
@@ -92,5 +92,5 @@ pub unsafe extern "C" fn gpubuf_event_wait(event: *mut gpubuf_event, timeout_ns:
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_event_destroy(event: *mut gpubuf_event) -> gpubuf_status {
-    call(Entry::gpubuf_event_destroy, |c| c.end(event, "event").map(drop))
+    call(Entry::gpubuf_event_destroy, (event,), |c| c.end(event, "event").map(drop))
 }

@@ -2,6 +2,7 @@
 
 use super::boundary::call;
 use super::entries::Entry;
+use super::recorded::Value;
 use super::types::*;
 use crate::graph::GraphHold;
 use crate::sync::Arc;
@@ -19,7 +20,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_create(
     device: *mut gpubuf_device,
     out_hold: *mut *mut gpubuf_graph_hold,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_create, |c| {
+    call(Entry::gpubuf_graph_hold_create, (device, out_hold), |c| {
         let device = c.get(device, "device")?;
         let out = c.out(out_hold, "out_hold")?;
         c.give(out, GraphHold::create(device, "")?)
@@ -32,7 +33,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_graph_hold_destroy(hold: *mut gpubuf_graph_hold) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_destroy, |c| c.end(hold, "hold").map(drop))
+    call(Entry::gpubuf_graph_hold_destroy, (hold,), |c| c.end(hold, "hold").map(drop))
 }
 
 /// Adds a buffer, before its addresses are captured. Waits until each of its uses is over.
@@ -49,7 +50,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_buffer(
     buffer: *mut gpubuf_buffer,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_add_buffer, |c| {
+    call(Entry::gpubuf_graph_hold_add_buffer, (hold, buffer, timeout_ns), |c| {
         let hold = c.get(hold, "hold")?;
         let buffer = c.get(buffer, "buffer")?;
         hold.add(buffer.shared(), Some(hold.device().timeout(timeout_ns)))
@@ -66,7 +67,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_block(
     block: *mut gpubuf_block,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_add_block, |c| {
+    call(Entry::gpubuf_graph_hold_add_block, (hold, block, timeout_ns), |c| {
         let hold = c.get(hold, "hold")?;
         let block = c.get(block, "block")?;
         hold.add(Arc::new(block.clone()), Some(hold.device().timeout(timeout_ns)))
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_slots(
     hold: *mut gpubuf_graph_hold,
     slots: *mut gpubuf_slots,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_add_slots, |c| {
+    call(Entry::gpubuf_graph_hold_add_slots, (hold, slots), |c| {
         let hold = c.get(hold, "hold")?;
         let slots = c.get(slots, "slots")?;
         hold.add_all(slots.held_copies(), None)
@@ -101,7 +102,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_slots_copy(
     slots: *mut gpubuf_slots,
     copy: u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_add_slots_copy, |c| {
+    call(Entry::gpubuf_graph_hold_add_slots_copy, (hold, slots, copy), |c| {
         let hold = c.get(hold, "hold")?;
         let slots = c.get(slots, "slots")?;
         hold.add(slots.held_copy(copy)?, None)
@@ -119,7 +120,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_add_staged_rows(
     rows: *mut gpubuf_staged_rows,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_add_staged_rows, |c| {
+    call(Entry::gpubuf_graph_hold_add_staged_rows, (hold, rows, timeout_ns), |c| {
         let hold = c.get(hold, "hold")?;
         let rows = c.get(rows, "rows")?;
         hold.add(rows.table().shared(), Some(hold.device().timeout(timeout_ns)))
@@ -142,7 +143,7 @@ pub unsafe extern "C" fn gpubuf_buffer_capture_to_device(
     count: u64,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_capture_to_device, |c| {
+    call(Entry::gpubuf_buffer_capture_to_device, (buffer, hold, first, count, stream), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let hold = c.get(hold, "hold")?;
         hold.capture(&*buffer.shared(), true, first, count, c.get(stream, "stream")?)
@@ -158,7 +159,7 @@ pub unsafe extern "C" fn gpubuf_buffer_capture_to_host(
     count: u64,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_buffer_capture_to_host, |c| {
+    call(Entry::gpubuf_buffer_capture_to_host, (buffer, hold, first, count, stream), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let hold = c.get(hold, "hold")?;
         hold.capture(&*buffer.shared(), false, first, count, c.get(stream, "stream")?)
@@ -174,7 +175,7 @@ pub unsafe extern "C" fn gpubuf_block_capture_to_device(
     bytes: u64,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_capture_to_device, |c| {
+    call(Entry::gpubuf_block_capture_to_device, (block, hold, offset, bytes, stream), |c| {
         let block = c.get(block, "block")?;
         let hold = c.get(hold, "hold")?;
         hold.capture(block, true, offset, bytes, c.get(stream, "stream")?)
@@ -190,7 +191,7 @@ pub unsafe extern "C" fn gpubuf_block_capture_to_host(
     bytes: u64,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_block_capture_to_host, |c| {
+    call(Entry::gpubuf_block_capture_to_host, (block, hold, offset, bytes, stream), |c| {
         let block = c.get(block, "block")?;
         let hold = c.get(hold, "hold")?;
         hold.capture(block, false, offset, bytes, c.get(stream, "stream")?)
@@ -208,7 +209,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_set_graph(
     hold: *mut gpubuf_graph_hold,
     executable_graph: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_set_graph, |c| {
+    call(Entry::gpubuf_graph_hold_set_graph, (hold, Value(executable_graph)), |c| {
         let hold = c.get(hold, "hold")?;
         hold.set_graph(executable_graph.expose_provenance() as u64)
     })
@@ -229,7 +230,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_launch(
     hold: *mut gpubuf_graph_hold,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_launch, |c| {
+    call(Entry::gpubuf_graph_hold_launch, (hold, stream), |c| {
         let hold = c.get(hold, "hold")?;
         hold.launch(c.get(stream, "stream")?)
     })
@@ -248,7 +249,7 @@ pub unsafe extern "C" fn gpubuf_graph_hold_replayed(
     hold: *mut gpubuf_graph_hold,
     stream: *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_graph_hold_replayed, |c| {
+    call(Entry::gpubuf_graph_hold_replayed, (hold, stream), |c| {
         let hold = c.get(hold, "hold")?;
         hold.replayed(c.get(stream, "stream")?)
     })

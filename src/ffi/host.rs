@@ -12,6 +12,7 @@ use crate::config::checks::Check;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, Timeline};
+use crate::record;
 use crate::stats::Counter;
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -69,19 +70,19 @@ fn stream_kit(stream: &Timeline) -> Result<&dyn StreamKit> {
 /// Errors: GPUBUF_UNSUPPORTED (not on this device), here and in every function of the test kit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_stream_hold(stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_host_stream_hold, |c| stream_kit(c.get(stream, "stream")?)?.hold())
+    call(Entry::gpubuf_host_stream_hold, (stream,), |c| stream_kit(c.get(stream, "stream")?)?.hold())
 }
 
 /// Takes one hold back: this thread's latest, or the latest of all. Does nothing where there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_stream_release(stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_host_stream_release, |c| stream_kit(c.get(stream, "stream")?)?.release())
+    call(Entry::gpubuf_host_stream_release, (stream,), |c| stream_kit(c.get(stream, "stream")?)?.release())
 }
 
 /// Queues a delay, as a kernel would take.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_stream_delay(stream: *mut gpubuf_stream, ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_host_stream_delay, |c| stream_kit(c.get(stream, "stream")?)?.delay(ns))
+    call(Entry::gpubuf_host_stream_delay, (stream, ns), |c| stream_kit(c.get(stream, "stream")?)?.delay(ns))
 }
 
 /// Queues a function, in stream order.
@@ -94,7 +95,7 @@ pub unsafe extern "C" fn gpubuf_host_stream_call(
     function: gpubuf_host_fn,
     user_data: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_stream_call, |c| {
+    call(Entry::gpubuf_host_stream_call, (stream, function, user_data), |c| {
         let stream = c.get(stream, "stream")?;
         let kit = stream_kit(stream)?;
         let Some(function) = function else { return fail!(InvalidArgument, "function is NULL") };
@@ -108,7 +109,7 @@ pub unsafe extern "C" fn gpubuf_host_stream_call(
 /// Errors: GPUBUF_CAPTURING (it captures already, or the device refuses).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_capture_begin(stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_host_capture_begin, |c| stream_kit(c.get(stream, "stream")?)?.begin_capture())
+    call(Entry::gpubuf_host_capture_begin, (stream,), |c| stream_kit(c.get(stream, "stream")?)?.begin_capture())
 }
 
 /// Ends the capture, on the thread that began it, and makes its graph executable.
@@ -120,7 +121,7 @@ pub unsafe extern "C" fn gpubuf_host_capture_begin(stream: *mut gpubuf_stream) -
 /// began it, and it goes on).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_capture_end(stream: *mut gpubuf_stream, out_graph: *mut u64) -> gpubuf_status {
-    call(Entry::gpubuf_host_capture_end, |c| {
+    call(Entry::gpubuf_host_capture_end, (stream, out_graph), |c| {
         let stream = stream_kit(c.get(stream, "stream")?)?;
         let out = c.out(out_graph, "out_graph")?;
         out.set(stream.end_capture()?);
@@ -138,7 +139,7 @@ pub unsafe extern "C" fn gpubuf_host_capture_call(
     function: gpubuf_host_fn,
     user_data: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_capture_call, |c| {
+    call(Entry::gpubuf_host_capture_call, (stream, function, user_data), |c| {
         let stream = c.get(stream, "stream")?;
         let kit = stream_kit(stream)?;
         let Some(function) = function else { return fail!(InvalidArgument, "function is NULL") };
@@ -153,7 +154,7 @@ pub unsafe extern "C" fn gpubuf_host_capture_call(
 /// Errors: GPUBUF_NOT_FOUND (not such a graph of this device; on the host backend).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_graph_launch(stream: *mut gpubuf_stream, graph: u64) -> gpubuf_status {
-    call(Entry::gpubuf_host_graph_launch, |c| {
+    call(Entry::gpubuf_host_graph_launch, (stream, graph), |c| {
         let stream = c.get(stream, "stream")?;
         stream_kit(stream)?;
         // SAFETY: the emulated device checks the number; on another the caller has promised that the graph is alive.
@@ -167,7 +168,7 @@ pub unsafe extern "C" fn gpubuf_host_graph_launch(stream: *mut gpubuf_stream, gr
 /// Errors: GPUBUF_NOT_FOUND (destroyed before, or not of this device; on the host backend).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_graph_destroy(device: *mut gpubuf_device, graph: u64) -> gpubuf_status {
-    call(Entry::gpubuf_host_graph_destroy, |c| {
+    call(Entry::gpubuf_host_graph_destroy, (device, graph), |c| {
         let Some(device) = c.get_if_any(device, "device")? else { return Ok(()) };
         // SAFETY: the emulated device checks the number; on another the caller has promised that it is such a graph.
         unsafe { kit(device)?.destroy_graph(graph) }
@@ -192,8 +193,10 @@ fn run(view: &dyn View, [function, user_data]: [usize; 2]) {
     // SAFETY: only the lifetime is forgotten; the cell is emptied before this function returns.
     let view = unsafe { std::mem::transmute::<*const (dyn View + '_), *const (dyn View + 'static)>(view) };
     VIEW.set((number, Some(view)));
-    // SAFETY: the caller's promise for a function on a stream.
-    unsafe { function(std::ptr::without_provenance_mut(number), user_data as *mut c_void) };
+    record::elsewhere(|| {
+        // SAFETY: the caller's promise for a function on a stream.
+        unsafe { function(std::ptr::without_provenance_mut(number), user_data as *mut c_void) }
+    });
     VIEW.set((0, None));
 }
 
@@ -220,7 +223,7 @@ pub unsafe extern "C" fn gpubuf_host_view_read(
     destination: *mut c_void,
     bytes: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_view_read, |_| {
+    call(Entry::gpubuf_host_view_read, (view, address, destination, bytes), |_| {
         let destination = memory(destination.cast_const(), bytes == 0, "destination");
         with_view(view, |view| {
             let destination = destination?;
@@ -243,7 +246,7 @@ pub unsafe extern "C" fn gpubuf_host_view_write(
     source: *const c_void,
     bytes: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_view_write, |_| {
+    call(Entry::gpubuf_host_view_write, (view, address, source, bytes), |_| {
         let source = memory(source, bytes == 0, "source");
         with_view(view, |view| {
             let source = source?;
@@ -268,7 +271,7 @@ pub unsafe extern "C" fn gpubuf_host_set_delay(
     seed: u64,
     max_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_set_delay, |c| {
+    call(Entry::gpubuf_host_set_delay, (device, fixed_ns, seed, max_ns), |c| {
         kit(c.get(device, "device")?)?.set_delay(match (fixed_ns, max_ns) {
             (0, 0) => Delay::None,
             (ns, 0) => Delay::Fixed { ns },
@@ -284,13 +287,15 @@ pub unsafe extern "C" fn gpubuf_host_set_link(
     latency_ns: u64,
     bytes_per_second: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_set_link, |c| kit(c.get(device, "device")?)?.set_link(latency_ns, bytes_per_second))
+    call(Entry::gpubuf_host_set_link, (device, latency_ns, bytes_per_second), |c| {
+        kit(c.get(device, "device")?)?.set_link(latency_ns, bytes_per_second)
+    })
 }
 
 /// When copies read pageable memory: 1: when they run, as they read page-locked memory; 0: when they are queued.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_set_pageable_late(device: *mut gpubuf_device, late: u32) -> gpubuf_status {
-    call(Entry::gpubuf_host_set_pageable_late, |c| {
+    call(Entry::gpubuf_host_set_pageable_late, (device, late), |c| {
         let kit = kit(c.get(device, "device")?)?;
         let late = flag(late, "late")?;
         kit.set_pageable_late(late)
@@ -301,7 +306,7 @@ pub unsafe extern "C" fn gpubuf_host_set_pageable_late(device: *mut gpubuf_devic
 /// as on a machine that maps memory for the device once and for all. 1: a copy; 0: the memory itself.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_set_uva_stale(device: *mut gpubuf_device, stale: u32) -> gpubuf_status {
-    call(Entry::gpubuf_host_set_uva_stale, |c| {
+    call(Entry::gpubuf_host_set_uva_stale, (device, stale), |c| {
         let kit = kit(c.get(device, "device")?)?;
         let stale = flag(stale, "stale")?;
         kit.set_uva_stale(stale)
@@ -318,7 +323,7 @@ pub unsafe extern "C" fn gpubuf_host_fail_operation(
     nth: u64,
     when: u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_fail_operation, |c| {
+    call(Entry::gpubuf_host_fail_operation, (device, operation, nth, when), |c| {
         let kit = kit(c.get(device, "device")?)?;
         let kind = match operation {
             GPUBUF_HOST_ANY => None,
@@ -357,7 +362,7 @@ pub unsafe extern "C" fn gpubuf_host_limit_memory(
     placement: u32,
     bytes: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_limit_memory, |c| {
+    call(Entry::gpubuf_host_limit_memory, (device, placement, bytes), |c| {
         let kit = kit(c.get(device, "device")?)?;
         let placement = match placement {
             GPUBUF_PLACEMENT_PINNED => Placement::Pinned,
@@ -376,7 +381,7 @@ pub unsafe extern "C" fn gpubuf_host_limit_memory(
 /// Loses the device, for good: what is queued is dropped, and nothing runs on it again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_lose_device(device: *mut gpubuf_device) -> gpubuf_status {
-    call(Entry::gpubuf_host_lose_device, |c| kit(c.get(device, "device")?)?.lose())
+    call(Entry::gpubuf_host_lose_device, (device,), |c| kit(c.get(device, "device")?)?.lose())
 }
 
 /// Nanoseconds that this thread has spent so far inside the emulated device, for benchmarks to subtract.

@@ -3,6 +3,7 @@
 use super::arguments::{label, write_text};
 use super::boundary::{call, plain};
 use super::entries::Entry;
+use super::recorded::Any;
 use super::types::*;
 use super::{last_error, objects, process};
 use crate::config::log::{self, Level};
@@ -10,6 +11,7 @@ use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
 use crate::dtype::Dtype;
 use crate::error::Status;
 use crate::fence::shut_down_all;
+use crate::record;
 use crate::sync::Arc;
 use std::ffi::{CStr, c_char, c_void};
 
@@ -69,7 +71,7 @@ pub unsafe extern "C" fn gpubuf_last_error_message(buffer: *mut c_char, capacity
 /// Threads: any; also from inside the callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_log_set_callback(callback: gpubuf_log_fn, user_data: *mut c_void) -> gpubuf_status {
-    call(Entry::gpubuf_log_set_callback, |_| {
+    call(Entry::gpubuf_log_set_callback, (callback, user_data), |_| {
         let user_data = user_data as usize;
         log::set_sink(callback.map(|callback| -> log::Sink {
             Arc::new(move |level: Level, message: &CStr| {
@@ -77,6 +79,7 @@ pub unsafe extern "C" fn gpubuf_log_set_callback(callback: gpubuf_log_fn, user_d
                 unsafe { callback(level as i32, message.as_ptr(), user_data as *mut c_void) }
             })
         }));
+        record::tell();
         Ok(())
     })
 }
@@ -94,13 +97,15 @@ pub unsafe extern "C" fn gpubuf_log_set_callback(callback: gpubuf_log_fn, user_d
 /// library is shut down all the same.
 #[unsafe(no_mangle)]
 pub extern "C" fn gpubuf_shutdown(timeout_ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_shutdown, |_| {
+    call(Entry::gpubuf_shutdown, (timeout_ns,), |_| {
         if process::enter(process::SHUT_DOWN) & process::SHUT_DOWN == 0 {
             tell_what_lives();
         }
-        shut_down_all(Timeout::from_ns(timeout_ns, DEFAULT_TIMEOUT_NS)).inspect_err(|error| {
+        let ended = shut_down_all(Timeout::from_ns(timeout_ns, DEFAULT_TIMEOUT_NS)).inspect_err(|error| {
             log::write(Level::Warn, format_args!("shutdown: {}", error.message()));
-        })
+        });
+        record::flush();
+        ended
     })
 }
 
@@ -138,7 +143,7 @@ pub unsafe extern "C" fn gpubuf_describe(
     capacity: usize,
     out_length: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_describe, |c| {
+    call(Entry::gpubuf_describe, (Any(handle), buffer, capacity, out_length), |c| {
         let object = c.get_any(handle, "handle")?;
         c.text(&object.describe(), buffer, capacity, out_length)
     })
@@ -150,7 +155,7 @@ pub unsafe extern "C" fn gpubuf_describe(
 /// Errors: GPUBUF_INVALID_ARGUMENT (not UTF-8), GPUBUF_STALE_HANDLE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_set_label(handle: *const c_void, label: *const c_char) -> gpubuf_status {
-    call(Entry::gpubuf_set_label, |c| {
+    call(Entry::gpubuf_set_label, (Any(handle), label), |c| {
         c.get_any(handle, "handle")?.name().set_label(self::label(label, "label")?);
         Ok(())
     })

@@ -72,3 +72,4 @@ mod handles;
 mod last_error;
 mod objects;
 mod process;
+mod recorded;

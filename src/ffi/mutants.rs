@@ -36,7 +36,7 @@ pub const fn fault_is_due() -> bool {
 #[cfg(feature = "mutants")]
 #[unsafe(no_mangle)]
 pub extern "C" fn gpubuf_mutant_disable(check: u32) -> gpubuf_status {
-    call(Entry::gpubuf_mutant_disable, |_| {
+    call(Entry::gpubuf_mutant_disable, (check,), |_| {
         match Check::ALL.get(check as usize) {
             Some(check) => disable(Some(*check)),
             None if check == u32::MAX => disable(None),

@@ -3,6 +3,7 @@
 use super::arguments::memory;
 use super::boundary::call;
 use super::entries::Entry;
+use super::recorded::List;
 use super::types::*;
 use crate::dtype::MAX_RANK;
 use crate::error::Result;
@@ -62,13 +63,17 @@ pub unsafe extern "C" fn gpubuf_ops_gather(
     index_count: usize,
     out_target: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_ops_gather, |_| {
-        let source = memory(source, source_count == 0 || row_bytes == 0, "source")?;
-        let indices = integers(indices, index_count, index_dtype, ["indices", "index_dtype"])?;
-        let target = memory(out_target, index_count == 0 || row_bytes == 0, "out_target")?;
-        // SAFETY: the caller's promise: memory of these sizes.
-        unsafe { ops::gather(source, source_count, row_bytes, indices, target) }
-    })
+    call(
+        Entry::gpubuf_ops_gather,
+        (source, source_count, row_bytes, indices, index_dtype, index_count, out_target),
+        |_| {
+            let source = memory(source, source_count == 0 || row_bytes == 0, "source")?;
+            let indices = integers(indices, index_count, index_dtype, ["indices", "index_dtype"])?;
+            let target = memory(out_target, index_count == 0 || row_bytes == 0, "out_target")?;
+            // SAFETY: the caller's promise: memory of these sizes.
+            unsafe { ops::gather(source, source_count, row_bytes, indices, target) }
+        },
+    )
 }
 
 /// Copies rows to where their numbers say: row `indices[i]` of the target becomes row i of the source.
@@ -87,13 +92,17 @@ pub unsafe extern "C" fn gpubuf_ops_scatter(
     out_target: *mut c_void,
     target_count: usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_ops_scatter, |_| {
-        let source = memory(source, index_count == 0 || row_bytes == 0, "source")?;
-        let indices = integers(indices, index_count, index_dtype, ["indices", "index_dtype"])?;
-        let target = memory(out_target, target_count == 0 || row_bytes == 0, "out_target")?;
-        // SAFETY: the caller's promise: memory of these sizes.
-        unsafe { ops::scatter(source, row_bytes, indices, target, target_count) }
-    })
+    call(
+        Entry::gpubuf_ops_scatter,
+        (source, row_bytes, indices, index_dtype, index_count, out_target, target_count),
+        |_| {
+            let source = memory(source, index_count == 0 || row_bytes == 0, "source")?;
+            let indices = integers(indices, index_count, index_dtype, ["indices", "index_dtype"])?;
+            let target = memory(out_target, target_count == 0 || row_bytes == 0, "out_target")?;
+            // SAFETY: the caller's promise: memory of these sizes.
+            unsafe { ops::scatter(source, row_bytes, indices, target, target_count) }
+        },
+    )
 }
 
 /// The padding, and whether there are no elements at all.
@@ -133,17 +142,32 @@ pub unsafe extern "C" fn gpubuf_ops_pad(
     capacity: usize,
     out_extent: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_ops_pad, |c| {
-        let (padding, empty) = padding(shape, rank, element_bytes, axis, multiple)?;
-        let source = memory(source, empty, "source")?;
-        let value = memory(value, empty, "value")?;
-        let target = memory(out_target, empty, "out_target")?;
-        let out = c.out(out_extent, "out_extent")?;
-        // SAFETY: the caller's promise: memory of these sizes.
-        unsafe { padding.copy(source, value, target, capacity)? };
-        out.set(padding.extent());
-        Ok(())
-    })
+    call(
+        Entry::gpubuf_ops_pad,
+        (
+            source,
+            List(shape, rank as usize),
+            rank,
+            element_bytes,
+            axis,
+            multiple,
+            value,
+            out_target,
+            capacity,
+            out_extent,
+        ),
+        |c| {
+            let (padding, empty) = padding(shape, rank, element_bytes, axis, multiple)?;
+            let source = memory(source, empty, "source")?;
+            let value = memory(value, empty, "value")?;
+            let target = memory(out_target, empty, "out_target")?;
+            let out = c.out(out_extent, "out_extent")?;
+            // SAFETY: the caller's promise: memory of these sizes.
+            unsafe { padding.copy(source, value, target, capacity)? };
+            out.set(padding.extent());
+            Ok(())
+        },
+    )
 }
 
 /// As gpubuf_ops_pad, where the array is: at the start of `inout_data`, which has room for `capacity` elements.
@@ -161,16 +185,20 @@ pub unsafe extern "C" fn gpubuf_ops_pad_in_place(
     value: *const c_void,
     out_extent: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_ops_pad_in_place, |c| {
-        let (padding, empty) = padding(shape, rank, element_bytes, axis, multiple)?;
-        let data = memory(inout_data, empty, "inout_data")?;
-        let value = memory(value, empty, "value")?;
-        let out = c.out(out_extent, "out_extent")?;
-        // SAFETY: the caller's promise: memory of these sizes.
-        unsafe { padding.in_place(data, capacity, value)? };
-        out.set(padding.extent());
-        Ok(())
-    })
+    call(
+        Entry::gpubuf_ops_pad_in_place,
+        (inout_data, capacity, List(shape, rank as usize), rank, element_bytes, axis, multiple, value, out_extent),
+        |c| {
+            let (padding, empty) = padding(shape, rank, element_bytes, axis, multiple)?;
+            let data = memory(inout_data, empty, "inout_data")?;
+            let value = memory(value, empty, "value")?;
+            let out = c.out(out_extent, "out_extent")?;
+            // SAFETY: the caller's promise: memory of these sizes.
+            unsafe { padding.in_place(data, capacity, value)? };
+            out.set(padding.extent());
+            Ok(())
+        },
+    )
 }
 
 /// The count + 1 offsets of count lengths: a 0, then the sum up to and with each length; the last one is the total.
@@ -186,7 +214,7 @@ pub unsafe extern "C" fn gpubuf_ops_offsets(
     offset_dtype: u32,
     out_offsets: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_ops_offsets, |_| {
+    call(Entry::gpubuf_ops_offsets, (lengths, length_dtype, count, offset_dtype, out_offsets), |_| {
         let lengths = integers(lengths, count, length_dtype, ["lengths", "length_dtype"])?;
         let offsets = integers_out(out_offsets, offset_dtype, ["out_offsets", "offset_dtype"])?;
         // SAFETY: the caller's promise: room for one integer more than there are lengths.
@@ -210,14 +238,18 @@ pub unsafe extern "C" fn gpubuf_ops_flatten(
     capacity: usize,
     out_offsets: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_ops_flatten, |_| {
-        let list = memory(pieces, piece_count == 0, "pieces")?;
-        let target = memory(out_target, capacity == 0 || piece_count == 0 || element_bytes == 0, "out_target")?;
-        let offsets = integers_out(out_offsets, offset_dtype, ["out_offsets", "offset_dtype"])?;
-        // SAFETY: the caller's promise: `piece_count` pieces, which are valid; room for the capacity and for the offsets.
-        // A gpubuf_piece has the layout of a Piece.
-        unsafe { ops::flatten(list.cast(), piece_count, element_bytes, target, capacity, offsets) }.map(drop)
-    })
+    call(
+        Entry::gpubuf_ops_flatten,
+        (pieces, piece_count, element_bytes, offset_dtype, out_target, capacity, out_offsets),
+        |_| {
+            let list = memory(pieces, piece_count == 0, "pieces")?;
+            let target = memory(out_target, capacity == 0 || piece_count == 0 || element_bytes == 0, "out_target")?;
+            let offsets = integers_out(out_offsets, offset_dtype, ["out_offsets", "offset_dtype"])?;
+            // SAFETY: the caller's promise: `piece_count` pieces, which are valid; room for the capacity and for the offsets.
+            // A gpubuf_piece has the layout of a Piece.
+            unsafe { ops::flatten(list.cast(), piece_count, element_bytes, target, capacity, offsets) }.map(drop)
+        },
+    )
 }
 
 /// The pieces of an array as views, between neighbouring offsets: no element is copied.
@@ -236,16 +268,20 @@ pub unsafe extern "C" fn gpubuf_ops_split(
     piece_count: usize,
     out_pieces: *mut gpubuf_piece,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_ops_split, |_| {
-        memory(source, count == 0 || element_bytes == 0, "source")?;
-        let Some(entries) = piece_count.checked_add(1) else {
-            return fail!(Overflow, "piece_count is {piece_count}");
-        };
-        let entries = if piece_count == 0 && offsets.is_null() { 0 } else { entries };
-        let offsets = integers(offsets, entries, offset_dtype, ["offsets", "offset_dtype"])?;
-        let out = memory(out_pieces, piece_count == 0, "out_pieces")?;
-        // SAFETY: the caller's promise: these offsets, and room for `piece_count` pieces.
-        // A gpubuf_piece has the layout of a Piece.
-        unsafe { ops::split(source.cast(), count, element_bytes, offsets, out.cast()) }
-    })
+    call(
+        Entry::gpubuf_ops_split,
+        (source, count, element_bytes, offsets, offset_dtype, piece_count, out_pieces),
+        |_| {
+            memory(source, count == 0 || element_bytes == 0, "source")?;
+            let Some(entries) = piece_count.checked_add(1) else {
+                return fail!(Overflow, "piece_count is {piece_count}");
+            };
+            let entries = if piece_count == 0 && offsets.is_null() { 0 } else { entries };
+            let offsets = integers(offsets, entries, offset_dtype, ["offsets", "offset_dtype"])?;
+            let out = memory(out_pieces, piece_count == 0, "out_pieces")?;
+            // SAFETY: the caller's promise: these offsets, and room for `piece_count` pieces.
+            // A gpubuf_piece has the layout of a Piece.
+            unsafe { ops::split(source.cast(), count, element_bytes, offsets, out.cast()) }
+        },
+    )
 }

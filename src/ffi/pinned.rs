@@ -4,6 +4,7 @@ use super::arguments::{figures, flag, growing, init, label, options};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::pool::twin;
+use super::recorded::Memory;
 use super::types::*;
 use crate::config::{Placement, Timeout};
 use crate::dtype::MAX_RANK;
@@ -159,7 +160,17 @@ pub struct gpubuf_pinned_share {
     pub blocks: u64,
 }
 
-growing!(gpubuf_pinned_options, gpubuf_pinned_request, gpubuf_pinned_stats);
+growing!(
+    gpubuf_pinned_options {
+        notify: pointer,
+        notify_user_data: pointer,
+        out_of_memory: pointer,
+        out_of_memory_user_data: pointer,
+        label: text
+    },
+    gpubuf_pinned_request { owner: text },
+    gpubuf_pinned_stats
+);
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -232,7 +243,7 @@ pub unsafe extern "C" fn gpubuf_pinned_create(
     options: *const gpubuf_pinned_options,
     out_pinned: *mut *mut gpubuf_pinned,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_create, |c| {
+    call(Entry::gpubuf_pinned_create, (device, options, out_pinned), |c| {
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_pinned, "out_pinned")?;
@@ -258,7 +269,7 @@ pub unsafe extern "C" fn gpubuf_pinned_create(
 /// NULL is GPUBUF_OK. Never waits. Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pinned_destroy(pinned: *mut gpubuf_pinned) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_destroy, |c| {
+    call(Entry::gpubuf_pinned_destroy, (pinned,), |c| {
         if let Some(pinned) = c.end(pinned, "pinned")? {
             pinned.destroy();
         }
@@ -283,7 +294,7 @@ pub unsafe extern "C" fn gpubuf_pinned_allocate(
     request: *const gpubuf_pinned_request,
     out_block: *mut *mut gpubuf_block,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_allocate, |c| {
+    call(Entry::gpubuf_pinned_allocate, (pinned, request, out_block), |c| {
         let pinned = c.get(pinned, "pinned")?;
         let out = c.out(out_block, "out_block")?;
         let block = pinned.allocate(&self::request(request, pinned.device())?)?;
@@ -299,7 +310,7 @@ pub unsafe extern "C" fn gpubuf_pinned_allocate(
 /// is open): nothing has changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pinned_free(pinned: *mut gpubuf_pinned, block: *mut gpubuf_block) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_free, |c| {
+    call(Entry::gpubuf_pinned_free, (pinned, block), |c| {
         let pinned = c.get(pinned, "pinned")?;
         let lease = c.get(block, "block")?;
         let freed = pinned.free(lease);
@@ -321,7 +332,7 @@ pub unsafe extern "C" fn gpubuf_pinned_reserve(
     request: *const gpubuf_pinned_request,
     out_reservation: *mut *mut gpubuf_reservation,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_reserve, |c| {
+    call(Entry::gpubuf_pinned_reserve, (pinned, request, out_reservation), |c| {
         let pinned = c.get(pinned, "pinned")?;
         let out = c.out(out_reservation, "out_reservation")?;
         c.give(out, pinned.reserve(&self::request(request, pinned.device())?)?)
@@ -335,7 +346,7 @@ pub unsafe extern "C" fn gpubuf_pinned_trim(
     keep_bytes: u64,
     out_freed_bytes: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_trim, |c| {
+    call(Entry::gpubuf_pinned_trim, (pinned, keep_bytes, out_freed_bytes), |c| {
         let freed = c.get(pinned, "pinned")?.trim(keep_bytes);
         c.set_if_any(out_freed_bytes, freed);
         Ok(())
@@ -347,7 +358,7 @@ pub unsafe extern "C" fn gpubuf_pinned_trim(
 /// Errors: GPUBUF_BUSY, GPUBUF_SHUT_DOWN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pinned_clear(pinned: *mut gpubuf_pinned) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_clear, |c| c.get(pinned, "pinned")?.clear().map(drop))
+    call(Entry::gpubuf_pinned_clear, (pinned,), |c| c.get(pinned, "pinned")?.clear().map(drop))
 }
 
 /// Changes the budget, or has it chosen anew (GPUBUF_BUDGET_AUTO). Those who wait are served from what is added; what is cached
@@ -356,7 +367,7 @@ pub unsafe extern "C" fn gpubuf_pinned_clear(pinned: *mut gpubuf_pinned) -> gpub
 /// Errors: GPUBUF_BUDGET (more is live, quarantined and reserved), GPUBUF_INVALID_ARGUMENT, GPUBUF_SHUT_DOWN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pinned_set_budget(pinned: *mut gpubuf_pinned, budget_bytes: u64) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_set_budget, |c| c.get(pinned, "pinned")?.set_budget(budget_bytes))
+    call(Entry::gpubuf_pinned_set_budget, (pinned, budget_bytes), |c| c.get(pinned, "pinned")?.set_budget(budget_bytes))
 }
 
 /// The manager's figures. Set struct_size first; no more than that is written, and struct_size then says how much.
@@ -365,7 +376,7 @@ pub unsafe extern "C" fn gpubuf_pinned_stats_get(
     pinned: *const gpubuf_pinned,
     inout_stats: *mut gpubuf_pinned_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_stats_get, |c| {
+    call(Entry::gpubuf_pinned_stats_get, (pinned, inout_stats), |c| {
         let pinned = c.get(pinned, "pinned")?;
         let out = figures(inout_stats, "inout_stats")?;
         let f = pinned.figures();
@@ -416,7 +427,7 @@ pub unsafe extern "C" fn gpubuf_pinned_shares_get(
     capacity: usize,
     out_count: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pinned_shares_get, |c| {
+    call(Entry::gpubuf_pinned_shares_get, (pinned, Memory(shares), capacity, out_count), |c| {
         let pinned = c.get(pinned, "pinned")?;
         let out = c.out(out_count, "out_count")?;
         if shares.is_null() && capacity > 0 {

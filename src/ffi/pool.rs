@@ -125,7 +125,11 @@ pub struct gpubuf_pool_block {
     pub last_use_ns: u64,
 }
 
-growing!(gpubuf_pool_options, gpubuf_pool_stats, gpubuf_pool_block);
+growing!(
+    gpubuf_pool_options { label: text, give_back: pointer, give_back_user_data: pointer },
+    gpubuf_pool_stats,
+    gpubuf_pool_block
+);
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -191,7 +195,7 @@ pub unsafe extern "C" fn gpubuf_pool_create(
     options: *const gpubuf_pool_options,
     out_pool: *mut *mut gpubuf_pool,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pool_create, |c| {
+    call(Entry::gpubuf_pool_create, (device, options, out_pool), |c| {
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_pool, "out_pool")?;
@@ -219,7 +223,7 @@ pub unsafe extern "C" fn gpubuf_pool_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pool_destroy(pool: *mut gpubuf_pool) -> gpubuf_status {
-    call(Entry::gpubuf_pool_destroy, |c| {
+    call(Entry::gpubuf_pool_destroy, (pool,), |c| {
         if let Some(pool) = c.end(pool, "pool")? {
             pool.destroy();
         }
@@ -243,7 +247,7 @@ pub unsafe extern "C" fn gpubuf_pool_acquire(
     timeout_ns: u64,
     out_block: *mut *mut gpubuf_block,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pool_acquire, |c| {
+    call(Entry::gpubuf_pool_acquire, (pool, priority, timeout_ns, out_block), |c| {
         let pool = c.get(pool, "pool")?;
         let out = c.out(out_block, "out_block")?;
         let lease = pool.acquire(priority, pool.device().timeout(timeout_ns))?;
@@ -257,7 +261,7 @@ pub unsafe extern "C" fn gpubuf_pool_stats_get(
     pool: *const gpubuf_pool,
     inout_stats: *mut gpubuf_pool_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pool_stats_get, |c| {
+    call(Entry::gpubuf_pool_stats_get, (pool, inout_stats), |c| {
         let pool = c.get(pool, "pool")?;
         let out = figures(inout_stats, "inout_stats")?;
         let (levels, counters) = (pool.levels(), pool.counters());
@@ -302,7 +306,7 @@ pub unsafe extern "C" fn gpubuf_pool_block_get(
     index: u32,
     inout_block: *mut gpubuf_pool_block,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pool_block_get, |c| {
+    call(Entry::gpubuf_pool_block_get, (pool, index, inout_block), |c| {
         let pool = c.get(pool, "pool")?;
         let out = figures(inout_block, "inout_block")?;
         let Some(facts) = pool.block_facts(index) else {
@@ -332,7 +336,7 @@ pub unsafe extern "C" fn gpubuf_pool_maintain(
     out_made: *mut u32,
     out_gone: *mut u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pool_maintain, |c| {
+    call(Entry::gpubuf_pool_maintain, (pool, out_made, out_gone), |c| {
         let adapted = c.get(pool, "pool")?.adapt();
         c.set_if_any(out_made, adapted.made);
         c.set_if_any(out_gone, adapted.gone);
@@ -346,7 +350,7 @@ pub unsafe extern "C" fn gpubuf_pool_maintain(
 /// want it. `out_gone`, how many went, may be NULL. Never waits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pool_trim(pool: *mut gpubuf_pool, keep: u32, out_gone: *mut u32) -> gpubuf_status {
-    call(Entry::gpubuf_pool_trim, |c| {
+    call(Entry::gpubuf_pool_trim, (pool, keep, out_gone), |c| {
         let gone = c.get(pool, "pool")?.trim(keep);
         c.set_if_any(out_gone, gone);
         Ok(())
@@ -358,5 +362,5 @@ pub unsafe extern "C" fn gpubuf_pool_trim(pool: *mut gpubuf_pool, keep: u32, out
 /// Errors: GPUBUF_BUSY (blocks are held: the message says how many; none has gone. Release them first, or trim the pool).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pool_clear(pool: *mut gpubuf_pool) -> gpubuf_status {
-    call(Entry::gpubuf_pool_clear, |c| c.get(pool, "pool")?.clear().map(drop))
+    call(Entry::gpubuf_pool_clear, (pool,), |c| c.get(pool, "pool")?.clear().map(drop))
 }

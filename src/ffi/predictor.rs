@@ -3,6 +3,7 @@
 use super::arguments::{figures, growing, init, label, options_or};
 use super::boundary::{call, plain};
 use super::entries::Entry;
+use super::recorded::Memory;
 use super::types::*;
 use crate::error::Result;
 use crate::fail;
@@ -59,7 +60,7 @@ pub struct gpubuf_predictor_stats {
     pub evictions: u64,
 }
 
-growing!(gpubuf_predictor_options, gpubuf_predictor_stats);
+growing!(gpubuf_predictor_options { label: text }, gpubuf_predictor_stats);
 
 fn defaults(options: &mut gpubuf_predictor_options) {
     let PredictorOptions { method, count, window, most_sizes, steps_in_flight, .. } = PredictorOptions::default();
@@ -97,7 +98,7 @@ pub unsafe extern "C" fn gpubuf_predictor_create(
     options: *const gpubuf_predictor_options,
     out_predictor: *mut *mut gpubuf_predictor,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_predictor_create, |c| {
+    call(Entry::gpubuf_predictor_create, (device, options, out_predictor), |c| {
         let device = c.get_if_any(device, "device")?;
         let options = options_or(options, "options", defaults)?;
         let out = c.out(out_predictor, "out_predictor")?;
@@ -118,7 +119,7 @@ pub unsafe extern "C" fn gpubuf_predictor_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_predictor_destroy(predictor: *mut gpubuf_predictor) -> gpubuf_status {
-    call(Entry::gpubuf_predictor_destroy, |c| c.end(predictor, "predictor").map(drop))
+    call(Entry::gpubuf_predictor_destroy, (predictor,), |c| c.end(predictor, "predictor").map(drop))
 }
 
 /// The next step has come, and this is its size in bytes, at least 1. `out_hit` is 1 where it was among the predicted ones, else 0;
@@ -132,7 +133,7 @@ pub unsafe extern "C" fn gpubuf_predictor_record(
     size: u64,
     out_hit: *mut u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_predictor_record, |c| {
+    call(Entry::gpubuf_predictor_record, (predictor, size, out_hit), |c| {
         let hit = c.get(predictor, "predictor")?.record(size)?;
         c.set_if_any(out_hit, hit as u32);
         Ok(())
@@ -151,7 +152,7 @@ pub unsafe extern "C" fn gpubuf_predictor_predict(
     capacity: usize,
     out_count: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_predictor_predict, |c| {
+    call(Entry::gpubuf_predictor_predict, (predictor, Memory(out_sizes), capacity, out_count), |c| {
         let predictor = c.get(predictor, "predictor")?;
         if out_sizes.is_null() && capacity > 0 {
             return fail!(InvalidArgument, "out_sizes is NULL and capacity is {capacity}");
@@ -174,7 +175,7 @@ pub unsafe extern "C" fn gpubuf_predictor_stats_get(
     predictor: *const gpubuf_predictor,
     inout_stats: *mut gpubuf_predictor_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_predictor_stats_get, |c| {
+    call(Entry::gpubuf_predictor_stats_get, (predictor, inout_stats), |c| {
         let predictor = c.get(predictor, "predictor")?;
         let out = figures(inout_stats, "inout_stats")?;
         let stats = predictor.stats();
@@ -210,7 +211,7 @@ pub unsafe extern "C" fn gpubuf_predictor_prewarm(
     user_data: *mut c_void,
     out_warmed_bytes: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_predictor_prewarm, |c| {
+    call(Entry::gpubuf_predictor_prewarm, (predictor, warm, user_data, out_warmed_bytes), |c| {
         let predictor = c.get(predictor, "predictor")?;
         let Some(warm) = warm else {
             return fail!(InvalidArgument, "warm is NULL");
@@ -240,13 +241,17 @@ pub unsafe extern "C" fn gpubuf_predictor_prewarm_pool(
     out_made: *mut u32,
     out_missing: *mut u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_predictor_prewarm_pool, |c| {
-        let predictor = c.get(predictor, "predictor")?;
-        let warmed = predictor.prewarm_pool(c.get(pool, "pool")?, above_bytes, blocks_each)?;
-        c.set_if_any(out_made, warmed.made);
-        c.set_if_any(out_missing, warmed.missing);
-        Ok(())
-    })
+    call(
+        Entry::gpubuf_predictor_prewarm_pool,
+        (predictor, pool, above_bytes, blocks_each, out_made, out_missing),
+        |c| {
+            let predictor = c.get(predictor, "predictor")?;
+            let warmed = predictor.prewarm_pool(c.get(pool, "pool")?, above_bytes, blocks_each)?;
+            c.set_if_any(out_made, warmed.made);
+            c.set_if_any(out_missing, warmed.missing);
+            Ok(())
+        },
+    )
 }
 
 /// Pools for what was recorded, as lines of C++ to paste: the fewest with which at most a tenth of the bytes is padding, at most
@@ -262,7 +267,7 @@ pub unsafe extern "C" fn gpubuf_predictor_suggest(
     capacity: usize,
     out_length: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_predictor_suggest, |c| {
+    call(Entry::gpubuf_predictor_suggest, (predictor, buffer, capacity, out_length), |c| {
         let predictor = c.get(predictor, "predictor")?;
         c.text(&predictor.suggest()?, buffer, capacity, out_length)
     })

@@ -85,7 +85,16 @@ pub struct gpubuf_pressure_stats {
     pub demoted_bytes: u64,
 }
 
-growing!(gpubuf_pressure_options, gpubuf_pressure_stats);
+growing!(
+    gpubuf_pressure_options {
+        notify: pointer,
+        notify_user_data: pointer,
+        read: pointer,
+        read_user_data: pointer,
+        label: text
+    },
+    gpubuf_pressure_stats
+);
 
 fn defaults(options: &mut gpubuf_pressure_options) {
     options.high_percent = HIGH_PERCENT;
@@ -130,7 +139,7 @@ pub unsafe extern "C" fn gpubuf_pressure_create(
     options: *const gpubuf_pressure_options,
     out_pressure: *mut *mut gpubuf_pressure,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pressure_create, |c| {
+    call(Entry::gpubuf_pressure_create, (device, options, out_pressure), |c| {
         let device = c.get(device, "device")?;
         let options = options_or(options, "options", defaults)?;
         let out = c.out(out_pressure, "out_pressure")?;
@@ -151,7 +160,7 @@ pub unsafe extern "C" fn gpubuf_pressure_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pressure_destroy(pressure: *mut gpubuf_pressure) -> gpubuf_status {
-    call(Entry::gpubuf_pressure_destroy, |c| c.end(pressure, "pressure").map(drop))
+    call(Entry::gpubuf_pressure_destroy, (pressure,), |c| c.end(pressure, "pressure").map(drop))
 }
 
 /// Has a pool's free blocks go when the host's memory is high, or, where they have twins, the device's. The pool may end first.
@@ -162,7 +171,9 @@ pub unsafe extern "C" fn gpubuf_pressure_add_pool(
     pressure: *mut gpubuf_pressure,
     pool: *mut gpubuf_pool,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pressure_add_pool, |c| c.get(pressure, "pressure")?.add_pool(c.get(pool, "pool")?))
+    call(Entry::gpubuf_pressure_add_pool, (pressure, pool), |c| {
+        c.get(pressure, "pressure")?.add_pool(c.get(pool, "pool")?)
+    })
 }
 
 /// Has a workspace's free entries go when the device's memory or the host's is high. The workspace may end first.
@@ -173,7 +184,7 @@ pub unsafe extern "C" fn gpubuf_pressure_add_workspace(
     pressure: *mut gpubuf_pressure,
     workspace: *mut gpubuf_workspace,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pressure_add_workspace, |c| {
+    call(Entry::gpubuf_pressure_add_workspace, (pressure, workspace), |c| {
         c.get(pressure, "pressure")?.add_workspace(c.get(workspace, "workspace")?)
     })
 }
@@ -186,7 +197,9 @@ pub unsafe extern "C" fn gpubuf_pressure_add_pinned(
     pressure: *mut gpubuf_pressure,
     pinned: *mut gpubuf_pinned,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pressure_add_pinned, |c| c.get(pressure, "pressure")?.add_pinned(c.get(pinned, "pinned")?))
+    call(Entry::gpubuf_pressure_add_pinned, (pressure, pinned), |c| {
+        c.get(pressure, "pressure")?.add_pinned(c.get(pinned, "pinned")?)
+    })
 }
 
 /// Watches the budget of each tier, and has blocks go down where it, or for device memory the device's, is high; until it is low
@@ -198,7 +211,9 @@ pub unsafe extern "C" fn gpubuf_pressure_add_tiers(
     pressure: *mut gpubuf_pressure,
     tiers: *mut gpubuf_tiers,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pressure_add_tiers, |c| c.get(pressure, "pressure")?.add_tiers(c.get(tiers, "tiers")?))
+    call(Entry::gpubuf_pressure_add_tiers, (pressure, tiers), |c| {
+        c.get(pressure, "pressure")?.add_tiers(c.get(tiers, "tiers")?)
+    })
 }
 
 /// Reads what is watched; where something is high, has those who were added answer: what is idle goes at once, and blocks of tiers
@@ -207,7 +222,7 @@ pub unsafe extern "C" fn gpubuf_pressure_add_tiers(
 /// Threads: any; while one steps a second one does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pressure_step(pressure: *mut gpubuf_pressure, out_changes: *mut u32) -> gpubuf_status {
-    call(Entry::gpubuf_pressure_step, |c| {
+    call(Entry::gpubuf_pressure_step, (pressure, out_changes), |c| {
         let changes = c.get(pressure, "pressure")?.step();
         c.set_if_any(out_changes, changes);
         Ok(())
@@ -220,7 +235,7 @@ pub unsafe extern "C" fn gpubuf_pressure_stats_get(
     pressure: *const gpubuf_pressure,
     inout_stats: *mut gpubuf_pressure_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_pressure_stats_get, |c| {
+    call(Entry::gpubuf_pressure_stats_get, (pressure, inout_stats), |c| {
         let pressure = c.get(pressure, "pressure")?;
         let out = figures(inout_stats, "inout_stats")?;
         let stats = pressure.stats();

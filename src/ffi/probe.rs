@@ -127,7 +127,7 @@ pub unsafe extern "C" fn gpubuf_device_summary_get(
     ordinal: u32,
     inout_summary: *mut gpubuf_device_summary,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_summary_get, |_| {
+    call(Entry::gpubuf_device_summary_get, (backend, ordinal, inout_summary), |_| {
         let out = figures(inout_summary, "inout_summary")?;
         let found = DeviceSummary::of(backend_kind(backend)?, ordinal)?;
         out.set(gpubuf_device_summary {
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn gpubuf_device_probe(
     timeout_ns: u64,
     inout_capabilities: *mut gpubuf_capabilities,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_probe, |c| {
+    call(Entry::gpubuf_device_probe, (device, timeout_ns, inout_capabilities), |c| {
         let device = c.get(device, "device")?;
         let out = figures(inout_capabilities, "inout_capabilities")?;
         let found = device.probe(device.timeout(timeout_ns))?;
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn gpubuf_device_capability_reason(
     capacity: usize,
     out_length: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_capability_reason, |c| {
+    call(Entry::gpubuf_device_capability_reason, (device, capability, buffer, capacity, out_length), |c| {
         let device = c.get(device, "device")?;
         let reason = device.reason_for(Capability::from_code(capability)?)?;
         c.text(&reason, buffer, capacity, out_length)

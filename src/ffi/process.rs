@@ -1,5 +1,7 @@
 //! What the process as a whole is doing: shut down, a child after fork, or on its way out.
 
+use super::library::VERSION;
+use crate::record::{self, Begun};
 use crate::sync::{AtomicU32, OnceLock, Ordering};
 
 /// The library's handlers are not registered yet.
@@ -10,6 +12,9 @@ pub(super) const SHUT_DOWN: u32 = 2;
 pub(super) const FORKED: u32 = 4;
 /// The process exits: what this library refers to may be gone.
 pub(super) const EXITING: u32 = 8;
+
+/// A recording was begun.
+const RECORDED: u32 = 16;
 
 static STATE: AtomicU32 = AtomicU32::new(UNPREPARED);
 
@@ -24,6 +29,11 @@ pub fn enter(state: u32) -> u32 {
     STATE.fetch_or(state, Ordering::AcqRel)
 }
 
+/// A call begins; `None` where it is not recorded. A child after fork has no recording: the file is its parent's.
+pub fn begin_recorded(state: u32) -> Option<Begun> {
+    if state & (RECORDED | FORKED) == RECORDED { record::begin() } else { None }
+}
+
 #[cold]
 fn prepare() -> u32 {
     static ONCE: OnceLock<()> = OnceLock::new();
@@ -33,6 +43,9 @@ fn prepare() -> u32 {
         unsafe {
             libc::pthread_atfork(None, None, Some(forked));
             libc::atexit(exiting);
+        }
+        if record::start(VERSION) {
+            enter(RECORDED);
         }
         STATE.fetch_and(!UNPREPARED, Ordering::AcqRel);
     });
@@ -44,5 +57,7 @@ unsafe extern "C" fn forked() {
 }
 
 extern "C" fn exiting() {
-    enter(EXITING);
+    if enter(EXITING) & (RECORDED | FORKED) == RECORDED {
+        record::close();
+    }
 }

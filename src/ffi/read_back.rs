@@ -23,7 +23,7 @@ pub unsafe extern "C" fn gpubuf_slots_read_back(
     stream: *mut gpubuf_stream,
     out_read_back: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_read_back, |c| {
+    call(Entry::gpubuf_slots_read_back, (slots, ticket, slot, first_row, row_count, stream, out_read_back), |c| {
         let slots = c.get(slots, "slots")?;
         let stream = c.get(stream, "stream")?;
         let out = c.out(out_read_back, "out_read_back")?;
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn gpubuf_slots_read_back_buffer(
     stream: *mut gpubuf_stream,
     out_read_back: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_read_back_buffer, |c| {
+    call(Entry::gpubuf_slots_read_back_buffer, (slots, ticket, buffer, first, count, stream, out_read_back), |c| {
         let slots = c.get(slots, "slots")?;
         let buffer = c.get(buffer, "buffer")?;
         let stream = c.get(stream, "stream")?;
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn gpubuf_slots_begin_read(
     out_data: *mut *const c_void,
     out_bytes: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_begin_read, |c| {
+    call(Entry::gpubuf_slots_begin_read, (slots, read_back, timeout_ns, out_data, out_bytes), |c| {
         let slots = c.get(slots, "slots")?;
         let (data, bytes) = (c.out(out_data, "out_data")?, c.out(out_bytes, "out_bytes")?);
         let got = slots.begin_read(read_back, slots.device().timeout(timeout_ns))?;
@@ -83,5 +83,5 @@ pub unsafe extern "C" fn gpubuf_slots_begin_read(
 /// Errors: GPUBUF_NOT_BEGUN (ended, or never begun), GPUBUF_BUSY (another thread is inside).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_end_read(slots: *mut gpubuf_slots, read_back: u64) -> gpubuf_status {
-    call(Entry::gpubuf_slots_end_read, |c| c.get(slots, "slots")?.end_read(read_back))
+    call(Entry::gpubuf_slots_end_read, (slots, read_back), |c| c.get(slots, "slots")?.end_read(read_back))
 }

@@ -24,7 +24,7 @@ pub unsafe extern "C" fn gpubuf_report(
     capacity: usize,
     out_length: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_report, |c| {
+    call(Entry::gpubuf_report, (format, buffer, capacity, out_length), |c| {
         let format = Format::from_code(format)?;
         let process = Process {
             version: VERSION,

@@ -19,7 +19,7 @@ pub unsafe extern "C" fn gpubuf_reservation_commit(
     request: *const gpubuf_pinned_request,
     out_block: *mut *mut gpubuf_block,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_reservation_commit, |c| {
+    call(Entry::gpubuf_reservation_commit, (reservation, request, out_block), |c| {
         let reservation = c.get(reservation, "reservation")?;
         let out = c.out(out_block, "out_block")?;
         let block = reservation.commit(&self::request(request, reservation.pinned().device())?)?;
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn gpubuf_reservation_left(
     reservation: *const gpubuf_reservation,
     out_bytes: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_reservation_left, |c| {
+    call(Entry::gpubuf_reservation_left, (reservation, out_bytes), |c| {
         let reservation = c.get(reservation, "reservation")?;
         let out = c.out(out_bytes, "out_bytes")?;
         out.set(reservation.left());
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn gpubuf_reservation_left(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_reservation_destroy(reservation: *mut gpubuf_reservation) -> gpubuf_status {
-    call(Entry::gpubuf_reservation_destroy, |c| {
+    call(Entry::gpubuf_reservation_destroy, (reservation,), |c| {
         if let Some(reservation) = c.end(reservation, "reservation")? {
             reservation.roll_back();
         }

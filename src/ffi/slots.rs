@@ -4,6 +4,7 @@ use super::arguments::{figures, flag, growing, init, label, list, options, optio
 use super::boundary::{Call, Out, call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
+use super::recorded::List;
 use super::types::*;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -155,7 +156,7 @@ pub struct gpubuf_slots_stats {
     pub bindings: u64,
 }
 
-growing!(gpubuf_slots_options, gpubuf_slot_options, gpubuf_slot_info, gpubuf_slots_stats);
+growing!(gpubuf_slots_options { label: text, padded_sizes: words padded_size_count }, gpubuf_slot_options { pad_value: pointer, name: text }, gpubuf_slot_info, gpubuf_slots_stats);
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -190,7 +191,7 @@ pub unsafe extern "C" fn gpubuf_slots_create(
     options: *const gpubuf_slots_options,
     out_slots: *mut *mut gpubuf_slots,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_create, |c| {
+    call(Entry::gpubuf_slots_create, (device, options, out_slots), |c| {
         let device = c.get(device, "device")?;
         let options = options_or(options, "options", defaults)?;
         let out = c.out(out_slots, "out_slots")?;
@@ -214,7 +215,7 @@ pub unsafe extern "C" fn gpubuf_slots_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_destroy(slots: *mut gpubuf_slots) -> gpubuf_status {
-    call(Entry::gpubuf_slots_destroy, |c| {
+    call(Entry::gpubuf_slots_destroy, (slots,), |c| {
         if let Some(slots) = c.end(slots, "slots")? {
             slots.destroy();
         }
@@ -238,7 +239,7 @@ pub unsafe extern "C" fn gpubuf_slots_add(
     options: *const gpubuf_slot_options,
     out_slot: *mut u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_add, |c| {
+    call(Entry::gpubuf_slots_add, (slots, options, out_slot), |c| {
         let slots = c.get(slots, "slots")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_slot, "out_slot")?;
@@ -266,7 +267,7 @@ pub unsafe extern "C" fn gpubuf_slots_add(
 /// GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_freeze(slots: *mut gpubuf_slots) -> gpubuf_status {
-    call(Entry::gpubuf_slots_freeze, |c| c.get(slots, "slots")?.freeze())
+    call(Entry::gpubuf_slots_freeze, (slots,), |c| c.get(slots, "slots")?.freeze())
 }
 
 /// The number of the slot of that name.
@@ -278,7 +279,7 @@ pub unsafe extern "C" fn gpubuf_slots_find(
     name: *const c_char,
     out_slot: *mut u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_find, |c| {
+    call(Entry::gpubuf_slots_find, (slots, name, out_slot), |c| {
         let slots = c.get(slots, "slots")?;
         let name = text(name, "name")?;
         let out = c.out(out_slot, "out_slot")?;
@@ -296,7 +297,7 @@ pub unsafe extern "C" fn gpubuf_slots_slot_info(
     slot: u32,
     inout_info: *mut gpubuf_slot_info,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_slot_info, |c| {
+    call(Entry::gpubuf_slots_slot_info, (slots, slot, inout_info), |c| {
         let slots = c.get(slots, "slots")?;
         let out = figures(inout_info, "inout_info")?;
         let info = slots.slot_info(slot)?;
@@ -321,7 +322,7 @@ pub unsafe extern "C" fn gpubuf_slots_slot_info(
 /// How many slots there are: their numbers are those below.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_slot_count(slots: *const gpubuf_slots, out_count: *mut u32) -> gpubuf_status {
-    call(Entry::gpubuf_slots_slot_count, |c| {
+    call(Entry::gpubuf_slots_slot_count, (slots, out_count), |c| {
         let slots = c.get(slots, "slots")?;
         let out = c.out(out_count, "out_count")?;
         out.set(slots.slot_count()?);
@@ -341,7 +342,7 @@ pub unsafe extern "C" fn gpubuf_slots_slot_name(
     capacity: usize,
     out_length: *mut usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_slot_name, |c| {
+    call(Entry::gpubuf_slots_slot_name, (slots, slot, buffer, capacity, out_length), |c| {
         c.text(c.get(slots, "slots")?.slot_name(slot)?, buffer, capacity, out_length)
     })
 }
@@ -358,7 +359,7 @@ pub unsafe extern "C" fn gpubuf_slots_device_address(
     copy: u32,
     out_address: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_device_address, |c| {
+    call(Entry::gpubuf_slots_device_address, (slots, slot, copy, out_address), |c| {
         let slots = c.get(slots, "slots")?;
         let out = c.out(out_address, "out_address")?;
         out.set(slots.device_address(slot, copy)?);
@@ -374,7 +375,7 @@ pub unsafe extern "C" fn gpubuf_slots_padded_size(
     token_count: u64,
     out_padded: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_padded_size, |c| {
+    call(Entry::gpubuf_slots_padded_size, (slots, token_count, out_padded), |c| {
         let slots = c.get(slots, "slots")?;
         let out = c.out(out_padded, "out_padded")?;
         out.set(slots.padded_size(token_count));
@@ -388,7 +389,7 @@ pub unsafe extern "C" fn gpubuf_slots_padded_size(
 /// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (another thread is inside a step: none was given up).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_abort_all(slots: *mut gpubuf_slots, out_aborted: *mut u32) -> gpubuf_status {
-    call(Entry::gpubuf_slots_abort_all, |c| {
+    call(Entry::gpubuf_slots_abort_all, (slots, out_aborted), |c| {
         let aborted = c.get(slots, "slots")?.abort_all(|step| c.forget_bits(step))?;
         c.set_if_any(out_aborted, aborted);
         Ok(())
@@ -407,7 +408,7 @@ pub unsafe extern "C" fn gpubuf_slots_begin(
     timeout_ns: u64,
     out_step: *mut *mut gpubuf_step,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_begin, |c| {
+    call(Entry::gpubuf_slots_begin, (slots, timeout_ns, out_step), |c| {
         let slots = c.get(slots, "slots")?;
         let out = c.out(out_step, "out_step")?;
         give_step(c, out, slots.begin(slots.device().timeout(timeout_ns))?)
@@ -422,7 +423,7 @@ pub unsafe extern "C" fn gpubuf_slots_begin_replay(
     timeout_ns: u64,
     out_step: *mut *mut gpubuf_step,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_begin_replay, |c| {
+    call(Entry::gpubuf_slots_begin_replay, (slots, timeout_ns, out_step), |c| {
         let slots = c.get(slots, "slots")?;
         let out = c.out(out_step, "out_step")?;
         give_step(c, out, slots.begin_replay(slots.device().timeout(timeout_ns))?)
@@ -452,7 +453,7 @@ pub unsafe extern "C" fn gpubuf_slots_retire(
     streams: *const *mut gpubuf_stream,
     stream_count: usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_retire, |c| {
+    call(Entry::gpubuf_slots_retire, (slots, ticket, List(streams, stream_count)), |c| {
         let slots = c.get(slots, "slots")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         let step = slots.retire(ticket, &streams)?;
@@ -467,7 +468,7 @@ pub unsafe extern "C" fn gpubuf_slots_stats_get(
     slots: *const gpubuf_slots,
     inout_stats: *mut gpubuf_slots_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_slots_stats_get, |c| {
+    call(Entry::gpubuf_slots_stats_get, (slots, inout_stats), |c| {
         let slots = c.get(slots, "slots")?;
         let out = figures(inout_stats, "inout_stats")?;
         let stats = slots.stats();

@@ -84,7 +84,7 @@ pub unsafe extern "C" fn gpubuf_spec_bytes(
     out_host_bytes: *mut u64,
     out_device_bytes: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_spec_bytes, |c| {
+    call(Entry::gpubuf_spec_bytes, (spec, out_host_bytes, out_device_bytes), |c| {
         let spec = self::spec(spec, "spec")?;
         let (host, device) = (c.out(out_host_bytes, "out_host_bytes")?, c.out(out_device_bytes, "out_device_bytes")?);
         host.set(spec.host_bytes());
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn gpubuf_spec_equal(
     other: *const gpubuf_spec,
     out_equal: *mut u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_spec_equal, |c| {
+    call(Entry::gpubuf_spec_equal, (spec, other, out_equal), |c| {
         let (spec, other) = (self::spec(spec, "spec")?, self::spec(other, "other")?);
         c.out(out_equal, "out_equal")?.set((spec == other) as u32);
         Ok(())
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn gpubuf_spec_equal(
 /// Errors: as gpubuf_spec_bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_spec_hash(spec: *const gpubuf_spec, out_hash: *mut u64) -> gpubuf_status {
-    call(Entry::gpubuf_spec_hash, |c| {
+    call(Entry::gpubuf_spec_hash, (spec, out_hash), |c| {
         let spec = self::spec(spec, "spec")?;
         c.out(out_hash, "out_hash")?.set(spec.hash_code());
         Ok(())

@@ -4,6 +4,7 @@ use super::arguments::{figures, growing, init, label, memory, options, reserved}
 use super::boundary::{call, plain};
 use super::buffer::access;
 use super::entries::Entry;
+use super::recorded::List;
 use super::types::*;
 use crate::config::Placement;
 use crate::dtype::Dtype;
@@ -126,7 +127,11 @@ pub struct gpubuf_staged_rows_stats {
     pub moves: u64,
 }
 
-growing!(gpubuf_staged_rows_options, gpubuf_staged_rows_info, gpubuf_staged_rows_stats);
+growing!(
+    gpubuf_staged_rows_options { buffer: handle, release: pointer, release_user_data: pointer, label: text },
+    gpubuf_staged_rows_info,
+    gpubuf_staged_rows_stats
+);
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -188,7 +193,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_create(
     options: *const gpubuf_staged_rows_options,
     out_rows: *mut *mut gpubuf_staged_rows,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_create, |c| {
+    call(Entry::gpubuf_staged_rows_create, (device, options, out_rows), |c| {
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_rows, "out_rows")?;
@@ -216,7 +221,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_staged_rows_destroy(rows: *mut gpubuf_staged_rows) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_destroy, |c| c.end(rows, "rows").map(drop))
+    call(Entry::gpubuf_staged_rows_destroy, (rows,), |c| c.end(rows, "rows").map(drop))
 }
 
 /// What they are, and what is staged. Set struct_size first; no more than that is written, and struct_size then says how much.
@@ -227,7 +232,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_info_get(
     rows: *const gpubuf_staged_rows,
     inout_info: *mut gpubuf_staged_rows_info,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_info_get, |c| {
+    call(Entry::gpubuf_staged_rows_info_get, (rows, inout_info), |c| {
         let rows = c.get(rows, "rows")?;
         let out = figures(inout_info, "inout_info")?;
         let (staged_writes, staged_bytes) = rows.staged()?;
@@ -262,7 +267,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_stage(
     values: *const c_void,
     count: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_stage, |c| {
+    call(Entry::gpubuf_staged_rows_stage, (rows, row, first, values, count), |c| {
         let rows = c.get(rows, "rows")?;
         let values = memory(values, count == 0, "values")?;
         // SAFETY: the caller's promise: `count` elements can be read.
@@ -292,7 +297,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_apply(
     consumer_count: usize,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_apply, |c| {
+    call(Entry::gpubuf_staged_rows_apply, (rows, stream, List(consumers, consumer_count), timeout_ns), |c| {
         let rows = c.get(rows, "rows")?;
         let stream = c.get(stream, "stream")?;
         let consumers = c.streams(consumers, consumer_count, ["consumers", "consumer_count"])?;
@@ -305,7 +310,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_apply(
 /// Errors: GPUBUF_BUSY (another thread is inside).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_staged_rows_clear(rows: *mut gpubuf_staged_rows) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_clear, |c| c.get(rows, "rows")?.clear())
+    call(Entry::gpubuf_staged_rows_clear, (rows,), |c| c.get(rows, "rows")?.clear())
 }
 
 /// Gives the table more rows, which are zero. Within capacity_rows the address stays, also in a graph; beyond, the table moves:
@@ -325,7 +330,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_grow(
     timeout_ns: u64,
     out_moved: *mut u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_grow, |c| {
+    call(Entry::gpubuf_staged_rows_grow, (rows, row_count, stream, timeout_ns, out_moved), |c| {
         let rows = c.get(rows, "rows")?;
         let stream = c.get(stream, "stream")?;
         let moved = rows.grow(row_count, stream, rows.device().timeout(timeout_ns))?;
@@ -345,7 +350,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_device_address(
     stream_count: usize,
     out_address: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_device_address, |c| {
+    call(Entry::gpubuf_staged_rows_device_address, (rows, List(streams, stream_count), out_address), |c| {
         let rows = c.get(rows, "rows")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         let out = c.out(out_address, "out_address")?;
@@ -364,7 +369,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_used_on(
     stream: *mut gpubuf_stream,
     access: u32,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_used_on, |c| {
+    call(Entry::gpubuf_staged_rows_used_on, (rows, stream, access), |c| {
         let rows = c.get(rows, "rows")?;
         let stream = c.get(stream, "stream")?;
         rows.used_on(stream, self::access(access)?)
@@ -379,7 +384,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_stats_get(
     rows: *const gpubuf_staged_rows,
     inout_stats: *mut gpubuf_staged_rows_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_staged_rows_stats_get, |c| {
+    call(Entry::gpubuf_staged_rows_stats_get, (rows, inout_stats), |c| {
         let rows = c.get(rows, "rows")?;
         let out = figures(inout_stats, "inout_stats")?;
         let s = rows.stats()?;

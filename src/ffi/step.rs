@@ -3,6 +3,7 @@
 use super::arguments::{list, memory, reserved, text};
 use super::boundary::call;
 use super::entries::Entry;
+use super::recorded::List;
 use super::types::*;
 use crate::config::ALL;
 use crate::slots::{SLOTS_PER_CALL, SlotRows};
@@ -40,7 +41,7 @@ pub unsafe extern "C" fn gpubuf_step_write(
     row_count: u64,
     rows: *const c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_write, |c| {
+    call(Entry::gpubuf_step_write, (step, slot, first_row, row_count, rows), |c| {
         let step = c.get(step, "step")?;
         let rows = memory(rows, row_count == 0, "rows")?;
         // SAFETY: the caller's promise: so many rows can be read.
@@ -59,7 +60,7 @@ pub unsafe extern "C" fn gpubuf_step_write_named(
     row_count: u64,
     rows: *const c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_write_named, |c| {
+    call(Entry::gpubuf_step_write_named, (step, name, first_row, row_count, rows), |c| {
         let step = c.get(step, "step")?;
         let name = text(name, "name")?;
         let rows = memory(rows, row_count == 0, "rows")?;
@@ -81,7 +82,7 @@ pub unsafe extern "C" fn gpubuf_step_write_many(
     entry_count: usize,
     token_count: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_write_many, |c| {
+    call(Entry::gpubuf_step_write_many, (step, List(entries, entry_count), token_count), |c| {
         let step = c.get(step, "step")?;
         let mut rows: ArrayVec<SlotRows, SLOTS_PER_CALL> = ArrayVec::new();
         for entry in list(entries, entry_count, SLOTS_PER_CALL, ["entries", "entry_count"])? {
@@ -106,7 +107,7 @@ pub unsafe extern "C" fn gpubuf_step_begin_span(
     out_data: *mut *mut c_void,
     out_token: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_begin_span, |c| {
+    call(Entry::gpubuf_step_begin_span, (step, slot, first_row, row_count, out_data, out_token), |c| {
         let step = c.get(step, "step")?;
         let (data, token) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
         let got = step.begin_span(slot, first_row, row_count)?;
@@ -121,7 +122,7 @@ pub unsafe extern "C" fn gpubuf_step_begin_span(
 /// Errors: GPUBUF_NOT_BEGUN (no such span is open, or the step was committed).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_step_end_span(step: *mut gpubuf_step, token: u64) -> gpubuf_status {
-    call(Entry::gpubuf_step_end_span, |c| c.get(step, "step")?.end_span(token))
+    call(Entry::gpubuf_step_end_span, (step, token), |c| c.get(step, "step")?.end_span(token))
 }
 
 /// Fills the rows from the written length up to `row_count` with the slot's pad value.
@@ -129,7 +130,7 @@ pub unsafe extern "C" fn gpubuf_step_end_span(step: *mut gpubuf_step, token: u64
 /// Of a kept slot the written length is one past the last row written in this step. Errors: as gpubuf_step_write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_step_pad(step: *mut gpubuf_step, slot: u32, row_count: u64) -> gpubuf_status {
-    call(Entry::gpubuf_step_pad, |c| c.get(step, "step")?.pad(slot, row_count))
+    call(Entry::gpubuf_step_pad, (step, slot, row_count), |c| c.get(step, "step")?.pad(slot, row_count))
 }
 
 /// Fills every slot that follows the tokens with its pad value, from its written length up to the padded size of the longest
@@ -139,7 +140,7 @@ pub unsafe extern "C" fn gpubuf_step_pad(step: *mut gpubuf_step, slot: u32, row_
 /// slot follows the tokens).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_step_pad_tokens(step: *mut gpubuf_step, out_padded: *mut u64) -> gpubuf_status {
-    call(Entry::gpubuf_step_pad_tokens, |c| {
+    call(Entry::gpubuf_step_pad_tokens, (step, out_padded), |c| {
         let step = c.get(step, "step")?;
         let out = c.out(out_padded, "out_padded")?;
         out.set(step.pad_tokens()?);
@@ -164,7 +165,7 @@ pub unsafe extern "C" fn gpubuf_step_bind(
     streams: *const *mut gpubuf_stream,
     stream_count: usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_bind, |c| {
+    call(Entry::gpubuf_step_bind, (step, slot, address, bytes, List(streams, stream_count)), |c| {
         let step = c.get(step, "step")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         step.bind(slot, address, bytes, &streams)
@@ -190,7 +191,7 @@ pub unsafe extern "C" fn gpubuf_step_bind_block(
     offset: u64,
     bytes: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_bind_block, |c| {
+    call(Entry::gpubuf_step_bind_block, (step, slot, block, offset, bytes), |c| {
         let step = c.get(step, "step")?;
         step.bind_block(slot, c.get(block, "block")?, offset, bytes)
     })
@@ -207,7 +208,7 @@ pub unsafe extern "C" fn gpubuf_step_address(
     slot: u32,
     out_address: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_address, |c| {
+    call(Entry::gpubuf_step_address, (step, slot, out_address), |c| {
         let step = c.get(step, "step")?;
         let out = c.out(out_address, "out_address")?;
         out.set(step.address(slot)?);
@@ -234,7 +235,7 @@ pub unsafe extern "C" fn gpubuf_step_commit(
     consumer_count: usize,
     out_ticket: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_commit, |c| {
+    call(Entry::gpubuf_step_commit, (step, stream, List(consumers, consumer_count), out_ticket), |c| {
         let step = c.get(step, "step")?;
         let stream = c.get(stream, "stream")?;
         let consumers = c.streams(consumers, consumer_count, ["consumers", "consumer_count"])?;
@@ -249,7 +250,7 @@ pub unsafe extern "C" fn gpubuf_step_commit(
 /// Errors: GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY (another thread is inside): the handle stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_step_abort(step: *mut gpubuf_step) -> gpubuf_status {
-    call(Entry::gpubuf_step_abort, |c| {
+    call(Entry::gpubuf_step_abort, (step,), |c| {
         c.get(step, "step")?.abort()?;
         c.forget(step, true);
         Ok(())
@@ -267,7 +268,7 @@ pub unsafe extern "C" fn gpubuf_step_retire(
     streams: *const *mut gpubuf_stream,
     stream_count: usize,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_step_retire, |c| {
+    call(Entry::gpubuf_step_retire, (step, List(streams, stream_count)), |c| {
         let own = c.get(step, "step")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         own.retire(&streams)?;
@@ -284,5 +285,5 @@ pub unsafe extern "C" fn gpubuf_step_retire(
 /// Errors: GPUBUF_STALE_HANDLE (never a step of this library), GPUBUF_BUSY (another thread is inside): the handle stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_step_destroy(step: *mut gpubuf_step) -> gpubuf_status {
-    call(Entry::gpubuf_step_destroy, |c| c.end_after(step, "step", |step| step.close()))
+    call(Entry::gpubuf_step_destroy, (step,), |c| c.end_after(step, "step", |step| step.close()))
 }

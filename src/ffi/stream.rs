@@ -15,7 +15,7 @@ pub unsafe extern "C" fn gpubuf_stream_create(
     device: *mut gpubuf_device,
     out_stream: *mut *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_stream_create, |c| {
+    call(Entry::gpubuf_stream_create, (device, out_stream), |c| {
         let device = c.get(device, "device")?;
         let out = c.out(out_stream, "out_stream")?;
         c.give(out, Timeline::create(device, "")?)
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn gpubuf_stream_wrap_native(
     native_stream: *mut c_void,
     out_stream: *mut *mut gpubuf_stream,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_stream_wrap_native, |c| {
+    call(Entry::gpubuf_stream_wrap_native, (device, native_stream, out_stream), |c| {
         let device = c.get(device, "device")?;
         let out = c.out(out_stream, "out_stream")?;
         // SAFETY: the caller keeps the stream until the object is destroyed.
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn gpubuf_stream_native(
     stream: *const gpubuf_stream,
     out_native_stream: *mut *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_stream_native, |c| {
+    call(Entry::gpubuf_stream_native, (stream, out_native_stream), |c| {
         let stream = c.get(stream, "stream")?;
         c.out(out_native_stream, "out_native_stream")?.set(stream.stream().native() as *mut c_void);
         Ok(())
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn gpubuf_stream_native(
 /// Errors: GPUBUF_CAPTURING, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_stream_query(stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_stream_query, |c| c.get(stream, "stream")?.expect_idle())
+    call(Entry::gpubuf_stream_query, (stream,), |c| c.get(stream, "stream")?.expect_idle())
 }
 
 /// Waits for the work queued so far.
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn gpubuf_stream_query(stream: *mut gpubuf_stream) -> gpub
 /// GPUBUF_CAPTURING, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_stream_synchronize(stream: *mut gpubuf_stream, timeout_ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_stream_synchronize, |c| {
+    call(Entry::gpubuf_stream_synchronize, (stream, timeout_ns), |c| {
         let stream = c.get(stream, "stream")?;
         stream.synchronize(stream.device().timeout(timeout_ns))
     })
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn gpubuf_stream_wait_event(
     stream: *mut gpubuf_stream,
     event: *mut gpubuf_event,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_stream_wait_event, |c| {
+    call(Entry::gpubuf_stream_wait_event, (stream, event), |c| {
         let stream = c.get(stream, "stream")?;
         c.get(event, "event")?.order(stream)
     })
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn gpubuf_stream_wait_native_event(
     stream: *mut gpubuf_stream,
     native_event: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_stream_wait_native_event, |c| {
+    call(Entry::gpubuf_stream_wait_native_event, (stream, native_event), |c| {
         let stream = c.get(stream, "stream")?;
         stream.wait_native(native_event as usize)
     })
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn gpubuf_stream_record_native_event(
     stream: *mut gpubuf_stream,
     native_event: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_stream_record_native_event, |c| {
+    call(Entry::gpubuf_stream_record_native_event, (stream, native_event), |c| {
         let stream = c.get(stream, "stream")?;
         stream.record_native(native_event as usize)
     })
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn gpubuf_stream_record_native_event(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_stream_destroy(stream: *mut gpubuf_stream) -> gpubuf_status {
-    call(Entry::gpubuf_stream_destroy, |c| {
+    call(Entry::gpubuf_stream_destroy, (stream,), |c| {
         if let Some(stream) = c.end(stream, "stream")? {
             stream.end_wrapped();
             stream.device().tidy_if_orphaned();

@@ -4,6 +4,7 @@ use super::arguments::{figures, growing, init, label, memory, options};
 use super::boundary::{call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
+use super::recorded::List;
 use super::types::*;
 use crate::dtype::{Dtype, MAX_RANK};
 use crate::fail;
@@ -75,7 +76,7 @@ pub struct gpubuf_tensor_stats {
     pub timeouts: u64,
 }
 
-growing!(gpubuf_tensor_options, gpubuf_tensor_info, gpubuf_tensor_stats);
+growing!(gpubuf_tensor_options { label: text }, gpubuf_tensor_info, gpubuf_tensor_stats);
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
@@ -95,7 +96,7 @@ pub unsafe extern "C" fn gpubuf_tensor_create(
     options: *const gpubuf_tensor_options,
     out_tensor: *mut *mut gpubuf_tensor,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_create, |c| {
+    call(Entry::gpubuf_tensor_create, (pool, options, out_tensor), |c| {
         let pool = c.get(pool, "pool")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_tensor, "out_tensor")?;
@@ -115,7 +116,7 @@ pub unsafe extern "C" fn gpubuf_tensor_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tensor_destroy(tensor: *mut gpubuf_tensor) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_destroy, |c| c.end(tensor, "tensor").map(drop))
+    call(Entry::gpubuf_tensor_destroy, (tensor,), |c| c.end(tensor, "tensor").map(drop))
 }
 
 /// What the tensor is. Set struct_size first; no more than that is written, and struct_size then says how much.
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn gpubuf_tensor_info_get(
     tensor: *const gpubuf_tensor,
     inout_info: *mut gpubuf_tensor_info,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_info_get, |c| {
+    call(Entry::gpubuf_tensor_info_get, (tensor, inout_info), |c| {
         let tensor = c.get(tensor, "tensor")?;
         let out = figures(inout_info, "inout_info")?;
         let of_tensor = tensor.shape();
@@ -148,7 +149,7 @@ pub unsafe extern "C" fn gpubuf_tensor_info_get(
 /// the pointer says so with gpubuf_tensor_mark before the next publish.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tensor_data(tensor: *mut gpubuf_tensor, out_data: *mut *mut c_void) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_data, |c| {
+    call(Entry::gpubuf_tensor_data, (tensor, out_data), |c| {
         let tensor = c.get(tensor, "tensor")?;
         c.out(out_data, "out_data")?.set(tensor.data().cast());
         Ok(())
@@ -160,7 +161,7 @@ pub unsafe extern "C" fn gpubuf_tensor_data(tensor: *mut gpubuf_tensor, out_data
 /// Errors: GPUBUF_INVALID_ARGUMENT (outside the tensor), GPUBUF_BUSY (another thread is inside).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tensor_mark(tensor: *mut gpubuf_tensor, first: u64, count: u64) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_mark, |c| c.get(tensor, "tensor")?.mark(first, count))
+    call(Entry::gpubuf_tensor_mark, (tensor, first, count), |c| c.get(tensor, "tensor")?.mark(first, count))
 }
 
 /// Copies elements from `source` to the truth, and marks them. Never waits for the device: what was published stays as it was.
@@ -173,7 +174,7 @@ pub unsafe extern "C" fn gpubuf_tensor_write(
     count: u64,
     source: *const c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_write, |c| {
+    call(Entry::gpubuf_tensor_write, (tensor, first, count, source), |c| {
         let tensor = c.get(tensor, "tensor")?;
         let source = memory(source, count == 0, "source")?;
         // SAFETY: the caller's promise: `count` elements can be read.
@@ -186,7 +187,7 @@ pub unsafe extern "C" fn gpubuf_tensor_write(
 /// Errors: GPUBUF_BUSY (another thread is inside).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tensor_fill(tensor: *mut gpubuf_tensor, element: *const c_void) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_fill, |c| {
+    call(Entry::gpubuf_tensor_fill, (tensor, element), |c| {
         let tensor = c.get(tensor, "tensor")?;
         let element = memory(element, false, "element")?;
         // SAFETY: the caller's promise: one element.
@@ -221,7 +222,7 @@ pub unsafe extern "C" fn gpubuf_tensor_publish(
     timeout_ns: u64,
     out_address: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_publish, |c| {
+    call(Entry::gpubuf_tensor_publish, (tensor, List(streams, stream_count), access, timeout_ns, out_address), |c| {
         let tensor = c.get(tensor, "tensor")?;
         let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
         let access = match access {
@@ -250,7 +251,7 @@ pub unsafe extern "C" fn gpubuf_tensor_to_host(
     stream: *mut gpubuf_stream,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_to_host, |c| {
+    call(Entry::gpubuf_tensor_to_host, (tensor, first, count, stream, timeout_ns), |c| {
         let tensor = c.get(tensor, "tensor")?;
         let stream = c.get_if_any(stream, "stream")?;
         tensor.to_host(first, count, stream, tensor.device().timeout(timeout_ns))
@@ -263,7 +264,7 @@ pub unsafe extern "C" fn gpubuf_tensor_to_host(
 /// GPUBUF_QUARANTINED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tensor_synchronize(tensor: *mut gpubuf_tensor, timeout_ns: u64) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_synchronize, |c| {
+    call(Entry::gpubuf_tensor_synchronize, (tensor, timeout_ns), |c| {
         let tensor = c.get(tensor, "tensor")?;
         tensor.synchronize(tensor.device().timeout(timeout_ns))
     })
@@ -275,7 +276,7 @@ pub unsafe extern "C" fn gpubuf_tensor_stats_get(
     tensor: *const gpubuf_tensor,
     inout_stats: *mut gpubuf_tensor_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tensor_stats_get, |c| {
+    call(Entry::gpubuf_tensor_stats_get, (tensor, inout_stats), |c| {
         let tensor = c.get(tensor, "tensor")?;
         let out = figures(inout_stats, "inout_stats")?;
         let stats = tensor.stats();

@@ -3,6 +3,7 @@
 use super::arguments::{figures, growing, init, label, options};
 use super::boundary::{call, plain};
 use super::entries::Entry;
+use super::recorded::List;
 use super::spec::{gpubuf_spec, spec};
 use super::types::*;
 use crate::config::Placement;
@@ -99,7 +100,7 @@ pub struct gpubuf_tiered_block_info {
     pub bytes: u64,
 }
 
-growing!(gpubuf_tiers_options, gpubuf_tiers_stats, gpubuf_tier_stats, gpubuf_tiered_block_info);
+growing!(gpubuf_tiers_options { label: text }, gpubuf_tiers_stats, gpubuf_tier_stats, gpubuf_tiered_block_info);
 
 /// A tier by its memory; GPUBUF_PLACEMENT_NONE: any.
 fn any_tier(code: u32) -> Result<Option<Tier>> {
@@ -141,7 +142,7 @@ pub unsafe extern "C" fn gpubuf_tiers_create(
     options: *const gpubuf_tiers_options,
     out_tiers: *mut *mut gpubuf_tiers,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiers_create, |c| {
+    call(Entry::gpubuf_tiers_create, (device, options, out_tiers), |c| {
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_tiers, "out_tiers")?;
@@ -159,7 +160,7 @@ pub unsafe extern "C" fn gpubuf_tiers_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tiers_destroy(tiers: *mut gpubuf_tiers) -> gpubuf_status {
-    call(Entry::gpubuf_tiers_destroy, |c| c.end(tiers, "tiers").map(drop))
+    call(Entry::gpubuf_tiers_destroy, (tiers,), |c| c.end(tiers, "tiers").map(drop))
 }
 
 /// Decides by the accesses so far which blocks move, and queues the copies: what is worth a higher tier goes up, what is not makes
@@ -173,7 +174,7 @@ pub unsafe extern "C" fn gpubuf_tiers_step(
     out_promoted: *mut u64,
     out_demoted: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiers_step, |c| {
+    call(Entry::gpubuf_tiers_step, (tiers, out_promoted, out_demoted), |c| {
         let (up, down) = c.get(tiers, "tiers")?.step();
         c.set_if_any(out_promoted, up);
         c.set_if_any(out_demoted, down);
@@ -193,7 +194,7 @@ pub unsafe extern "C" fn gpubuf_tiers_demote(
     bytes: u64,
     out_bytes: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiers_demote, |c| {
+    call(Entry::gpubuf_tiers_demote, (tiers, tier, bytes, out_bytes), |c| {
         let tiers = c.get(tiers, "tiers")?;
         let going = tiers.demote(self::tier(tier)?, bytes);
         c.set_if_any(out_bytes, going);
@@ -210,7 +211,9 @@ pub unsafe extern "C" fn gpubuf_tiers_set_budget(
     tier: u32,
     budget_bytes: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiers_set_budget, |c| c.get(tiers, "tiers")?.set_budget(self::tier(tier)?, budget_bytes))
+    call(Entry::gpubuf_tiers_set_budget, (tiers, tier, budget_bytes), |c| {
+        c.get(tiers, "tiers")?.set_budget(self::tier(tier)?, budget_bytes)
+    })
 }
 
 /// The figures of tiers. Set struct_size first; no more than that is written, and struct_size then says how much.
@@ -219,7 +222,7 @@ pub unsafe extern "C" fn gpubuf_tiers_stats_get(
     tiers: *const gpubuf_tiers,
     inout_stats: *mut gpubuf_tiers_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiers_stats_get, |c| {
+    call(Entry::gpubuf_tiers_stats_get, (tiers, inout_stats), |c| {
         let tiers = c.get(tiers, "tiers")?;
         let out = figures(inout_stats, "inout_stats")?;
         let stats = tiers.stats();
@@ -251,7 +254,7 @@ pub unsafe extern "C" fn gpubuf_tiers_tier_get(
     tier: u32,
     inout_stats: *mut gpubuf_tier_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiers_tier_get, |c| {
+    call(Entry::gpubuf_tiers_tier_get, (tiers, tier, inout_stats), |c| {
         let tiers = c.get(tiers, "tiers")?;
         let tier = self::tier(tier)?;
         let out = figures(inout_stats, "inout_stats")?;
@@ -282,7 +285,7 @@ pub unsafe extern "C" fn gpubuf_tiers_allocate(
     timeout_ns: u64,
     out_buffer: *mut *mut gpubuf_buffer,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiers_allocate, |c| {
+    call(Entry::gpubuf_tiers_allocate, (tiers, spec, timeout_ns, out_buffer), |c| {
         let tiers = c.get(tiers, "tiers")?;
         let spec = self::spec(spec, "spec")?;
         let out = c.out(out_buffer, "out_buffer")?;
@@ -303,7 +306,7 @@ pub unsafe extern "C" fn gpubuf_tiered_block_create(
     tier: u32,
     out_block: *mut *mut gpubuf_tiered_block,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiered_block_create, |c| {
+    call(Entry::gpubuf_tiered_block_create, (tiers, bytes, tier, out_block), |c| {
         let tiers = c.get(tiers, "tiers")?;
         let out = c.out(out_block, "out_block")?;
         c.give(out, tiers.create_block(bytes, any_tier(tier)?, "")?)
@@ -316,7 +319,7 @@ pub unsafe extern "C" fn gpubuf_tiered_block_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tiered_block_destroy(block: *mut gpubuf_tiered_block) -> gpubuf_status {
-    call(Entry::gpubuf_tiered_block_destroy, |c| c.end(block, "block").map(drop))
+    call(Entry::gpubuf_tiered_block_destroy, (block,), |c| c.end(block, "block").map(drop))
 }
 
 /// Gives the CPU the whole block, and holds it in the tier until gpubuf_tiered_block_release.
@@ -336,7 +339,7 @@ pub unsafe extern "C" fn gpubuf_tiered_block_begin(
     out_data: *mut *mut c_void,
     out_token: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiered_block_begin, |c| {
+    call(Entry::gpubuf_tiered_block_begin, (block, tier, access, timeout_ns, out_data, out_token), |c| {
         let block = c.get(block, "block")?;
         let (data_out, token_out) = (c.out(out_data, "out_data")?, c.out(out_token, "out_token")?);
         let (tier, access) = (any_tier(tier)?, self::access(access)?);
@@ -365,16 +368,20 @@ pub unsafe extern "C" fn gpubuf_tiered_block_acquire(
     out_address: *mut u64,
     out_token: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiered_block_acquire, |c| {
-        let block = c.get(block, "block")?;
-        let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
-        let (address_out, token_out) = (c.out(out_address, "out_address")?, c.out(out_token, "out_token")?);
-        let (tier, access) = (any_tier(tier)?, self::access(access)?);
-        let (address, token) = block.acquire(tier, access, &streams, block.device().timeout(timeout_ns))?;
-        address_out.set(address);
-        token_out.set(token);
-        Ok(())
-    })
+    call(
+        Entry::gpubuf_tiered_block_acquire,
+        (block, tier, access, List(streams, stream_count), timeout_ns, out_address, out_token),
+        |c| {
+            let block = c.get(block, "block")?;
+            let streams = c.streams(streams, stream_count, ["streams", "stream_count"])?;
+            let (address_out, token_out) = (c.out(out_address, "out_address")?, c.out(out_token, "out_token")?);
+            let (tier, access) = (any_tier(tier)?, self::access(access)?);
+            let (address, token) = block.acquire(tier, access, &streams, block.device().timeout(timeout_ns))?;
+            address_out.set(address);
+            token_out.set(token);
+            Ok(())
+        },
+    )
 }
 
 /// Ends an access. That of kernels ends with a fence on each stream that was named: what is queued there up to now may use the
@@ -384,7 +391,7 @@ pub unsafe extern "C" fn gpubuf_tiered_block_acquire(
 /// could not be recorded: the access is over, and so is the block), GPUBUF_BUSY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tiered_block_release(block: *mut gpubuf_tiered_block, token: u64) -> gpubuf_status {
-    call(Entry::gpubuf_tiered_block_release, |c| c.get(block, "block")?.release(token))
+    call(Entry::gpubuf_tiered_block_release, (block, token), |c| c.get(block, "block")?.release(token))
 }
 
 /// Moves the block to a tier: the copy is queued behind what used the block. Waits for room there, and for a move of before.
@@ -397,7 +404,7 @@ pub unsafe extern "C" fn gpubuf_tiered_block_move(
     tier: u32,
     timeout_ns: u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiered_block_move, |c| {
+    call(Entry::gpubuf_tiered_block_move, (block, tier, timeout_ns), |c| {
         let block = c.get(block, "block")?;
         block.move_to(self::tier(tier)?, block.device().timeout(timeout_ns))
     })
@@ -411,7 +418,7 @@ pub unsafe extern "C" fn gpubuf_tiered_block_info_get(
     block: *const gpubuf_tiered_block,
     inout_info: *mut gpubuf_tiered_block_info,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_tiered_block_info_get, |c| {
+    call(Entry::gpubuf_tiered_block_info_get, (block, inout_info), |c| {
         let block = c.get(block, "block")?;
         let out = figures(inout_info, "inout_info")?;
         let info = block.info()?;

@@ -90,7 +90,7 @@ pub struct gpubuf_workspace_entry {
     pub last_use: u64,
 }
 
-growing!(gpubuf_workspace_options, gpubuf_workspace_stats);
+growing!(gpubuf_workspace_options { label: text }, gpubuf_workspace_stats);
 
 /// Told of one entry: called inside gpubuf_workspace_list, on its thread, under no lock of the library. It must not throw.
 pub type gpubuf_workspace_entry_fn =
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn gpubuf_workspace_create(
     options: *const gpubuf_workspace_options,
     out_workspace: *mut *mut gpubuf_workspace,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_create, |c| {
+    call(Entry::gpubuf_workspace_create, (device, options, out_workspace), |c| {
         let device = c.get(device, "device")?;
         let options = options_or(options, "options", |_| ())?;
         let out = c.out(out_workspace, "out_workspace")?;
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn gpubuf_workspace_create(
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_workspace_destroy(workspace: *mut gpubuf_workspace) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_destroy, |c| {
+    call(Entry::gpubuf_workspace_destroy, (workspace,), |c| {
         if let Some(workspace) = c.end(workspace, "workspace")? {
             workspace.destroy();
         }
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn gpubuf_workspace_get(
     timeout_ns: u64,
     out_buffer: *mut *mut gpubuf_buffer,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_get, |c| {
+    call(Entry::gpubuf_workspace_get, (workspace, name, spec, timeout_ns, out_buffer), |c| {
         let workspace = c.get(workspace, "workspace")?;
         let (name, spec) = (text(name, "name")?, self::spec(spec, "spec")?);
         let out = c.out(out_buffer, "out_buffer")?;
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn gpubuf_workspace_find(
     timeout_ns: u64,
     out_buffer: *mut *mut gpubuf_buffer,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_find, |c| {
+    call(Entry::gpubuf_workspace_find, (workspace, name, timeout_ns, out_buffer), |c| {
         let workspace = c.get(workspace, "workspace")?;
         let name = text(name, "name")?;
         let out = c.out(out_buffer, "out_buffer")?;
@@ -205,7 +205,7 @@ pub unsafe extern "C" fn gpubuf_workspace_allocate(
     timeout_ns: u64,
     out_buffer: *mut *mut gpubuf_buffer,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_allocate, |c| {
+    call(Entry::gpubuf_workspace_allocate, (workspace, spec, zero, stream, timeout_ns, out_buffer), |c| {
         let workspace = c.get(workspace, "workspace")?;
         let spec = self::spec(spec, "spec")?;
         let stream = c.get_if_any(stream, "stream")?;
@@ -230,7 +230,7 @@ pub unsafe extern "C" fn gpubuf_workspace_release(
     workspace: *mut gpubuf_workspace,
     buffer: *mut gpubuf_buffer,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_release, |c| {
+    call(Entry::gpubuf_workspace_release, (workspace, buffer), |c| {
         let workspace = c.get(workspace, "workspace")?;
         c.get(buffer, "buffer")?.expect_releasable_to(&**workspace)?;
         c.forget(buffer, true);
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn gpubuf_workspace_release_name(
     workspace: *mut gpubuf_workspace,
     name: *const c_char,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_release_name, |c| {
+    call(Entry::gpubuf_workspace_release_name, (workspace, name), |c| {
         let workspace = c.get(workspace, "workspace")?;
         workspace.release_name(text(name, "name")?)
     })
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn gpubuf_workspace_evict(
     max_bytes: u64,
     out_evicted: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_evict, |c| {
+    call(Entry::gpubuf_workspace_evict, (workspace, max_entries, max_bytes, out_evicted), |c| {
         let evicted = c.get(workspace, "workspace")?.evict(max_entries, max_bytes)?;
         c.set_if_any(out_evicted, evicted);
         Ok(())
@@ -280,7 +280,7 @@ pub unsafe extern "C" fn gpubuf_workspace_clear(
     out_cleared: *mut u64,
     out_kept: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_clear, |c| {
+    call(Entry::gpubuf_workspace_clear, (workspace, out_cleared, out_kept), |c| {
         let (cleared, kept) = c.get(workspace, "workspace")?.clear()?;
         c.set_if_any(out_cleared, cleared);
         c.set_if_any(out_kept, kept);
@@ -300,7 +300,7 @@ pub unsafe extern "C" fn gpubuf_workspace_sync_all(
     stream: *mut gpubuf_stream,
     out_synced: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_sync_all, |c| {
+    call(Entry::gpubuf_workspace_sync_all, (workspace, stream, out_synced), |c| {
         let workspace = c.get(workspace, "workspace")?;
         let synced = workspace.sync_all(c.get(stream, "stream")?)?;
         c.set_if_any(out_synced, synced);
@@ -315,7 +315,7 @@ pub unsafe extern "C" fn gpubuf_workspace_list(
     each: gpubuf_workspace_entry_fn,
     user_data: *mut c_void,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_list, |c| {
+    call(Entry::gpubuf_workspace_list, (workspace, each, user_data), |c| {
         let workspace = c.get(workspace, "workspace")?;
         let Some(each) = each else { return fail!(InvalidArgument, "each is NULL") };
         for entry in workspace.list()? {
@@ -345,7 +345,7 @@ pub unsafe extern "C" fn gpubuf_workspace_stats_get(
     workspace: *const gpubuf_workspace,
     inout_stats: *mut gpubuf_workspace_stats,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_workspace_stats_get, |c| {
+    call(Entry::gpubuf_workspace_stats_get, (workspace, inout_stats), |c| {
         let workspace = c.get(workspace, "workspace")?;
         let out = figures(inout_stats, "inout_stats")?;
         let stats = workspace.stats();

@@ -11,6 +11,10 @@ pub fn write(state: &State) -> String {
     record(&mut out, &state.library);
     out.push_str(",\"system\":");
     record(&mut out, &state.system);
+    if let Some(recording) = &state.recording {
+        out.push_str(",\"recording\":");
+        record(&mut out, recording);
+    }
     out.push_str(",\"devices\":");
     records(&mut out, &state.devices);
     out.push_str(",\"live_objects\":");

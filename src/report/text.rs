@@ -9,6 +9,9 @@ pub fn write(state: &State) -> String {
     let mut out = String::new();
     record(&mut out, &state.library, 0);
     record(&mut out, &state.system, 0);
+    if let Some(recording) = &state.recording {
+        record(&mut out, recording, 0);
+    }
     for device in &state.devices {
         record(&mut out, device, 0);
     }
