@@ -53,6 +53,7 @@ fn admission(entry: Entry, state: u32) -> Admission {
     let exiting = state & process::EXITING != 0;
     match entry.when() {
         When::AnyTime => Admission::Runs,
+        _ if state == process::RECORDED => Admission::Runs,
         When::Ends if state & process::FORKED != 0 => Admission::Over(Status::Ok as i32),
         _ if state & process::FORKED != 0 => refusal(
             Status::Forked,

@@ -14,7 +14,7 @@ pub(super) const FORKED: u32 = 4;
 pub(super) const EXITING: u32 = 8;
 
 /// A recording was begun.
-const RECORDED: u32 = 16;
+pub(super) const RECORDED: u32 = 16;
 
 static STATE: AtomicU32 = AtomicU32::new(UNPREPARED);
 
