@@ -3251,7 +3251,7 @@ gpubuf_status gpubuf_pinned_shares_get(const gpubuf_pinned *pinned,
  * The request's bytes come out of the reservation; timeout_ns and priority do not matter, nor does its owner where it is NULL.
  * There is no wait in it: where the driver can page-lock nothing, GPUBUF_OVER_BUDGET_WAIT is refused like GPUBUF_OVER_BUDGET_FAIL.
  * Ownership: the block is the caller's, and outlives the reservation.
- * Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
+ * Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OVERFLOW, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
  * GPUBUF_UNSUPPORTED, GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
  * memory is given because nothing can be page-locked.
  */
@@ -3504,7 +3504,7 @@ void gpubuf_decode_options_init(gpubuf_decode_options *options,
  * more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
  * seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
  *
- * Ownership, errors: as gpubuf_slots_create.
+ * Ownership, errors: as gpubuf_slots_create; GPUBUF_OVERFLOW (a slot of so many elements).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_create_decode(gpubuf_device *device,

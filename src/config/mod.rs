@@ -26,8 +26,8 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// The placement with this number.
-    pub fn from_code(code: u32) -> Result<Placement> {
+    /// The placement with this number; `name` is what the caller calls it.
+    pub fn from_code(code: u32, name: &str) -> Result<Placement> {
         Ok(match code {
             0 => Placement::None,
             1 => Placement::Pageable,
@@ -36,10 +36,7 @@ impl Placement {
             4 => Placement::Device,
             5 => Placement::Managed,
             _ => {
-                return fail!(
-                    InvalidArgument,
-                    "placement {code} is not known: use a GPUBUF_PLACEMENT_ number (0 to 5)"
-                );
+                return fail!(InvalidArgument, "{name} {code} is not known: use a GPUBUF_PLACEMENT_ number (0 to 5)");
             }
         })
     }
@@ -159,8 +156,8 @@ mod tests {
     #[test]
     fn placements_round_trip() {
         for code in 0..6 {
-            assert_eq!(Placement::from_code(code).unwrap() as u32, code);
+            assert_eq!(Placement::from_code(code, "placement").unwrap() as u32, code);
         }
-        assert!(Placement::from_code(6).is_err());
+        assert!(Placement::from_code(6, "tier").unwrap_err().message().starts_with("tier 6"));
     }
 }

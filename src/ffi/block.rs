@@ -112,7 +112,7 @@ pub unsafe extern "C" fn gpubuf_block_create(
         let options = self::options(options, "options")?;
         let out = c.out(out_block, "out_block")?;
         let alone = AloneOptions {
-            placement: Placement::from_code(options.placement)?,
+            placement: Placement::from_code(options.placement, "placement")?,
             bytes: options.bytes,
             twin: twin(options.device_side, "options.device_side")?,
             timed: flag(options.timed, "options.timed")?,

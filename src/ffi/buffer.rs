@@ -152,8 +152,8 @@ pub unsafe extern "C" fn gpubuf_buffer_create(
         let buffer = BufferOptions {
             dtype: Dtype::from_code(options.dtype)?,
             shape: shape(options.rank, &options.shape)?,
-            host: Placement::from_code(options.host_placement)?,
-            device: Placement::from_code(options.device_placement)?,
+            host: Placement::from_code(options.host_placement, "host_placement")?,
+            device: Placement::from_code(options.device_placement, "device_placement")?,
             host_memory: options.host_memory.cast(),
             device_memory: options.device_memory,
             release: release(&options),

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn gpubuf_decode_options_init(options: *mut gpubuf_decode_
 /// more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
 /// seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
 ///
-/// Ownership, errors: as gpubuf_slots_create.
+/// Ownership, errors: as gpubuf_slots_create; GPUBUF_OVERFLOW (a slot of so many elements).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_create_decode(
     device: *mut gpubuf_device,

@@ -248,7 +248,7 @@ pub unsafe extern "C" fn gpubuf_pinned_create(
         let options = self::options(options, "options")?;
         let out = c.out(out_pinned, "out_pinned")?;
         let pinned = PinnedOptions {
-            placement: Placement::from_code(options.placement)?,
+            placement: Placement::from_code(options.placement, "placement")?,
             budget: options.budget_bytes,
             slab_bytes: options.slab_bytes,
             large_bytes: options.large_bytes,

@@ -201,7 +201,7 @@ pub unsafe extern "C" fn gpubuf_pool_create(
         let out = c.out(out_pool, "out_pool")?;
         reserved(options.reserved, "options.reserved")?;
         let pool = PoolOptions {
-            placement: Placement::from_code(options.placement)?,
+            placement: Placement::from_code(options.placement, "placement")?,
             block_bytes: options.block_bytes,
             block_count: options.block_count,
             twin: twin(options.device_side, "options.device_side")?,

@@ -10,7 +10,7 @@ use super::types::*;
 /// The request's bytes come out of the reservation; timeout_ns and priority do not matter, nor does its owner where it is NULL.
 /// There is no wait in it: where the driver can page-lock nothing, GPUBUF_OVER_BUDGET_WAIT is refused like GPUBUF_OVER_BUDGET_FAIL.
 /// Ownership: the block is the caller's, and outlives the reservation.
-/// Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
+/// Errors: GPUBUF_INVALID_ARGUMENT (more than is left), GPUBUF_OVERFLOW, GPUBUF_OUT_OF_HOST_MEMORY, GPUBUF_DRIVER_ERROR, GPUBUF_OUT_OF_DEVICE_MEMORY,
 /// GPUBUF_UNSUPPORTED, GPUBUF_SHUT_DOWN (the manager was destroyed), GPUBUF_DEVICE_LOST: what is reserved stays so, as it does where pageable
 /// memory is given because nothing can be page-locked.
 #[unsafe(no_mangle)]

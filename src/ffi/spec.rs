@@ -39,8 +39,8 @@ pub(super) fn spec(pointer: *const gpubuf_spec, name: &str) -> Result<Spec> {
     Spec::new(
         Dtype::from_code(spec.dtype)?,
         shape(spec.rank, &spec.shape)?,
-        Placement::from_code(spec.host_placement)?,
-        Placement::from_code(spec.device_placement)?,
+        Placement::from_code(spec.host_placement, "host_placement")?,
+        Placement::from_code(spec.device_placement, "device_placement")?,
     )
 }
 

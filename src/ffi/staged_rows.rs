@@ -161,7 +161,7 @@ fn own(options: &gpubuf_staged_rows_options) -> Result<Over> {
         rows: options.rows,
         row_elements: options.row_elements,
         capacity_rows: options.capacity_rows,
-        placement: Placement::from_code(options.placement)?,
+        placement: Placement::from_code(options.placement, "placement")?,
         device_memory: options.device_memory,
         release: release(options),
     })

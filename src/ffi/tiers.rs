@@ -104,7 +104,7 @@ growing!(gpubuf_tiers_options { label: text }, gpubuf_tiers_stats, gpubuf_tier_s
 
 /// A tier by its memory; GPUBUF_PLACEMENT_NONE: any.
 fn any_tier(code: u32) -> Result<Option<Tier>> {
-    Placement::from_code(code).map(Tier::of)
+    Placement::from_code(code, "tier").map(Tier::of)
 }
 
 fn tier(code: u32) -> Result<Tier> {

@@ -430,7 +430,7 @@ mod tests {
             assert_eq!(constant(&format!("GPUBUF_DTYPE_{}", dtype.name().to_uppercase())), dtype as u64);
         }
         for code in 0..6 {
-            let placement = Placement::from_code(code).unwrap_or(Placement::None);
+            let placement = Placement::from_code(code, "placement").unwrap_or(Placement::None);
             assert_eq!(constant(&format!("GPUBUF_PLACEMENT_{}", placement.name().to_uppercase())), code as u64);
         }
         assert_eq!(GPUBUF_TIMEOUT_TRY, config::TIMEOUT_TRY);

@@ -13,6 +13,8 @@ pub struct Function {
     pub name: String,
     pub returns: String,
     pub params: Vec<Item>,
+    /// What is said of it.
+    pub comment: String,
 }
 
 /// A struct with fields.
@@ -39,6 +41,18 @@ impl Header {
 }
 
 pub fn read(text: &str) -> Header {
+    let mut header = declarations(text);
+    // A function's comment ends right before it.
+    let mut chunks = text.split("\nGPUBUF_API");
+    let mut before = chunks.next().expect("what comes first");
+    for (function, chunk) in header.functions.iter_mut().zip(chunks) {
+        function.comment = before.rsplit("/**").next().expect("a comment").to_owned();
+        before = chunk;
+    }
+    header
+}
+
+fn declarations(text: &str) -> Header {
     let text = without_comments(text);
     let mut header = Header::default();
     for line in text.lines() {
@@ -86,7 +100,7 @@ fn function(text: &str) -> Function {
     let Item { name, c_type: returns, .. } = item(head);
     let list = list.trim_end().trim_end_matches(')').trim();
     let params = if list == "void" { Vec::new() } else { list.split(',').map(item).collect() };
-    Function { name, returns, params }
+    Function { name, returns, params, comment: String::new() }
 }
 
 fn item(text: &str) -> Item {

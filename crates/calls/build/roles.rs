@@ -203,7 +203,8 @@ fn told(owner: &str, name: &str) -> Option<&'static str> {
         ("gpubuf_ops_split", "source") => "Role::Input(Extent::Product { factors: [1, 2] })",
         ("gpubuf_ops_split", "offsets") => "Role::Input(Extent::Integers { count: 5, more: 1, dtype: 4 })",
         ("gpubuf_ops_split", "out_pieces") => "Role::OutItems { of: \"gpubuf_piece\", capacity: 5 }",
-        // How many blocks or bytes stay.
+        // Whose bytes, or 0; and how many blocks stay.
+        ("gpubuf_buffer_resize", "keep") => "Role::Enum { prefix: \"GPUBUF_SIDE_\" }",
         ("gpubuf_pool_trim", "keep") => "Role::Number",
         // Fields.
         ("gpubuf_buffer_options", "host_memory") => "Role::Input(Extent::Foreign)",

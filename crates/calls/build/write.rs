@@ -79,13 +79,45 @@ pub fn tables(header: &Header) -> String {
             "const char *" => "Returns::Text",
             _ => "Returns::Number",
         };
-        let _ =
-            writeln!(out, "    Function {{ index: {index}, name: {:?}, returns: {returns}, params: &[", function.name);
+        let documented = documented(header, function);
+        let _ = writeln!(
+            out,
+            "    Function {{ index: {index}, name: {:?}, returns: {returns}, documented: &{documented:?}, params: &[",
+            function.name
+        );
         params(&mut out, header, function, |item| roles::may_be_null(&function.name, &item.name));
         let _ = writeln!(out, "    ] }},");
     }
     let _ = writeln!(out, "];");
     out
+}
+
+/// The names of the statuses that a function's comment has, and those of the functions that it refers to: "as gpubuf_x", "those of gpubuf_x".
+fn documented(header: &Header, function: &Function) -> Vec<String> {
+    let is_status = |word: &str| {
+        let mut constants = header.constants.iter().take_while(|(name, _)| name != "GPUBUF_TIMEOUT_TRY");
+        constants.any(|(name, _)| name == word)
+    };
+    let (mut read, mut at) = (vec![function], 0);
+    let mut found = Vec::new();
+    while let Some(now) = read.get(at) {
+        at += 1;
+        let mut before = ["", ""];
+        for word in now.comment.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty()) {
+            let other = header.functions.iter().find(|other| other.name == word);
+            if is_status(word) {
+                found.push(word.to_owned());
+            } else if let Some(other) = other.filter(|other| read.iter().all(|known| known.name != other.name))
+                && (before[1].eq_ignore_ascii_case("as") || matches!(before, ["those" | "and", "of"]))
+            {
+                read.push(other);
+            }
+            before = [before[1], word];
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
 }
 
 fn params(out: &mut String, header: &Header, function: &Function, may_be_null: impl Fn(&Item) -> bool) {

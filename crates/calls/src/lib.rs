@@ -30,9 +30,26 @@ pub struct Function {
     pub name: &'static str,
     /// What it returns.
     pub returns: Returns,
+    /// The statuses that its description names, or that of a function which it refers to. [`ANYWHERE`] has those of all.
+    pub documented: &'static [&'static str],
     /// Its parameters, in order.
     pub params: &'static [Param],
 }
+
+/// The statuses that docs/c-api.md allows any function, whether its description says so or not.
+pub const ANYWHERE: [&str; 11] = [
+    "GPUBUF_OK",
+    "GPUBUF_INVALID_ARGUMENT",
+    "GPUBUF_STALE_HANDLE",
+    "GPUBUF_WRONG_KIND",
+    "GPUBUF_WRONG_DEVICE",
+    "GPUBUF_VERSION_MISMATCH",
+    "GPUBUF_CAPTURING",
+    "GPUBUF_DEVICE_LOST",
+    "GPUBUF_DRIVER_ERROR",
+    "GPUBUF_SHUT_DOWN",
+    "GPUBUF_BROKEN",
+];
 
 /// What a function returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
