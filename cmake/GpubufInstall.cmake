@@ -10,6 +10,9 @@ install(PROGRAMS "${gpubuf_shared_file}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(FILES ${gpubuf_links} "${gpubuf_static_file}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY "${gpubuf_include_dir}/gpubuf" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
         FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+if(GPUBUF_BUILD_STANDIN)
+  install(PROGRAMS "${gpubuf_standin_file}" DESTINATION "${CMAKE_INSTALL_LIBDIR}/gpubuf/standin")
+endif()
 install(FILES "${CMAKE_CURRENT_LIST_DIR}/../LICENSE-MIT" "${CMAKE_CURRENT_LIST_DIR}/../LICENSE-APACHE"
         DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 

@@ -1,9 +1,11 @@
 # Builds the stand-in CUDA driver with cargo: a libcuda.so.1 that simulates, for tests where there is no GPU. It is never
-# installed under that name where a program could take it for the driver.
+# installed where a loader looks, so that no program takes it for the driver.
 #
 # gpubuf_standin_file: the library. gpubuf_standin_environment: what a program's environment needs to run on it.
+# gpubuf_STANDIN_DRIVER: the library, for projects that have gpubuf inside; the installed package sets the same.
 
 set(gpubuf_standin_file "${CMAKE_CURRENT_BINARY_DIR}/standin/libcuda.so.1")
+set(gpubuf_STANDIN_DRIVER "${gpubuf_standin_file}" CACHE INTERNAL "The stand-in CUDA driver of gpubuf")
 set(gpubuf_standin_environment "GPUBUF_BACKEND=cuda;GPUBUF_CUDA_DRIVER=${gpubuf_standin_file}")
 
 set(gpubuf_standin_args ${gpubuf_cargo_args})

@@ -27,11 +27,13 @@ compile() {
 for compiler in gcc clang; do
   for standard in c99 c11 c17; do
     compile "$compiler" "$standard" gpubuf.h c "-Wstrict-prototypes"
+    compile "$compiler" "$standard" standin.h c "-Wstrict-prototypes"
   done
 done
 for compiler in g++ clang++; do
   for standard in c++11 c++17 c++20; do
     compile "$compiler" "$standard" gpubuf.h cpp ""
+    compile "$compiler" "$standard" standin.h cpp ""
   done
   for standard in c++17 c++20; do
     compile "$compiler" "$standard" gpubuf.hpp cpp ""

@@ -58,6 +58,27 @@ with_pkg_config() {
     ! readelf -d "$out/consumer-static" | grep -q "NEEDED.*libgpubuf"
 }
 
+# A project with a stream of its own, whose test runs on the installed stand-in driver.
+on_the_standin() {
+  local prefix="$1" out="$work/standin-consumer"
+  rm -rf "$out"
+  without_cargo cmake -S "$consumers/standin" -B "$out" -G Ninja -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=$prefix" &&
+    cmake --build "$out" && ctest --test-dir "$out" --output-on-failure --no-tests=error &&
+    [ "$(PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config --variable=standin_driver gpubuf | sed 's|\\ | |g' | xargs -d '\n' realpath)" = \
+      "$(realpath "$prefix/lib/gpubuf/standin/libcuda.so.1")" ] &&
+    # Nowhere that a loader or linker looks.
+    [ "$(find "$prefix" -name 'libcuda*')" = "$prefix/lib/gpubuf/standin/libcuda.so.1" ]
+}
+
+# What the page on how to begin says, from an empty directory: the program of the README against the installed package.
+readme_program() {
+  local prefix="$1" out="$work/app"
+  rm -rf "$out" && mkdir "$out" && awk '/^```cpp/ { code = 1; next } /^```/ { code = 0 } code' README.md >"$out/main.cpp" &&
+    awk '/^```cmake/ { n++; next } /^```/ { if (n == 1) n = 2 } n == 1' docs/getting-started.md >"$out/CMakeLists.txt" &&
+    without_cargo cmake -S "$out" -B "$out/build" "-DCMAKE_PREFIX_PATH=$prefix" && cmake --build "$out/build" &&
+    env GPUBUF_BACKEND=host "$out/build/app" | grep "3 4 5 6 after"
+}
+
 refuses() {
   local wanted="$1" prefix="$2"
   if consumer find_package Ninja gpubuf::gpubuf "-DCMAKE_PREFIX_PATH=$prefix" "-DGPUBUF_VERSION_WANTED=$wanted" >"$work/refused" 2>&1; then
@@ -96,6 +117,7 @@ links() {
 files() {
   local name
   for name in include/gpubuf/gpubuf.h lib/libgpubuf.a lib/cmake/gpubuf/gpubufConfig.cmake lib/pkgconfig/gpubuf.pc \
+    lib/gpubuf/standin/libcuda.so.1 \
     share/doc/gpubuf/LICENSE-MIT share/doc/gpubuf/LICENSE-APACHE; do
     [ -e "$1/$name" ] || { echo "$name is missing"; return 1; }
   done
@@ -117,6 +139,8 @@ installed() {
   check "$what: find_package, shared, Ninja" without_cargo consumer find_package Ninja gpubuf::gpubuf "-DCMAKE_PREFIX_PATH=$prefix"
   check "$what: find_package, static, Makefiles" without_cargo consumer find_package "Unix Makefiles" gpubuf::static "-DCMAKE_PREFIX_PATH=$prefix"
   check "$what: pkg-config, shared and static" with_pkg_config "$prefix"
+  check "$what: a project's test on the stand-in driver" on_the_standin "$prefix"
+  check "$what: the program of the README, as getting-started.md says" readme_program "$prefix"
   other="${abi%.*}.$((${abi#*.} + 1))"
   check "$what: asking for version $other is refused" refuses "$other" "$prefix"
 }

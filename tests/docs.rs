@@ -49,6 +49,15 @@ fn every_page_of_the_guide_is_in_the_summary() {
 }
 
 #[test]
+fn every_example_is_on_the_page_of_examples() {
+    let page = std::fs::read_to_string(root().join("docs/examples.md")).expect("docs/examples.md");
+    let folder = std::fs::read_dir(root().join("examples")).expect("a folder");
+    let names = folder.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let missing = names.filter(|name| name.ends_with(".cpp") && !page.contains(&format!("`examples/{name}`")));
+    none(missing.map(|name| format!("examples/{name} is not listed: say what it shows")).collect(), "docs/examples.md");
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let all: BTreeMap<_, _> = pages("").into_iter().map(|page| (PathBuf::from(&page.path), page)).collect();
     let mut complaints = Vec::new();

@@ -30,7 +30,14 @@ struct function {
 };
 
 "#;
-const C: &str = "#include <gpubuf/gpubuf.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\n";
+const C: &str = r#"#include <gpubuf/gpubuf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#pragma GCC diagnostic ignored "-Wunused-variable"
+
+"#;
 
 /// What a word alone stands for: where it is needed in C++ and C, and where it is made.
 const SHORT: [(&str, &str, &str, &str); 2] = [
@@ -113,7 +120,7 @@ pub fn source(blocks: &[Block], cpp: bool) -> Result<String, String> {
                 functions.push('\n');
             }
         }
-        functions.push_str("}\n\n");
+        functions.push_str("#line 1 \"snippets\"\n}\n\n");
     }
     let main = format!("int main(void) {{\n{calls}  return 0;\n}}\n");
     Ok(format!("{includes}{}{functions}{main}", if cpp { CPP } else { C }))

@@ -1,4 +1,4 @@
-//! Makes `include/gpubuf/gpubuf.h` from the sources in `src/ffi`.
+//! Makes `include/gpubuf/gpubuf.h` from the sources in `src/ffi`, and `standin.h` beside it from those of the stand-in driver.
 //!
 //! The generator is a crate of its own so that nobody who only builds the library has to compile it.
 
@@ -36,6 +36,47 @@ pub fn generate() -> Result<String, String> {
     builder.generate().map_err(|error| format!("cbindgen: {error}"))?.write(&mut text);
     let text = String::from_utf8(text).map_err(|error| format!("cbindgen: {error}"))?;
     Ok(statuses_must_be_used(&for_c_readers(&without_test_only(&text))))
+}
+
+/// The header of the stand-in driver's controls, in git.
+#[must_use]
+pub fn standin_path() -> PathBuf {
+    root().join("include/gpubuf/standin.h")
+}
+
+/// What stands above the controls.
+const STANDIN: &str = r#"/**
+ * @file standin.h
+ * What a test asks of the stand-in CUDA driver: functions that it exports besides the driver's own. docs/standin.md tells how a
+ * program comes to run on it. Nothing is linked for them; a test finds them where gpubuf found its driver:
+ *
+ *     void *driver = dlopen(getenv("GPUBUF_CUDA_DRIVER"), RTLD_NOW);
+ *     uint64_t (*calls)(const char *) = (uint64_t (*)(const char *))dlsym(driver, "gpubuf_standin_calls");
+ *
+ * `ordinal` is the number of a device, `stream` a CUstream as a number, `code` a CUresult. The functions return 0, or the code of
+ * the driver that says why not, unless they say otherwise. They are for tests: they may change with any version.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+/* Generated from crates/standin, do not edit. To refresh: GPUBUF_BLESS=1 cargo test -p gpubuf-header */"#;
+
+/// The text of the header of the stand-in driver's controls.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_standin() -> Result<String, String> {
+    let root = root();
+    let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
+    config.header = Some(STANDIN.to_owned());
+    config.include_guard = Some("GPUBUF_STANDIN_H".to_owned());
+    config.sys_includes = vec!["stdint.h".to_owned()];
+    config.after_includes = None;
+    // They are looked up, not linked.
+    config.function.prefix = None;
+    let builder = cbindgen::Builder::new().with_config(config).with_src(root.join("crates/standin/src/control.rs"));
+    let mut text = Vec::new();
+    builder.generate().map_err(|error| format!("cbindgen: {error}"))?.write(&mut text);
+    String::from_utf8(text).map_err(|error| format!("cbindgen: {error}")).map(|text| for_c_readers(&text))
 }
 
 /// The version of the workspace as macros: a header cannot name another version than the library.
