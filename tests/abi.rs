@@ -202,6 +202,29 @@ fn programs_of_the_kept_header_still_work() {
     program::run_against(KEPT.as_ref(), "abi_program", &source, &[("GPUBUF_BACKEND", "host".into())]);
 }
 
+/// Every byte of a struct has a meaning: what is behind the fields of an older caller can then be told from what it set.
+#[test]
+fn no_struct_has_padding() {
+    let mut complaints = Vec::new();
+    for (name, layout) in &abi_of(concat!(env!("CARGO_MANIFEST_DIR"), "/include"), "abi_probe_padding").structs {
+        let mut end = 0;
+        for field in &layout.fields {
+            if field.offset != end {
+                complaints.push(format!("{name}: {} bytes before {}", field.offset - end, field.name));
+            }
+            end = field.offset + field.size;
+        }
+        if end != layout.size {
+            complaints.push(format!("{name}: {} bytes at its end", layout.size - end));
+        }
+    }
+    assert!(
+        complaints.is_empty(),
+        "padding: name it reserved, and have it refused unless it is 0:{}",
+        list(&complaints)
+    );
+}
+
 #[test]
 fn a_change_is_told_apart_from_an_addition() {
     let before = Abi::read(
