@@ -338,6 +338,23 @@ fn a_pool_grows_when_it_is_wanted_and_shrinks_when_it_is_not() {
 }
 
 #[test]
+fn a_pool_grows_where_every_free_block_is_still_in_use_on_the_device() {
+    let device = device();
+    let timeline = stream(&device);
+    let growth = Growth { percent: 200, ..growing(4, Duration::ZERO) };
+    let pool = pool(&device, PoolOptions { growth, ..options(1) });
+    hold(&timeline);
+    acquire(&pool).release_after(std::slice::from_ref(&timeline)).unwrap();
+    assert_eq!(pool.adapt(), Adapted::default(), "nobody has asked for it");
+    assert_eq!(status(pool.acquire(0, Timeout::Try)), Status::Busy);
+    assert_eq!(pool.adapt(), Adapted { made: 1, gone: 0 });
+    let second = acquire(&pool);
+    second.release().unwrap();
+    assert_eq!(pool.adapt().made, 0, "there was one that nothing used");
+    release(&timeline);
+}
+
+#[test]
 fn a_pool_that_changed_stays_as_it_is_for_a_while() {
     let device = device();
     let pool = pool(&device, PoolOptions { growth: growing(8, Duration::from_secs(3600)), ..options(2) });

@@ -961,7 +961,10 @@ typedef struct gpubuf_pool_options {
   uint32_t patience;
   /** The most blocks that gpubuf_pool_maintain grows the pool to. 0, the default: it stays as it is. */
   uint32_t max_blocks;
-  /** To how many percent of its size the pool grows, where an acquire found no block since the last look. Default: 150. */
+  /**
+   * To how many percent of its size the pool grows, where an acquire found no block since the last look, or none but those
+   * that queued work still used. Default: 150.
+   */
   uint32_t growth_percent;
   /**
    * It shrinks, by the same factor, where at most so many percent of its blocks were held at a time since the last look, and
@@ -2802,9 +2805,9 @@ gpubuf_status gpubuf_pool_block_get(const gpubuf_pool *pool,
  * Looks at what happened since the last look, and grows or shrinks the pool as its options say: the way to change its size
  * that nobody waits for. Blocks that quarantine has taken are replaced up to the first size, too.
  *
- * The pool grows where an acquire found no block, up to max_blocks; it shrinks where few blocks were held, never below its
- * first size. Both outputs may be NULL. Growing allocates and may call the driver; what cannot be had is counted and logged.
- * Threads: any.
+ * The pool grows where an acquire found no block that was free and done with, up to max_blocks; it shrinks where few blocks
+ * were held, never below its first size. Both outputs may be NULL. Growing allocates and may call the driver; what cannot be
+ * had is counted and logged. Threads: any.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_pool_maintain(gpubuf_pool *pool,

@@ -36,7 +36,8 @@ pub struct gpubuf_pool_options {
     pub patience: u32,
     /// The most blocks that gpubuf_pool_maintain grows the pool to. 0, the default: it stays as it is.
     pub max_blocks: u32,
-    /// To how many percent of its size the pool grows, where an acquire found no block since the last look. Default: 150.
+    /// To how many percent of its size the pool grows, where an acquire found no block since the last look, or none but those
+    /// that queued work still used. Default: 150.
     pub growth_percent: u32,
     /// It shrinks, by the same factor, where at most so many percent of its blocks were held at a time since the last look, and
     /// no acquire found none. Default: 25; 0: only where none was held.
@@ -327,9 +328,9 @@ pub unsafe extern "C" fn gpubuf_pool_block_get(
 /// Looks at what happened since the last look, and grows or shrinks the pool as its options say: the way to change its size
 /// that nobody waits for. Blocks that quarantine has taken are replaced up to the first size, too.
 ///
-/// The pool grows where an acquire found no block, up to max_blocks; it shrinks where few blocks were held, never below its
-/// first size. Both outputs may be NULL. Growing allocates and may call the driver; what cannot be had is counted and logged.
-/// Threads: any.
+/// The pool grows where an acquire found no block that was free and done with, up to max_blocks; it shrinks where few blocks
+/// were held, never below its first size. Both outputs may be NULL. Growing allocates and may call the driver; what cannot be
+/// had is counted and logged. Threads: any.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_pool_maintain(
     pool: *mut gpubuf_pool,

@@ -71,6 +71,7 @@ impl Pool {
             place = self.proven_place(&lists);
         }
         // The first of the list was released first: its fence is the oldest.
+        lists.look.unproven |= place.is_none();
         Ok(self.take(&mut lists, place.unwrap_or(0), priority))
     }
 

@@ -42,6 +42,8 @@ pub struct Adapted {
 #[derive(Default)]
 pub(super) struct Look {
     contended: u64,
+    /// Whether an acquire found free blocks since, but none that the device was through with.
+    pub(super) unproven: bool,
     /// When the size was changed last.
     changed: Option<Instant>,
 }
@@ -72,7 +74,7 @@ impl Growth {
 }
 
 impl Pool {
-    /// Looks at what happened since the last look: makes blocks where some acquire found none, or where quarantine left fewer
+    /// Looks at what happened since the last look: makes blocks where some acquire found none that was free and done with, or where quarantine left fewer
     /// than there were at first; lets free ones go where few were held. Waits for nobody; may allocate.
     pub fn adapt(&self) -> Adapted {
         let (numbers, gone) = {
@@ -81,8 +83,9 @@ impl Pool {
                 return Adapted::default();
             }
             let contended = self.counters.contended.get();
-            let found_none =
-                contended > std::mem::replace(&mut lists.look.contended, contended) || lists.levels().waiters > 0;
+            let found_none = contended > std::mem::replace(&mut lists.look.contended, contended)
+                || std::mem::take(&mut lists.look.unproven)
+                || lists.levels().waiters > 0;
             let held = lists.held;
             let peak = std::mem::replace(&mut lists.recent_peak, held);
             // Those that are coming are somebody else's look.
