@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
+
+#include "batcher.hpp"
 
 namespace decode_replay {
 
-ByHandRunner::ByHandRunner(const ReplayOptions& options, const Shapes& shapes)
-    : device_(gpubuf::device::open()), compute_(gpubuf::stream::create(device_)) {
+ByHandRunner::ByHandRunner(const ReplayOptions& options, const Shapes& shapes, Fence fence)
+    : fence_(fence), device_(gpubuf::device::open()), compute_(gpubuf::stream::create(device_)) {
   if (options.streams == 2) {
     copy_ = gpubuf::stream::create(device_);
   }
@@ -31,6 +34,9 @@ ByHandRunner::ByHandRunner(const ReplayOptions& options, const Shapes& shapes)
   addresses_.inputs = {input_ids_.device,    positions_.device, query_start_loc_.device, seq_lens_.device,
                        slot_mapping_.device, temperature_.device, top_k_.device,         top_p_.device,
                        seeds_.device,        block_table_.device};
+  pixels_ = make_array<std::uint64_t>(kMaxArrivedImages * kPixelWords);
+  activations_ = gpubuf::buffer::create<std::uint8_t>(device_, {tokens * kActivationBytesPerToken}, gpubuf::placement::none);
+  addresses_.activations = activations_.device_address(compute_);
   for (Output& output : outputs_) {
     output.tokens = make_array<std::int32_t>(batch);
     output.ready = gpubuf::event::create(device_);
@@ -38,6 +44,9 @@ ByHandRunner::ByHandRunner(const ReplayOptions& options, const Shapes& shapes)
 }
 
 void ByHandRunner::submit(const StepData& step, Launcher& kernels) {
+  if (fence_ == Fence::kEvent && step.index != 0) {
+    copied_.wait();  // for the copies of the step before: they read the host side
+  }
   copy_stream().wait_event(kernels_done_);  // of the step before: they read the device side
 
   upload_changed_rows(step);  // first, as it is the largest
@@ -52,6 +61,8 @@ void ByHandRunner::submit(const StepData& step, Launcher& kernels) {
   upload(query_start_loc_, step.query_start_loc);
   upload(seq_lens_, step.seq_lens);
   upload(slot_mapping_, step.slot_mapping);
+  encode_images(step, kernels);
+  find_images(step);
 
   copied_.record(copy_stream());
   compute_.wait_event(copied_);
@@ -59,6 +70,7 @@ void ByHandRunner::submit(const StepData& step, Launcher& kernels) {
   addresses_.sampled = output.tokens.device;
   kernels.launch(compute_, addresses_);
   kernels_done_.record(compute_);
+  forget_images(step);
 
   output.count = step.batch;
   output.tokens.buffer.to_host(compute_, 0, output.count);
@@ -71,8 +83,8 @@ void ByHandRunner::take_tokens(std::uint64_t step, const TakeTokens& take) {
   take({output.tokens.host, output.count});
 }
 
-// Writes the array in place and queues its copy. This is the bug that ships: the copy of the step before may not have
-// read the array yet, and nothing asks. With a copy stream that keeps up it nearly always has, until it has not.
+// Writes the array in place and queues its copy. Unfenced this is the bug that ships: the copy of the step before may not
+// have read the array yet, and nothing asks. With a copy stream that keeps up it nearly always has, until it has not.
 template <class T>
 void ByHandRunner::upload(PinnedArray<T>& to, const std::vector<T>& values) {
   std::copy(values.begin(), values.end(), to.host);
@@ -92,6 +104,48 @@ void ByHandRunner::upload_changed_rows(const StepData& step) {
   const std::size_t first = step.changed_rows.front().first;
   const std::size_t end = std::size_t{step.changed_rows.back().first} + step.changed_rows.back().count;
   block_table_.buffer.to_device(copy_stream(), first * columns, (end - first) * columns);
+}
+
+// The images of a step in one copy; then the encoder, on the same stream.
+void ByHandRunner::encode_images(const StepData& step, Launcher& kernels) {
+  if (step.arrived_images.empty()) {
+    return;
+  }
+  upload(pixels_, step.pixels);
+  for (std::size_t i = 0; i < step.arrived_images.size(); ++i) {
+    if (free_embeddings_.empty()) {  // more wait than ever before
+      constexpr std::size_t more = 64;
+      gpubuf::buffer memory =
+          gpubuf::buffer::create<std::uint8_t>(device_, {more * kEmbeddingBytes}, gpubuf::placement::none);
+      const gpubuf::address first = memory.device_address({copy_stream(), compute_});
+      for (std::size_t place = more; place-- > 0;) {
+        free_embeddings_.push_back(first + place * kEmbeddingBytes);
+      }
+      embedding_memory_.push_back(std::move(memory));
+    }
+    const gpubuf::address to = free_embeddings_.back();
+    free_embeddings_.pop_back();
+    embeddings_[step.arrived_images[i]] = to;
+    kernels.encode(copy_stream(), pixels_.device + i * kPixelBytes, to);
+  }
+}
+
+void ByHandRunner::find_images(const StepData& step) {
+  addresses_.images.clear();
+  for (const ImageRead& read : step.image_reads) {
+    addresses_.images.push_back(embeddings_.at(read.image));
+  }
+}
+
+// The places of embeddings that no later step reads. The next encoder comes behind this step's kernels.
+void ByHandRunner::forget_images(const StepData& step) {
+  for (const ImageRead& read : step.image_reads) {
+    if (read.last) {
+      const auto at = embeddings_.find(read.image);
+      free_embeddings_.push_back(at->second);
+      embeddings_.erase(at);
+    }
+  }
 }
 
 template <class T>

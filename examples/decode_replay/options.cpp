@@ -100,6 +100,29 @@ Options parse_options(int argc, const char* const* argv) {
       replay.depth = whole32(name, value(), 1, 16);
     } else if (name == "--seed") {
       batcher.seed = whole(name, value(), 0, UINT64_MAX);
+    } else if (name == "--images") {
+      batcher.image_percent = whole32(name, value(), 0, 100);
+    } else if (name == "--rounds") {
+      options.rounds = whole32(name, value(), 1, 99);
+    } else if (name == "--delays") {
+      const std::string which = value();
+      if (which != "both" && which != "on" && which != "off") {
+        throw UsageError("--delays takes on, off or both, not '" + which + "'");
+      }
+      options.with_delays = which != "off";
+      options.without_delays = which != "on";
+    } else if (name == "--trace") {
+      const std::string path = value();
+      if (path.empty() || !options.trace_path.empty()) {
+        throw UsageError(path.empty() ? "--trace takes the path of a file"
+                                      : "one trace at a time: '" + options.trace_path + "' and '" + path + "'");
+      }
+      options.trace_path = path;
+    } else if (name == "--report") {
+      options.report_path = value();
+      if (options.report_path.empty()) {
+        throw UsageError("--report takes the path of a file");
+      }
     } else if (name == "--json") {
       options.json_path = value();
       if (options.json_path.empty()) {
@@ -124,10 +147,10 @@ std::string usage(const char* program) {
   const auto option = [&](const char* name, const auto& value, const char* what) {
     out << "  " << std::left << std::setw(21) << name << what << " (" << value << ")\n";
   };
-  out << "usage: " << program << " [options] [TRACE]\n" << R"(
-Replays a trace of LLM requests through the input staging of a decode loop with continuous batching, twice: with
-gpubuf, and by hand as many runtimes do it. A check on the device compares what each step's kernels see with what the
-host staged. The device is emulated: no GPU is needed.
+  out << "usage: " << program << " [options] [[--trace] TRACE]\n" << R"(
+Replays a trace of LLM requests through the input staging of a decode loop with continuous batching in three ways: by hand
+without a fence, by hand with one event a step, and with gpubuf; on a device with delays and on one without. A check on the
+device compares what each step's kernels see with what the host staged. The device is emulated: no GPU is needed.
 
 TRACE is a CSV file with the header TIMESTAMP,ContextTokens,GeneratedTokens, as in the public Azure LLM inference traces
 of 2023. Without one, the program takes the trace that lay beside the project when it was built, and says which; where
@@ -139,13 +162,16 @@ load
                        second; a step of 20 ms with 2048 tokens prefills about 50 prompts a second. At 20 the two
                        meet: the batch is as large as the trace's short answers make it, and bursts queue.)");
   option("--step-ms X", d.batcher.step_ms, "what a step advances the virtual clock by; idle time is skipped");
-  option("--steps N", d.replay.max_steps, "stop after N steps; the default is all of such an hour, under a minute");
+  option("--steps N", d.replay.max_steps, "stop after N steps; the default is all of such an hour");
+  option("--rounds N", d.rounds, "runs of each way, in turns; figures are the medians");
   option("--max-batch N", shapes.max_batch, "requests in a step");
   option("--token-budget N", shapes.token_budget, "tokens in a step: decodes first, then prefill chunks");
   option("--max-seq-len N", shapes.max_seq_len, "tokens of a request; longer ones are passed over");
   option("--kv-blocks N", d.batcher.kv_blocks, "KV blocks of 16 tokens; requests wait when they are short");
+  option("--images N", d.batcher.image_percent, "percent of the requests that come with an image; the trace has none");
   option("--seed N", d.batcher.seed, "seed of token ids and of generated arrivals");
   out << "\ndevice\n";
+  option("--delays W", "both", "on: with these delays; off: without any; both");
   option("--compute-us N", d.replay.compute_ns / 1000, "what the kernels of a step take");
   option("--link-latency-us X", latency_us, "what a copy takes before its first byte");
   option("--link-gb-per-s X", gb_per_s, "and then, in 1e9 bytes a second");
@@ -153,6 +179,7 @@ load
   option("--depth N", d.replay.depth, "gpubuf's staging entries");
   out << R"(
   --json FILE          write the results there as well
+  --report FILE        write gpubuf's report of the process, after the last run with it, there as JSON
   --help
 
 Exit status: 0, or 1 when a step staged with gpubuf was wrong, 2 for a mistake in the options or the trace, 3 when the

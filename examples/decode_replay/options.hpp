@@ -14,6 +14,10 @@ struct Options {
   bool help = false;
   std::string trace_path;  // empty: look for one, else generate arrivals
   std::string json_path;   // empty: none
+  std::string report_path;  // of gpubuf's report as JSON; empty: none
+  std::uint32_t rounds = 3;
+  bool with_delays = true;     // the emulated device of the options below
+  bool without_delays = true;  // one whose copies and kernels take no time of their own
   BatcherOptions batcher;
   ReplayOptions replay;
 };

@@ -6,6 +6,8 @@
 #include <memory>
 #include <utility>
 
+#include "images.hpp"
+
 namespace decode_replay {
 
 namespace {
@@ -27,6 +29,8 @@ struct Flight {
   DeviceAddresses at;
   std::vector<unsigned char> seen;  // inputs as read from the device, one after the other; reused
   std::array<std::size_t, kInputCount> seen_offset{};
+  std::vector<std::uint64_t> meanings;  // what the images mean that each row sees, as they are on the device
+  std::vector<std::uint64_t> activations, activations_seen;
   std::vector<std::int32_t> sampled;
   // The device's worker reads what is above after the launch, and the host what is below after the tokens arrived.
   // Stream order is enough for that; these say it once more to tools that cannot see stream order.
@@ -34,6 +38,41 @@ struct Flight {
   std::atomic<std::uint32_t> wrong_at_start{0};
   std::atomic<std::uint32_t> wrong_at_end{0};
 };
+
+constexpr std::uint32_t kNotSampled = 1U << kInputCount;
+
+bool same_bytes(const unsigned char* seen, const LiveBytes& wanted) {
+  return std::memcmp(seen, wanted.data, wanted.bytes) == 0;
+}
+
+// Kernels read the blocks of each row's sequence, and no cell beyond.
+bool same_table(const unsigned char* seen, const StepData& step) {
+  for (std::size_t row = 0; row < step.batch; ++row) {
+    const std::size_t at = row * step.table_columns;
+    if (!same_bytes(seen + at * sizeof(std::int32_t),
+                    {step.block_table.data() + at, step.table_blocks[row] * sizeof(std::int32_t)})) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Reads the embeddings of every image of the step as they are on the device now, and compares them with what the encoder
+// makes of the pixels that the host meant.
+bool look_at_images(const gpubuf::host::view& memory, Flight& flight) {
+  const std::vector<ImageRead>& reads = flight.kept.image_reads;
+  flight.meanings.assign(flight.kept.batch, 0);
+  std::vector<std::uint64_t> pixels(kPixelWords), wanted(kEmbeddingWords), seen(kEmbeddingWords);
+  bool same = flight.at.images.size() == reads.size();
+  for (std::size_t i = 0; same && i < reads.size(); ++i) {
+    draw_pixels(reads[i].image, pixels.data());
+    encode_pixels(pixels.data(), wanted.data());
+    same = memory.read<gpubuf::no_throw>(flight.at.images[i], seen.data(), kEmbeddingBytes) == gpubuf::status::ok &&
+           seen == wanted;
+    flight.meanings[reads[i].row] = meaning_of(seen.data());
+  }
+  return same;
+}
 
 // Reads every live byte of every input as it is on the device now; bit i of the result is set if input i is not what
 // the host meant.
@@ -49,14 +88,39 @@ std::uint32_t look(const gpubuf::host::view& memory, Flight& flight) {
     flight.seen.resize(total);
   }
   std::uint32_t wrong = 0;
-  for (std::size_t i = 0; i < kInputCount; ++i) {
+  for (std::size_t i = 0; i < flight.at.inputs.size(); ++i) {
     unsigned char* seen = flight.seen.data() + flight.seen_offset[i];
     const gpubuf::status status = memory.read<gpubuf::no_throw>(flight.at.inputs[i], seen, wanted[i].bytes);
-    if (status != gpubuf::status::ok || std::memcmp(seen, wanted[i].data, wanted[i].bytes) != 0) {
+    if (status != gpubuf::status::ok ||
+        !(i == kBlockTable ? same_table(seen, flight.kept) : same_bytes(seen, wanted[i]))) {
       wrong |= 1U << i;
     }
   }
+  if (!flight.kept.image_reads.empty() && !look_at_images(memory, flight)) {
+    wrong |= 1U << kImages;
+  }
   return wrong;
+}
+
+std::size_t activation_words(const StepData& step) {
+  return step.padded_tokens * kActivationBytesPerToken / sizeof(std::uint64_t);
+}
+
+// The kernels leave something in the step's own memory when they start, and must find it when they end.
+bool write_activations(const gpubuf::host::view& memory, Flight& flight) {
+  flight.activations.resize(activation_words(flight.kept));
+  for (std::size_t i = 0; i < flight.activations.size(); ++i) {
+    flight.activations[i] = (flight.kept.index << 20U) + i;
+  }
+  return memory.write<gpubuf::no_throw>(flight.at.activations, flight.activations.data(),
+                                        flight.activations.size() * sizeof(std::uint64_t)) == gpubuf::status::ok;
+}
+
+bool find_activations(const gpubuf::host::view& memory, Flight& flight) {
+  flight.activations_seen.resize(flight.activations.size());
+  return memory.read<gpubuf::no_throw>(flight.at.activations, flight.activations_seen.data(),
+                                       flight.activations.size() * sizeof(std::uint64_t)) == gpubuf::status::ok &&
+         flight.activations_seen == flight.activations;
 }
 
 template <typename T>
@@ -68,12 +132,19 @@ T seen_value(const Flight& flight, Input input, std::size_t row) {
 
 // The start of the kernels.
 void kernels_start(const gpubuf::host::view& memory, Flight& flight) {
-  flight.wrong_at_start.store(look(memory, flight), std::memory_order_release);
+  std::uint32_t wrong = look(memory, flight);
+  if (!write_activations(memory, flight)) {
+    wrong |= 1U << kActivations;
+  }
+  flight.wrong_at_start.store(wrong, std::memory_order_release);
 }
 
 // Their end: inputs may not change while they run. The sampled tokens follow from what is on the device, right or not.
 void kernels_end(const gpubuf::host::view& memory, Flight& flight) {
   std::uint32_t wrong = look(memory, flight);
+  if (!find_activations(memory, flight)) {
+    wrong |= 1U << kActivations;
+  }
   const std::uint32_t batch = flight.kept.batch;
   flight.sampled.resize(batch);
   for (std::uint32_t row = 0; row < batch; ++row) {
@@ -85,35 +156,61 @@ void kernels_end(const gpubuf::host::view& memory, Flight& flight) {
     const auto at = static_cast<std::size_t>(last);
     flight.sampled[row] =
         next_token(seen_value<std::int32_t>(flight, kInputIds, at), seen_value<std::int64_t>(flight, kPositions, at),
-                   seen_value<std::int64_t>(flight, kSeeds, row));
+                   seen_value<std::int64_t>(flight, kSeeds, row),
+                   flight.kept.image_reads.empty() ? 0 : flight.meanings[row]);
   }
   const std::size_t bytes = batch * sizeof(std::int32_t);
   if (memory.write<gpubuf::no_throw>(flight.at.sampled, flight.sampled.data(), bytes) != gpubuf::status::ok) {
-    wrong |= 1U << kInputCount;
+    wrong |= kNotSampled;
   }
   flight.wrong_at_end.store(wrong, std::memory_order_release);
 }
 
-// Launches the stand-in for a model's kernels, and keeps time: what passes here is the emulation's, not the staging's.
+// This thread's time since it was made, less that inside the engine.
+class HostTime {
+ public:
+  HostTime() : start_(now_ns()), inside_(inside_engine_ns()) {}
+  std::uint64_t elapsed_ns() const {
+    const std::uint64_t elapsed = now_ns() - start_;
+    const std::uint64_t inside = inside_engine_ns() - inside_;
+    return elapsed > inside ? elapsed - inside : 0;
+  }
+
+ private:
+  std::uint64_t start_;
+  std::uint64_t inside_;
+};
+
+// Launches the stand-ins for a model's kernels, and keeps time: what passes here is the emulation's, not the staging's.
 class CheckedKernels : public Launcher {
  public:
   CheckedKernels(Flight& flight, std::uint64_t compute_ns) : flight_(flight), compute_ns_(compute_ns) {}
 
   void launch(const gpubuf::stream& stream, const DeviceAddresses& addresses) override {
-    const std::uint64_t start = now_ns();
-    const std::uint64_t inside = inside_engine_ns();
+    const HostTime time;
     flight_.at = addresses;
     flight_.launched.store(true, std::memory_order_release);
     Flight* flight = &flight_;
     gpubuf::host::call(stream, [flight](gpubuf::host::view& memory) { kernels_start(memory, *flight); });
-    gpubuf::host::delay(stream, std::chrono::nanoseconds(compute_ns_));
+    if (compute_ns_ != 0) {
+      gpubuf::host::delay(stream, std::chrono::nanoseconds(compute_ns_));
+    }
     gpubuf::host::call(stream, [flight](gpubuf::host::view& memory) { kernels_end(memory, *flight); });
-    inside_ns += inside_engine_ns() - inside;
-    elapsed_ns += now_ns() - start;
+    host_ns += time.elapsed_ns();
   }
 
-  std::uint64_t elapsed_ns = 0;
-  std::uint64_t inside_ns = 0;
+  void encode(const gpubuf::stream& stream, gpubuf::address from, gpubuf::address to) override {
+    const HostTime time;
+    gpubuf::host::call(stream, [from, to](gpubuf::host::view& memory) {
+      std::vector<std::uint64_t> pixels(kPixelWords), embeddings(kEmbeddingWords);
+      memory.read(from, pixels.data(), kPixelBytes);
+      encode_pixels(pixels.data(), embeddings.data());
+      memory.write(to, embeddings.data(), kEmbeddingBytes);
+    });
+    host_ns += time.elapsed_ns();
+  }
+
+  std::uint64_t host_ns = 0;
 
  private:
   Flight& flight_;
@@ -157,6 +254,7 @@ class Loop {
       if (hooks_.after_submit) {
         hooks_.after_submit(step);
       }
+      keep_up();
       if (hooks_.progress && step % 64 == 63) {
         hooks_.progress(step + 1);
       }
@@ -174,13 +272,17 @@ class Loop {
  private:
   void submit(Flight& flight) {
     CheckedKernels kernels(flight, options_.compute_ns);
-    const std::uint64_t inside = inside_engine_ns();
-    const std::uint64_t start = now_ns();
+    const HostTime time;
     runner_.submit(flight.kept, kernels);
-    const std::uint64_t elapsed = now_ns() - start - kernels.elapsed_ns;
-    const std::uint64_t engine = inside_engine_ns() - inside - kernels.inside_ns;
-    result_.host_ns.push_back(elapsed > engine ? elapsed - engine : 0);
+    const std::uint64_t all = time.elapsed_ns();
+    result_.host_ns.push_back(all > kernels.host_ns ? all - kernels.host_ns : 0);
     tokens_back_ += flight.kept.batch;
+  }
+
+  void keep_up() {
+    const HostTime time;
+    runner_.upkeep();
+    result_.upkeep_ns.push_back(time.elapsed_ns());
   }
 
   void take(std::uint64_t step) {
@@ -203,12 +305,16 @@ class Loop {
     taken_ = step + 1;
   }
 
-  // Each step reads its tokens back with one copy; the rest went to the device.
+  // Each step reads its tokens back with one copy, and the runner may have copies of its own; the rest went to the device.
   void account(const gpubuf_device_stats& before, const gpubuf_device_stats& after) {
-    result_.copies = after.copies - before.copies - result_.steps;
-    result_.copied_bytes = after.copied_bytes - before.copied_bytes - tokens_back_ * sizeof(std::int32_t);
+    const Runner::Copies back = runner_.copies_to_host();
+    result_.copies = after.copies - before.copies - result_.steps - back.count;
+    result_.copied_bytes =
+        after.copied_bytes - before.copied_bytes - tokens_back_ * sizeof(std::int32_t) - back.bytes;
     result_.host_waits = after.host_waits - before.host_waits;
     result_.host_wait_ns = after.host_wait_ns - before.host_wait_ns;
+    result_.device_peak_bytes = after.device_peak_bytes;
+    result_.pinned_peak_bytes = after.pinned_peak_bytes;
   }
 
   Runner& runner_;

@@ -23,19 +23,30 @@ struct ReplayOptions {
   std::uint64_t link_bytes_per_second = 50'000'000'000;
   std::uint32_t streams = 2;  // 1: copies go on the compute stream
   std::uint32_t depth = 2;    // gpubuf's staging entries
+  // gpubuf's memory for images: uploads under way at first and at most, and embeddings in device memory, those of more
+  // that wait being in page-locked memory.
+  std::uint32_t uploads = 4;
+  std::uint32_t max_uploads = 32;
+  std::uint64_t upload_cool_down_ns = 100'000'000;  // after which the pool of uploads may shrink
+  std::uint32_t device_embeddings = 32;
 };
 
 // Where a step's kernels find their inputs on the device, and where they leave the sampled tokens.
 struct DeviceAddresses {
-  std::array<gpubuf::address, kInputCount> inputs{};
+  std::array<gpubuf::address, kImages> inputs{};
+  std::vector<gpubuf::address> images;  // the embeddings of each of StepData::image_reads
+  gpubuf::address activations = 0;      // kActivationBytesPerToken for each of the padded tokens
   gpubuf::address sampled = 0;
 };
 
-// What a step launches. A runner calls it once a step, between staging and read-back.
+// What a step launches.
 class Launcher {
  public:
   virtual ~Launcher() = default;
+  // The model's kernels. A runner calls it once a step, between staging and read-back.
   virtual void launch(const gpubuf::stream& stream, const DeviceAddresses& addresses) = 0;
+  // The encoder's, for one image that arrived: reads its pixels, writes its embeddings.
+  virtual void encode(const gpubuf::stream& stream, gpubuf::address pixels, gpubuf::address embeddings) = 0;
 };
 
 using TakeTokens = std::function<void(gpubuf::span<const std::int32_t> tokens)>;
@@ -51,6 +62,14 @@ class Runner {
   virtual void submit(const StepData& step, Launcher& kernels) = 0;
   // Waits for the tokens of a step and hands them to `take`: one for each row of its batch.
   virtual void take_tokens(std::uint64_t step, const TakeTokens& take) = 0;
+  // What nobody waits for: called once a step, while the device works on it.
+  virtual void upkeep() {}
+  // Copies from the device, and their bytes, besides those of the tokens.
+  struct Copies {
+    std::uint64_t count = 0;
+    std::uint64_t bytes = 0;
+  };
+  virtual Copies copies_to_host() const { return {}; }
   virtual const gpubuf::device& device() const = 0;
   virtual const gpubuf::stream& copy_stream() const = 0;
   virtual const gpubuf::stream& compute_stream() const = 0;
@@ -76,7 +95,11 @@ struct ReplayResult {
   std::uint64_t copied_bytes = 0;
   std::uint64_t host_waits = 0;
   std::uint64_t host_wait_ns = 0;
-  std::vector<std::uint64_t> host_ns;  // of each step: staging, read-back and retire, less time inside the engine
+  std::uint64_t device_peak_bytes = 0;
+  std::uint64_t pinned_peak_bytes = 0;
+  // Of each step, less the time inside the engine: staging, read-back and retire, and what nobody waits for.
+  std::vector<std::uint64_t> host_ns;
+  std::vector<std::uint64_t> upkeep_ns;
   double wall_seconds = 0;
   BatcherStats batch;
 };

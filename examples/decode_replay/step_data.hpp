@@ -25,6 +25,20 @@ struct RowRun {
   std::uint32_t count = 0;
 };
 
+// Neighbouring cells of one block-table row.
+struct CellRun {
+  std::uint32_t row = 0;
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+};
+
+// An image whose embeddings this step's kernels read, as the prompt of row `row` is computed.
+struct ImageRead {
+  std::uint32_t row = 0;
+  std::uint64_t image = 0;
+  bool last = false;  // no later step reads it
+};
+
 // The inputs of one step as the host means them: the runners stage these bytes, and the check on the device compares
 // what arrived with them. Reused from step to step: nothing is allocated once the largest step was seen.
 struct StepData {
@@ -49,16 +63,24 @@ struct StepData {
   std::vector<float> top_p;          // [B]
   std::vector<std::int64_t> seeds;   // [B]
 
-  // All rows of the batch; only the changed ones are staged, the others are on the device already.
+  // All rows of the batch; only what changed is staged, the rest is on the device already. Kernels read the blocks of
+  // the row's sequence, and no cell beyond.
   std::uint32_t table_columns = 0;
-  std::vector<std::int32_t> block_table;  // [B, table_columns]
+  std::vector<std::int32_t> block_table;    // [B, table_columns]
+  std::vector<std::uint32_t> table_blocks;  // [B]: cells of each row that kernels read
   std::vector<RowRun> changed_rows;
+  std::vector<CellRun> changed_cells;  // the same, to the cell
+
+  // Images of requests that arrived; most of those wait before a step computes their prompt.
+  std::vector<std::uint64_t> arrived_images;
+  std::vector<std::uint64_t> pixels;  // [arrived, kPixelWords]
+  std::vector<ImageRead> image_reads;
 
   // What each row's sampled token will be if the device sees the inputs above.
   std::vector<std::int32_t> expected_tokens;  // [B]
 };
 
-// The slots of gpubuf_slots_create_decode, in its order.
+// What a step's kernels see, and the check on the device compares.
 enum Input : std::size_t {
   kInputIds,
   kPositions,
@@ -70,13 +92,16 @@ enum Input : std::size_t {
   kTopP,
   kSeeds,
   kBlockTable,
+  kImages,
+  kActivations,  // what the kernels themselves keep in memory of the step's own, from their start to their end
   kInputCount
 };
 constexpr std::array<const char*, kInputCount> kInputNames = {
-    "input_ids", "positions", "query_start_loc", "seq_lens", "slot_mapping",
-    "temperature", "top_k",   "top_p",           "seeds",    "block_table"};
+    "input_ids", "positions", "query_start_loc", "seq_lens",    "slot_mapping", "temperature",
+    "top_k",     "top_p",     "seeds",           "block_table", "images",       "activations"};
 
-// Every byte of an input that the step's kernels may read.
+// Every byte of an input that the step's kernels may read. Of the block table all cells of the rows; the last two inputs have
+// no bytes here.
 struct LiveBytes {
   const void* data = nullptr;
   std::size_t bytes = 0;
@@ -84,15 +109,19 @@ struct LiveBytes {
 inline std::array<LiveBytes, kInputCount> live_bytes(const StepData& step) {
   const auto of = [](const auto& v) { return LiveBytes{v.data(), v.size() * sizeof v[0]}; };
   return {of(step.input_ids),   of(step.positions), of(step.query_start_loc), of(step.seq_lens), of(step.slot_mapping),
-          of(step.temperature), of(step.top_k),     of(step.top_p),           of(step.seeds),    of(step.block_table)};
+          of(step.temperature), of(step.top_k),     of(step.top_p),           of(step.seeds),    of(step.block_table),
+          LiveBytes{},          LiveBytes{}};
 }
 
 constexpr std::uint32_t kVocabulary = 32000;
 
+// Of the memory that a step's kernels need for each token, padding included.
+constexpr std::size_t kActivationBytesPerToken = 16;
+
 // The stand-in for the model: the token that follows `token` at `position`. It depends on its inputs alone, so a step
-// that saw other inputs hands out another token.
-inline std::int32_t next_token(std::int32_t token, std::int64_t position, std::int64_t seed) {
-  const std::uint64_t a = mix(static_cast<std::uint64_t>(seed) ^ static_cast<std::uint64_t>(position));
+// that saw other inputs hands out another token. `image`: what an image that it sees means, or 0.
+inline std::int32_t next_token(std::int32_t token, std::int64_t position, std::int64_t seed, std::uint64_t image = 0) {
+  const std::uint64_t a = mix(static_cast<std::uint64_t>(seed) ^ image ^ static_cast<std::uint64_t>(position));
   return static_cast<std::int32_t>(mix(a ^ static_cast<std::uint64_t>(token)) % kVocabulary);
 }
 

@@ -7,6 +7,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "../images.hpp"
+
 namespace decode_replay {
 namespace {
 
@@ -17,6 +19,7 @@ BatcherOptions small() {
   options.shapes.max_seq_len = 1024;
   options.kv_blocks = 64;
   options.speed = 1;
+  options.image_percent = 0;
   return options;
 }
 
@@ -129,6 +132,8 @@ TEST(Batcher, ChangedRowsAreAllThatChanged) {
   const std::size_t columns = options.shapes.table_columns();
   std::vector<std::int32_t> device(options.shapes.max_batch * columns, -7);
   std::vector<std::int64_t> seeds(options.shapes.max_batch, -7);
+  std::vector<std::int32_t> by_cells = device;
+  std::uint64_t changed_cells = 0;
   std::uint64_t kept_rows = 0;
   std::uint64_t changed_rows = 0;
   while (batcher.next(step)) {
@@ -143,6 +148,19 @@ TEST(Batcher, ChangedRowsAreAllThatChanged) {
       changed_rows += run.count;
     }
     ASSERT_TRUE(std::equal(step.block_table.begin(), step.block_table.end(), device.begin()));
+    // To the cell: the blocks of each row are there, whatever lies behind them.
+    for (const CellRun& run : step.changed_cells) {
+      ASSERT_LE(run.first + run.count, step.table_blocks[run.row]);
+      const auto at = static_cast<std::ptrdiff_t>(run.row * columns + run.first);
+      std::copy_n(step.block_table.begin() + at, run.count, by_cells.begin() + at);
+      changed_cells += run.count;
+    }
+    for (std::uint32_t row = 0; row < step.batch; ++row) {
+      ASSERT_EQ(step.table_blocks[row], (static_cast<std::uint32_t>(step.seq_lens[row]) + 15) / 16);
+      const auto at = static_cast<std::ptrdiff_t>(row * columns);
+      ASSERT_TRUE(std::equal(by_cells.begin() + at, by_cells.begin() + at + step.table_blocks[row],
+                             step.block_table.begin() + at));
+    }
     if (step.batch_changed) {
       std::copy(step.seeds.begin(), step.seeds.end(), seeds.begin());
     }
@@ -150,6 +168,44 @@ TEST(Batcher, ChangedRowsAreAllThatChanged) {
     kept_rows += step.batch;
   }
   EXPECT_LT(changed_rows, kept_rows / 2) << "most rows should stay as they are";
+  EXPECT_LT(changed_cells, changed_rows * columns / 8) << "most cells of a changed row should stay as they are";
+}
+
+TEST(Batcher, AnImageArrivesOnceAndIsReadAsItsPromptIsComputed) {
+  std::vector<Request> all = requests(200, 13);
+  for (std::size_t i = 50; i < 120; ++i) {
+    all[i].arrival_ticks = all[50].arrival_ticks;  // more at once than are handed over for one step
+  }
+  BatcherOptions options = small();
+  options.image_percent = 70;
+  Batcher batcher(all, options);
+  StepData step;
+  std::set<std::uint64_t> arrived, waiting;
+  std::size_t most = 0;
+  bool chunked = false;
+  while (batcher.next(step)) {
+    ASSERT_LE(step.arrived_images.size(), kMaxArrivedImages);
+    ASSERT_EQ(step.pixels.size(), step.arrived_images.size() * kPixelWords);
+    for (const std::uint64_t image : step.arrived_images) {
+      ASSERT_TRUE(arrived.insert(image).second);
+      waiting.insert(image);
+    }
+    most = std::max(most, step.arrived_images.size());
+    for (const ImageRead& read : step.image_reads) {
+      ASSERT_EQ(waiting.count(read.image), 1U);
+      ASSERT_LT(read.row, step.batch);
+      chunked = chunked || !read.last;
+      if (read.last) {
+        waiting.erase(read.image);
+      }
+    }
+  }
+  EXPECT_EQ(most, kMaxArrivedImages);
+  EXPECT_TRUE(chunked);
+  EXPECT_TRUE(waiting.empty());
+  EXPECT_EQ(arrived.size(), batcher.stats().images);
+  EXPECT_GT(batcher.stats().most_images_waiting, kMaxArrivedImages);
+  EXPECT_EQ(batcher.stats().finished, all.size());
 }
 
 TEST(Batcher, IsTheSameEachTime) {

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "../by_hand_runner.hpp"
 #include "../gpubuf_runner.hpp"
@@ -44,6 +45,10 @@ class Replay : public testing::TestWithParam<Case> {
     batcher_.shapes.max_batch = 32;
     batcher_.shapes.token_budget = 512;
     batcher_.kv_blocks = 2048;
+    batcher_.image_percent = 50;
+    // A held stream gives nothing back: there is room for what two steps take.
+    replay_.uploads = replay_.max_uploads = 2 * kMaxArrivedImages;
+    replay_.device_embeddings = 1024;
     replay_.streams = GetParam().streams;
     replay_.compute_ns = 20'000;
     replay_.max_steps = 40;
@@ -70,6 +75,26 @@ class Replay : public testing::TestWithParam<Case> {
     return wrong;
   }
 
+  // The same, but held in another thread's name, and opened by another thread while the next step is staged: what waits for
+  // it waits, and is no deadlock.
+  Hooks open_while_the_next_is_staged(Runner& runner) {
+    Hooks hooks;
+    hooks.before_submit = [this, &runner](std::uint64_t step) {
+      if (step % 2 == 0) {
+        runner.device().synchronize();
+        std::thread([this, &runner] { held_ = gpubuf::host::hold(runner.copy_stream()); }).join();
+      } else {
+        opener_ = std::thread([this] { held_.release(); });
+      }
+    };
+    hooks.after_submit = [this](std::uint64_t step) {
+      if (step % 2 == 1) {
+        opener_.join();
+      }
+    };
+    return hooks;
+  }
+
   // Even steps are submitted to a stream that is held shut, and stay there while the next step is staged and submitted.
   // Then both run. Before the next pair the device comes to rest, so that an odd step is never overtaken.
   Hooks hold_even_steps(Runner& runner) {
@@ -92,10 +117,11 @@ class Replay : public testing::TestWithParam<Case> {
   BatcherOptions batcher_;
   ReplayOptions replay_;
   gpubuf::host::held held_;
+  std::thread opener_;
 };
 
-TEST_P(Replay, ByHandEveryOvertakenStepIsWrong) {
-  ByHandRunner runner(replay_, batcher_.shapes);
+TEST_P(Replay, UnfencedEveryOvertakenStepIsWrong) {
+  ByHandRunner runner(replay_, batcher_.shapes, Fence::kNone);
   Steps even;
   for (std::uint64_t step = 0; step < replay_.max_steps; step += 2) {
     even.insert(step);
@@ -136,24 +162,85 @@ TEST_P(Replay, WithAThirdEntryGpubufHandsThatOut) {
   EXPECT_EQ(run(runner, hooks), Steps{});
 }
 
-TEST_P(Replay, ByHandIsRightWhereTheHostWaitsForTheDevice) {
+TEST_P(Replay, UnfencedIsRightWhereTheHostWaitsForTheDevice) {
   // The check itself: where every step comes to rest before the next is staged, the same code is right.
-  ByHandRunner runner(replay_, batcher_.shapes);
+  ByHandRunner runner(replay_, batcher_.shapes, Fence::kNone);
   Hooks hooks;
   hooks.before_submit = [&](std::uint64_t) { runner.device().synchronize(); };
   EXPECT_EQ(run(runner, hooks), Steps{});
 }
 
+TEST_P(Replay, OneEventAStepIsRight) {
+  ByHandRunner runner(replay_, batcher_.shapes, Fence::kEvent);
+  EXPECT_EQ(run(runner, open_while_the_next_is_staged(runner)), Steps{});
+}
+
+TEST_P(Replay, OneEventAStepWaitsWhereGpubufHasAnotherEntry) {
+  // The copies of the even step are held when the next one is to be staged. By hand there is one set of arrays, and an event
+  // that says that they are still read.
+  ByHandRunner by_hand(replay_, batcher_.shapes, Fence::kEvent);
+  std::uint64_t looked = 0;
+  Hooks hooks = hold_even_steps(by_hand);
+  const auto before = hooks.before_submit;
+  hooks.before_submit = [&](std::uint64_t step) {
+    if (step % 2 == 1) {
+      EXPECT_FALSE(by_hand.copied().is_complete());
+      ++looked;
+      held_.release();  // it would wait for ever
+    }
+    before(step);
+  };
+  EXPECT_EQ(run(by_hand, hooks), Steps{});
+  EXPECT_EQ(looked, replay_.max_steps / 2);
+
+  GpubufRunner with_gpubuf(replay_, batcher_.shapes);
+  looked = 0;
+  hooks = hold_even_steps(with_gpubuf);
+  const auto also_before = hooks.before_submit;
+  hooks.before_submit = [&](std::uint64_t step) {
+    if (step % 2 == 1) {
+      EXPECT_EQ(with_gpubuf.slots().begin<gpubuf::no_throw>(gpubuf::no_wait).status(), gpubuf::status::ok);
+      ++looked;
+    }
+    also_before(step);
+  };
+  EXPECT_EQ(run(with_gpubuf, hooks), Steps{});
+  EXPECT_EQ(looked, replay_.max_steps / 2);
+  EXPECT_EQ(with_gpubuf.slots().stats().host_waits, 0U);
+}
+
 TEST_P(Replay, GpubufIsRightAtAnyPace) {
+  // Hardly any memory for images: uploads are waited for, and embeddings go down and come back.
+  replay_.uploads = 1;
+  replay_.max_uploads = 4;
+  replay_.device_embeddings = 4;
   GpubufRunner runner(replay_, batcher_.shapes);
   gpubuf::host::set_delay(runner.device(), {}, 7, std::chrono::microseconds(100));
   replay_.max_steps = 100;
   ReplayResult result;
   EXPECT_EQ(run(runner, {}, &result), Steps{});
-  // One copy a step, and one more in steps that change rows of the block table (or a few, where those lie far apart).
-  EXPECT_GE(result.copies, result.steps);
-  EXPECT_LE(result.copies, result.steps * 4);
-  EXPECT_GT(result.copied_bytes, 0U);
+  EXPECT_GT(result.batch.images, 4U);
+  // One copy a step, one more in steps that change the block table, one for each image, and those of embeddings that go up.
+  const auto embeddings = runner.images().embeddings().stats();
+  EXPECT_EQ(result.copies, result.steps + runner.block_table().stats().copies + runner.images().uploads().stats().acquires +
+                               embeddings.promotions);
+  EXPECT_LE(runner.block_table().stats().copies, result.steps);
+  EXPECT_GT(embeddings.promotions, 0U);
+}
+
+TEST_P(Replay, EveryWayStagesTheSameSteps) {
+  ReplayResult by_hand, with_gpubuf;
+  replay_.max_steps = 60;
+  {
+    ByHandRunner runner(replay_, batcher_.shapes, Fence::kEvent);
+    EXPECT_EQ(run(runner, {}, &by_hand), Steps{});
+  }
+  GpubufRunner runner(replay_, batcher_.shapes);
+  EXPECT_EQ(run(runner, {}, &with_gpubuf), Steps{});
+  EXPECT_EQ(by_hand.batch.tokens_sum, with_gpubuf.batch.tokens_sum);
+  EXPECT_EQ(by_hand.batch.images, with_gpubuf.batch.images);
+  EXPECT_LT(with_gpubuf.copies * 2, by_hand.copies);
+  EXPECT_LT(with_gpubuf.copied_bytes, by_hand.copied_bytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(, Replay,

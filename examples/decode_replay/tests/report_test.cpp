@@ -63,6 +63,12 @@ TEST(Options, AreRead) {
   EXPECT_EQ(some.replay.compute_ns, 0U);
   EXPECT_EQ(some.json_path, "out.json");
   EXPECT_EQ(parse({"--", "--odd.csv"}).trace_path, "--odd.csv");
+  EXPECT_EQ(parse({"--trace", "b.csv"}).trace_path, "b.csv");
+  EXPECT_EQ(parse({"--report=r.json"}).report_path, "r.json");
+  EXPECT_EQ(parse({"--rounds", "5"}).rounds, 5U);
+  EXPECT_TRUE(none.with_delays && none.without_delays);
+  EXPECT_FALSE(parse({"--delays=on"}).without_delays);
+  EXPECT_FALSE(parse({"--delays=off"}).with_delays);
   EXPECT_TRUE(parse({"--help"}).help);
 }
 
@@ -82,34 +88,45 @@ TEST(Options, MistakesAreNamed) {
   EXPECT_NE(refusal({"--max-batch", "256", "--token-budget", "255"}), "");
   EXPECT_NE(refusal({"a.csv", "b.csv"}), "");
   EXPECT_NE(refusal({"--json="}), "");
+  EXPECT_NE(refusal({"--report="}), "");
+  EXPECT_NE(refusal({"--trace", "a.csv", "b.csv"}), "");
+  EXPECT_EQ(refusal({"--delays", "some"}), "--delays takes on, off or both, not 'some'");
   EXPECT_NE(refusal({""}), "");
 }
 
-TEST(Report, ShowsBothColumnsAndWritesJson) {
-  ReplayResult a;
-  a.name = "gpubuf";
-  a.steps = 1000;
-  a.copies = 1250;
-  a.copied_bytes = 2'000'000;
-  a.host_ns = {1000, 2000, 3000};
-  ReplayResult b = a;
-  b.name = "by hand";
-  b.wrong_steps = 321;
-  b.wrong_inputs[kSeqLens] = 320;
-  std::ostringstream table;
-  print_table(table, {a, b});
-  EXPECT_NE(table.str().find("1.25"), std::string::npos) << table.str();
-  EXPECT_NE(table.str().find("2,000"), std::string::npos);
-  EXPECT_NE(table.str().find("321"), std::string::npos);
+ReplayResult some_run() {
+  ReplayResult r;
+  r.steps = 1000;
+  r.copies = 1250;
+  r.copied_bytes = 2'000'000;
+  r.host_ns = {1000, 2000, 3000};
+  r.upkeep_ns = {500};
+  return r;
+}
+
+TEST(Report, ShowsTheMedianOfTheRunsOfEachColumn) {
+  ReplayResult wrong = some_run();
+  wrong.wrong_inputs[kSeqLens] = 320;
+  Table table{"with delays", {}, {{"unfenced", {wrong, wrong, wrong}}, {"gpubuf", {some_run(), some_run(), some_run()}}}};
+  table.columns[0].runs[0].wrong_steps = 321;
+  table.columns[0].runs[1].wrong_steps = 17;
+  table.columns[0].runs[2].wrong_steps = 4000;
+  std::ostringstream out;
+  print_table(out, table);
+  EXPECT_NE(out.str().find("1.25"), std::string::npos) << out.str();
+  EXPECT_NE(out.str().find("2,000"), std::string::npos);
+  EXPECT_NE(out.str().find(" 321 "), std::string::npos);
+  EXPECT_NE(out.str().find("17 4,000"), std::string::npos);
 
   Trace trace;
   trace.source = "a \"quoted\"\\path\n";
   std::ostringstream json;
-  write_json(json, trace, Options{}, {a, b});
+  write_json(json, trace, Options{}, {table}, Figures{});
   EXPECT_NE(json.str().find(R"("a \"quoted\"\\path\u000a")"), std::string::npos) << json.str();
   EXPECT_NE(json.str().find(R"("host_ns_median": 2000)"), std::string::npos);
   EXPECT_NE(json.str().find(R"("wrong_steps": 321)"), std::string::npos);
   EXPECT_NE(json.str().find(R"("seq_lens": 320)"), std::string::npos);
+  EXPECT_NE(json.str().find(R"("prediction_hits": 0)"), std::string::npos);
 }
 
 }  // namespace

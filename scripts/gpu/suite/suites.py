@@ -61,7 +61,7 @@ def google_tests(path, suite):
 
 def all_tests(suite, results):
     """Every test, with its command and what its environment needs besides."""
-    replay = [suite.path("examples", "decode_replay"), "--steps", "2000", suite.path("examples", "azure_llm_2023_code.csv")]
+    replay = [suite.path("examples", "decode_replay"), "--steps", "2000", "--rounds", "1", suite.path("examples", "azure_llm_2023_code.csv")]
     examples = [[suite.path("examples", name)] for name in ("quickstart", "own_stream", "probe")] + [replay]
     tests = [(f"example {os.path.basename(example[0])}", example, {}) for example in examples if all(map(is_there, example))]
     for directory, list_tests in ((suite.path("tests", "rust"), rust_tests), (suite.path("tests", "cpp"), google_tests)):
