@@ -299,12 +299,14 @@ pub fn encode_options<T: Growing>(pointer: *const T, outcome: Outcome, out: &mut
         // SAFETY: as above.
         unsafe { bytes.add(part.offset).cast::<u64>().write_unaligned((value != 0) as u64) };
     }
+    // What is beyond is looked at by the call, too: a newer program's options.
     let word = |index: usize| {
-        // SAFETY: within the struct.
-        unsafe { bytes.add(4 * index).cast::<u32>().read_unaligned() }
+        let from = if 4 * index < known { bytes.cast_const() } else { pointer.cast() };
+        // SAFETY: within the struct that this library knows, or within the caller's.
+        unsafe { from.add(4 * index).cast::<u32>().read_unaligned() }
     };
     // The first is the size.
-    let words = (1..known / 4).rev().find(|index| word(*index) != 0).unwrap_or(0);
+    let words = (1..if sane { size as usize / 4 } else { 0 }).rev().find(|index| word(*index) != 0).unwrap_or(0);
     out.number(words as u64);
     for index in 1..=words {
         out.number(word(index) as u64);

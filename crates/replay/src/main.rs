@@ -125,7 +125,9 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
 fn tell(summary: &Summary) {
     let Summary { calls, refusals, other_reasons, earlier, concurrent, .. } = summary;
     println!("replayed: {calls} calls, {refusals} refused as recorded ({other_reasons} for another reason)");
-    println!("may differ: {earlier} had to wait then and not now, {concurrent} ran beside others and went another way");
+    println!(
+        "may differ: {earlier} came earlier or later than work on the device, {concurrent} ran beside others and went another way"
+    );
     for (why, count) in &summary.skipped {
         println!("not made: {count}: {why}");
     }

@@ -1,6 +1,7 @@
 //! Memory for arguments.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// Bytes of one region: address space, of which only what is touched is there.
 pub const REGION: usize = 1 << 34;
@@ -36,6 +37,16 @@ impl Memory {
     pub fn new() -> Result<Memory, String> {
         let data = reserve().ok_or("no address space for the data of calls")?;
         Ok(Memory { data, foreign: HashMap::new(), words: Vec::new() })
+    }
+
+    /// As [`Memory::new`], with the same region in every run of this process.
+    ///
+    /// # Panics
+    /// If there is no address space.
+    pub fn shared() -> Memory {
+        static DATA: OnceLock<Option<u64>> = OnceLock::new();
+        let data = DATA.get_or_init(reserve).expect("address space for the data of calls");
+        Memory { data, foreign: HashMap::new(), words: Vec::new() }
     }
 
     /// Where all data is read and written.

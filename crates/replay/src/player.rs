@@ -41,7 +41,7 @@ pub struct Summary {
     pub refusals: u64,
     /// Refused for another reason than recorded: the number of the last, and both statuses.
     pub other_reasons: u64,
-    /// Calls that were too early when they were recorded and are not now.
+    /// Calls that were too early when they were recorded and are not now; failures of copies that another call tells of.
     pub earlier: u64,
     /// Calls that ran at the same time as others, and turned out otherwise.
     pub concurrent: u64,
@@ -77,6 +77,8 @@ struct Player<'r> {
     numbers: HashMap<(&'static str, u64, u64), u64>,
     addresses: BTreeMap<u64, u64>,
     devices: Vec<u64>,
+    /// Failed copies that were told when it was recorded, and are not yet.
+    owed: u64,
     summary: Summary,
 }
 
@@ -109,6 +111,8 @@ fn is_for_now(status: i32) -> bool {
 
 const CONTENTS: Skip = "read or wrote data that is not recorded";
 
+const DRIVERS: Skip = "needed an object of the driver's";
+
 /// Why calls of a function are not made again.
 fn not_made(function: &str) -> Option<Skip> {
     match function {
@@ -131,6 +135,7 @@ pub fn replay(recording: &Recording, settings: &Settings) -> Result<Summary, Str
         numbers: HashMap::new(),
         addresses: BTreeMap::new(),
         devices: Vec::new(),
+        owed: 0,
         summary: Summary::default(),
     };
     player.run(recording);
@@ -176,12 +181,17 @@ impl Player<'_> {
                 *self.summary.skipped.entry("lost when it was recorded").or_default() += count;
             }
             behind.push(at);
-            let mut blocked = Vec::new();
-            for other in std::mem::take(&mut behind) {
-                let thread = recording.calls[other].thread;
-                if blocked.contains(&thread) || !self.step(recording, other, last[other] > at, begins(other)) {
-                    blocked.push(thread);
-                    behind.push(other);
+            // What was behind is tried again before this one and after it: it may be needed by it, or need it.
+            for again in [true, false] {
+                let mut blocked = Vec::new();
+                for other in std::mem::take(&mut behind) {
+                    let thread = recording.calls[other].thread;
+                    let may_wait = last[other] > at || again && other < at && last[other] == at;
+                    let waits = !again && last[other] > at;
+                    if waits || blocked.contains(&thread) || !self.step(recording, other, may_wait, begins(other)) {
+                        blocked.push(thread);
+                        behind.push(other);
+                    }
                 }
             }
             if !self.summary.differences.is_empty() && !self.settings.keep_going {
@@ -249,9 +259,19 @@ impl Player<'_> {
             (0, 0) => {}
             (then, now) if then != 0 && now != 0 => {
                 self.summary.refusals += 1;
+                self.owed += u64::from(then == status("GPUBUF_COPY_FAILED") && now != then);
                 self.summary.other_reasons += u64::from(then != now);
             }
             (then, 0) if is_for_now(then) => self.summary.earlier += 1,
+            // The object's next operation tells of it, which may be before or after the copy ran.
+            (then, 0) if then == status("GPUBUF_COPY_FAILED") => {
+                self.owed += 1;
+                self.summary.earlier += 1;
+            }
+            (0, now) if now == status("GPUBUF_COPY_FAILED") && self.owed > 0 => {
+                self.owed -= 1;
+                self.summary.earlier += 1;
+            }
             (_, 0) if concurrent => self.summary.concurrent += 1,
             (then, now) => {
                 let reason = if now == 0 { String::new() } else { format!("\n    {}", last_message()) };
@@ -393,7 +413,7 @@ impl Player<'_> {
             Value::There(true) => match param.role {
                 Role::Callback { .. } => nothing as *const () as u64,
                 Role::UserData { .. } => 0,
-                Role::Native => return Err("needed an object of the driver's"),
+                Role::Native => return Err(DRIVERS),
                 Role::Out { .. } => self.result(prepared, usize::MAX),
                 _ => self.memory.data(),
             },
@@ -486,6 +506,7 @@ impl Player<'_> {
             let word = &mut words[field.offset / 8];
             match field.role {
                 Role::Callback { .. } if *word != 0 => *word = nothing as *const () as u64,
+                Role::Native if *word != 0 && recorded.status != 0 => return Err(DRIVERS),
                 Role::UserData { .. } | Role::Native => *word = 0,
                 Role::Input(gpubuf_calls::Extent::Element) if *word != 0 => *word = self.memory.data(),
                 Role::Address => *word = self.address(*word),

@@ -1,0 +1,4 @@
+//! Recordings.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| gpubuf_fuzz::recording(bytes));
