@@ -1,7 +1,10 @@
 //! The state of the whole process in one text: for people, and as JSON for programs.
 
+mod at_end;
 mod json;
 mod text;
+
+pub use at_end::{write_at_end, write_at_exit};
 
 use crate::backend::system_memory;
 use crate::error::Result;

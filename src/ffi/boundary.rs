@@ -114,6 +114,11 @@ pub fn plain<T>(entry: Entry, fallback: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(fallback)
 }
 
+/// Work at the process's exit, of which nobody hears.
+pub fn unheard(body: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(body));
+}
+
 impl Call {
     /// The object of a handle, kept until the call ends.
     pub fn get<T: Handle>(&self, handle: *const T, name: &str) -> Result<&T::Object> {

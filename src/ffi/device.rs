@@ -3,12 +3,14 @@
 use super::arguments::{figures, flag, growing, init, label, options_or, reserved, text};
 use super::boundary::{STALE, call, plain};
 use super::entries::Entry;
+use super::report;
 use super::types::*;
 use crate::backend::{self, BackendKind, DeviceOptions, DeviceSettings, PinnedMethod, REGISTER_BYTES};
 use crate::config::DEFAULT_TIMEOUT_NS;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Care, Device};
+use crate::report::write_at_end;
 use std::ffi::{c_char, c_void};
 
 /// How a device is opened. Set up by gpubuf_device_options_init.
@@ -277,6 +279,7 @@ pub unsafe extern "C" fn gpubuf_device_open(
 pub unsafe extern "C" fn gpubuf_device_destroy(device: *mut gpubuf_device) -> gpubuf_status {
     call(Entry::gpubuf_device_destroy, (device,), |c| {
         if let Some(device) = c.end(device, "device")? {
+            write_at_end(report::now);
             device.orphan();
         }
         Ok(())

@@ -5,13 +5,14 @@ use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::recorded::Any;
 use super::types::*;
-use super::{last_error, objects, process};
+use super::{last_error, objects, process, report};
 use crate::config::log::{self, Level};
 use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
 use crate::dtype::Dtype;
 use crate::error::Status;
 use crate::fence::shut_down_all;
 use crate::record;
+use crate::report::write_at_end;
 use crate::sync::Arc;
 use std::ffi::{CStr, c_char, c_void};
 
@@ -100,6 +101,7 @@ pub extern "C" fn gpubuf_shutdown(timeout_ns: u64) -> gpubuf_status {
     call(Entry::gpubuf_shutdown, (timeout_ns,), |_| {
         if process::enter(process::SHUT_DOWN) & process::SHUT_DOWN == 0 {
             tell_what_lives();
+            write_at_end(report::now);
         }
         let ended = shut_down_all(Timeout::from_ns(timeout_ns, DEFAULT_TIMEOUT_NS)).inspect_err(|error| {
             log::write(Level::Warn, format_args!("shutdown: {}", error.message()));

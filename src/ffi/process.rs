@@ -1,7 +1,10 @@
 //! What the process as a whole is doing: shut down, a child after fork, or on its way out.
 
+use super::boundary::unheard;
 use super::library::VERSION;
+use super::report;
 use crate::record::{self, Begun};
+use crate::report::write_at_exit;
 use crate::sync::{AtomicU32, OnceLock, Ordering};
 
 /// The library's handlers are not registered yet.
@@ -57,7 +60,12 @@ unsafe extern "C" fn forked() {
 }
 
 extern "C" fn exiting() {
-    if enter(EXITING) & (RECORDED | FORKED) == RECORDED {
+    let before = enter(EXITING);
+    if before & FORKED != 0 {
+        return;
+    }
+    unheard(|| write_at_exit(report::now));
+    if before & RECORDED != 0 {
         record::close();
     }
 }

@@ -26,14 +26,18 @@ pub unsafe extern "C" fn gpubuf_report(
 ) -> gpubuf_status {
     call(Entry::gpubuf_report, (format, buffer, capacity, out_length), |c| {
         let format = Format::from_code(format)?;
-        let process = Process {
-            version: VERSION,
-            shut_down: process::state() & process::SHUT_DOWN != 0,
-            stale_handles: STALE.get(),
-            live_objects: objects::live(),
-        };
-        c.text(&report(format, &process), buffer, capacity, out_length)
+        c.text(&report(format, &now()), buffer, capacity, out_length)
     })
+}
+
+/// What only this layer knows of the process.
+pub(super) fn now() -> Process {
+    Process {
+        version: VERSION,
+        shut_down: process::state() & process::SHUT_DOWN != 0,
+        stale_handles: STALE.get(),
+        live_objects: objects::live(),
+    }
 }
 
 #[cfg(test)]
