@@ -65,7 +65,7 @@ fn trap_3_a_global_capture_survives_everything_that_the_library_does() {
     let Rig { cuda, device, native, theirs } = &rig;
     let (ours, one) = (stream(device), buffer(device, pair_of(4096)));
     let event = Event::create(device, false, "").expect("an event");
-    let slots = decode_defaults(device, &DecodeOptions::default(), "").expect("slots");
+    let slots = decode_defaults(device, DecodeOptions::default(), "").expect("slots");
     let options = PoolOptions::new(Placement::Uva, 4096, 2);
     let pool = Pool::create(device, options).expect("a pool");
     one.copy(true, 0, ALL, &ours, None).expect("a copy");

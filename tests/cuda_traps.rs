@@ -13,6 +13,7 @@ use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Event, Timeline};
 use gpubuf::lease::Twin;
+use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::{Arc, AtomicU32, Mutex, Ordering};
 use std::ffi::c_int;
@@ -351,6 +352,19 @@ fn page_locked_memory_that_cannot_be_had_in_any_way_is_told_once() {
     assert!(error.message().contains("registering") && error.message().contains("allocating"), "{}", error.message());
     assert_eq!(*heard.lock(), Vec::<String>::new(), "nothing was done instead, so nothing is said but the error");
     assert_eq!(device.backend().fallbacks().all(), 0);
+    // The same of huge pages, which are mapped whatever their size, and asked for by a manager.
+    let options = PinnedOptions { huge_pages: true, ..PinnedOptions::new(Placement::Pinned, 64 << 20) };
+    let pinned = Pinned::create(&device, options).expect("a manager");
+    assert_eq!(status(pinned.allocate(&Request::new(8 << 20))), Status::OutOfHostMemory);
+    log::deliver();
+    assert_eq!(*heard.lock(), Vec::<String>::new());
+    assert_eq!((device.backend().fallbacks().all(), pinned.figures().refusals), (0, 1));
+    // Where the driver's own allocation works instead, that is said once.
+    kit_of(&device).limit_memory(Placement::Pinned, 1 << 30).expect("a limit");
+    pinned.allocate(&Request::new(8 << 20)).expect("a block");
+    log::deliver();
+    assert_eq!(heard.lock().len(), 1, "{:?}", heard.lock());
+    assert_eq!(device.backend().fallbacks().all(), 1);
 }
 
 #[test]
@@ -434,7 +448,7 @@ fn a_step_makes_no_event_no_allocation_and_few_calls() {
     let cuda = Cuda::open();
     let device = device();
     let stream = stream(&device);
-    let slots = gpubuf::slots::decode_defaults(&device, &Default::default(), "").expect("slots");
+    let slots = gpubuf::slots::decode_defaults(&device, Default::default(), "").expect("slots");
     slots.freeze().expect("frozen");
     let data = vec![1u8; 8192];
     let steps = |count: u64| {

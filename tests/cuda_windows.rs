@@ -3,12 +3,14 @@
 mod common;
 
 use common::standin::{Cuda, moved};
-use common::{buffer, pair_of, read_device, stream};
+use common::{buffer, hold, kit, pair_of, read_device, release, status, stream};
 use gpubuf::backend::{BackendKind, DeviceOptions, DeviceSettings, PinnedMethod};
 use gpubuf::buffer::BufferOptions;
 use gpubuf::config::{ALL, Timeout};
 use gpubuf::dtype::Shape;
-use gpubuf::fence::Device;
+use gpubuf::error::Status;
+use gpubuf::fence::{Access, Device};
+use gpubuf::graph::GraphHold;
 use gpubuf::sync::Arc;
 
 fn open(settings: DeviceSettings) -> Arc<Device> {
@@ -56,4 +58,45 @@ fn a_window_over_several_registrations_goes_by_rows() {
     let settings = DeviceSettings { pinned: PinnedMethod::Register, register_bytes: 65_536, ..Default::default() };
     // 12 rows of 30,000 bytes: 10 in the window, of which 5 lie over an edge at a multiple of 65,536.
     assert_eq!(send(&open(settings), 12, 30_000), [0, 15]);
+}
+
+/// Rows of a window that are in the graph are read by its replays, also where the driver refused a later row.
+#[test]
+fn a_window_of_which_some_rows_were_captured_is_read_by_replays() {
+    if moved("a_window_of_which_some_rows_were_captured_is_read_by_replays", &[]) {
+        return;
+    }
+    let settings = DeviceSettings { pinned: PinnedMethod::Register, register_bytes: 65_536, ..Default::default() };
+    let (device, cuda) = (open(settings), Cuda::open());
+    let [stream, launches] = [(); 2].map(|()| stream(&device));
+    let matrix = buffer(&device, BufferOptions { shape: Shape::new(&[12, 30_000]).expect("a shape"), ..pair_of(1) });
+    let window = matrix.window((1, 10), (3, 29_995)).expect("a window");
+    let graph = GraphHold::create(&device, "").expect("a hold");
+    graph.add(matrix.clone(), Some(Timeout::Try)).expect("held");
+    let write = || {
+        let begun = matrix.begin(Access::Write, 0, ALL, Timeout::Try);
+        begun.and_then(|(_, token)| matrix.end(Access::Write, token)).map_err(|error| error.status())
+    };
+
+    // Nothing was captured: nothing has changed.
+    kit(&stream).begin_capture().expect("a capture");
+    cuda.fail_next("cuMemcpyAsync", 1);
+    graph.capture(&*window, true, 0, ALL, &stream).expect_err("the first row is refused");
+    kit(&stream).end_capture().expect("a graph");
+    assert_eq!(write(), Ok(()));
+
+    kit(&stream).begin_capture().expect("a capture");
+    let name = std::ffi::CString::new("cuMemcpyAsync").expect("a name");
+    assert_eq!(cuda.gpubuf_standin_fail_call(name.as_ptr(), 4, 1), 0);
+    graph.capture(&*window, true, 0, ALL, &stream).expect_err("a later row is refused");
+    let executable = kit(&stream).end_capture().expect("a graph");
+    assert_eq!(write(), Err(Status::Unfenced), "anybody may launch it");
+    graph.set_graph(executable).expect("a graph");
+    assert_eq!(write(), Ok(()));
+    hold(&launches);
+    graph.launch(&launches).expect("a launch");
+    assert_eq!(write(), Err(Status::Busy), "it reads the rows that it has");
+    release(&launches);
+    assert_eq!(write(), Ok(()));
+    assert_eq!(status(device.drain(Timeout::Infinite)), Status::Ok);
 }

@@ -11,12 +11,13 @@ mod threads;
 use common::standin::moved;
 use common::*;
 use gpubuf::backend::BackendKind;
-use gpubuf::config::{Placement, TIMEOUT_INFINITE, Timeout};
+use gpubuf::buffer::BufferOptions;
+use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::Access;
 use gpubuf::lease::{Lease, Twin};
 use gpubuf::pinned::{Over, Owner, Pinned, PinnedOptions, Request, Shortage, Told};
-use gpubuf::sync::{Arc, AtomicU64, Mutex, Ordering};
+use gpubuf::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak};
 use kit::*;
 use std::time::Duration;
 
@@ -572,4 +573,91 @@ fn what_is_said_of_blocks_and_waits_has_what_one_needs() {
     let twin = Request { twin: Twin::Eager, ..Request::new(1) };
     assert_eq!(status(pinned.reserve(&twin)), Status::InvalidArgument, "a reservation has no blocks");
     pinned.free(&block).expect("given back");
+}
+
+/// Asks in a thread of its own for memory that the machine does not have, and waits until it waits.
+fn asks_for(pinned: &Arc<Pinned>, bytes: u64) -> std::thread::JoinHandle<Result<Lease, Status>> {
+    let request = Request { over: Over::Wait, timeout: Timeout::Infinite, ..Request::new(bytes) };
+    let waiting = std::thread::spawn({
+        let pinned = pinned.clone();
+        move || pinned.allocate(&request).map_err(|error| error.status())
+    });
+    while pinned.figures().waiters == 0 {
+        std::thread::yield_now();
+    }
+    waiting
+}
+
+#[test]
+fn who_waits_gets_memory_that_the_driver_could_not_lock_before() {
+    if backend() == BackendKind::Cuda
+        && moved("who_waits_gets_memory_that_the_driver_could_not_lock_before", &[("GPUBUF_BACKEND", "cuda")])
+    {
+        return;
+    }
+    let device = device();
+    let pinned = manager(&device, 64 << 20);
+    kit_of(&device).limit_memory(Placement::Pinned, 24 << 20).unwrap();
+    let large = give(&pinned, 16 << 20);
+    // The budget has room for both, the machine has not.
+    let short = Request { over: Over::Wait, timeout: Timeout::Try, ..Request::new(16 << 20) };
+    assert_eq!(status(pinned.allocate(&short)), Status::Busy);
+    let short = Request { timeout: Timeout::Within(Duration::from_millis(1)), ..short };
+    assert_eq!(status(pinned.allocate(&short)), Status::Timeout);
+    assert_eq!((checked(&pinned).reserved_bytes, checked(&pinned).timeouts), (0, 2), "as before");
+    // A block of its own that comes back.
+    let waiting = asks_for(&pinned, 16 << 20);
+    pinned.free(&large).unwrap();
+    let large = waiting.join().unwrap().unwrap();
+    // One whose last use has to be over first.
+    let timeline = stream(&device);
+    hold(&timeline);
+    let twin = pinned.allocate(&Request { twin: Twin::Eager, ..Request::new(4 << 20) }).unwrap();
+    twin.copy(true, 0, ALL, &timeline, None).unwrap();
+    pinned.free(&large).unwrap();
+    pinned.trim(0);
+    let waiting = asks_for(&pinned, 22 << 20);
+    twin.release().unwrap();
+    release(&timeline);
+    let large = waiting.join().unwrap().unwrap();
+    assert_eq!(checked(&pinned).blocks, 1);
+    // What is somebody else's.
+    pinned.free(&large).unwrap();
+    pinned.trim(0);
+    let others = common::buffer(&device, BufferOptions { device: Placement::None, ..pair_of(16 << 20) });
+    let waiting = asks_for(&pinned, 16 << 20);
+    drop(others);
+    device.maintain();
+    let large = waiting.join().unwrap().unwrap();
+    // And the end of the manager sends whoever waits away.
+    let waiting = asks_for(&pinned, 16 << 20);
+    pinned.destroy();
+    assert_eq!(waiting.join().unwrap().err(), Some(Status::ShutDown));
+    pinned.free(&large).unwrap();
+    assert_eq!((checked(&pinned).waiters, checked(&pinned).reserved_bytes), (0, 0));
+}
+
+#[test]
+fn what_is_asked_for_while_told_is_not_told() {
+    let device = device();
+    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let own: Arc<OnceLock<Weak<Pinned>>> = Arc::default();
+    let (heard, inner) = (told.clone(), own.clone());
+    let notify = move |what: Told, _: u64, _: Owner| {
+        heard.lock().push(what);
+        if let Some(pinned) = inner.get().and_then(Weak::upgrade) {
+            // Refused like the first, and then some.
+            for _ in 0..2 {
+                assert_eq!(status(pinned.allocate(&Request::new(200))), Status::Budget);
+            }
+        }
+    };
+    let options = PinnedOptions { notify: Some(Box::new(notify)), ..PinnedOptions::new(Placement::Pinned, 100) };
+    let pinned = Pinned::create(&device, options).unwrap();
+    let _ = own.set(Arc::downgrade(&pinned));
+    assert_eq!(status(pinned.allocate(&Request::new(200))), Status::Budget);
+    assert_eq!(*told.lock(), [Told::Refused], "once, and it ends");
+    assert_eq!(checked(&pinned).refusals, 3, "all are counted");
+    assert_eq!(status(pinned.allocate(&Request::new(300))), Status::Budget);
+    assert_eq!(told.lock().len(), 2, "the next is told again");
 }

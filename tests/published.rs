@@ -390,3 +390,38 @@ fn streams_that_are_gone_make_room_for_others() {
     let told: Vec<_> = kept.iter().map(|timeline| status(buffer.publish(timeline))).collect();
     assert_eq!((told[7], told[8]), (Status::Ok, Status::Busy), "those that are there stay");
 }
+
+/// As of a block that kernels use in place: work that nobody declared may write it.
+#[test]
+fn what_stands_in_is_as_sealed_as_what_it_stands_for() {
+    for open in [device, stale] {
+        let device = open();
+        let timeline = stream(&device);
+        let lease = block(&device);
+        lease.device_address().expect("an address");
+        let access = |access| {
+            let begun = lease.begin(access, 0, ALL, Timeout::Try);
+            begun.and_then(|(_, token)| lease.end(access, token)).map_err(|error| error.status())
+        };
+        for kind in [Access::Read, Access::Write] {
+            assert_eq!(access(kind), Err(Status::Unfenced), "{kind:?}");
+        }
+        lease.fence(std::slice::from_ref(&timeline)).expect("a fence");
+        lease.sync(Policy::Refuse, &timeline, None).expect("a sync");
+        ran(&timeline);
+        for kind in [Access::Read, Access::Write] {
+            assert_eq!(access(kind), Ok(()), "{kind:?}");
+        }
+        lease.release().expect("a release");
+        // The same of a buffer whose address went to nobody knows whom.
+        let buffer = uva(&device);
+        buffer.device_address(&[]).expect("an address");
+        let mut byte = 0u8;
+        // SAFETY: one byte.
+        let read = |byte: &mut u8| unsafe { buffer.copy_out(0, 1, byte, Timeout::Try) };
+        assert_eq!(status(read(&mut byte)), Status::Unfenced);
+        buffer.used_on(&timeline, Access::Read).expect("a declaration");
+        assert_eq!(status(read(&mut byte)), Status::Ok);
+        kit_of(&device).set_uva_stale(false).expect("a switch");
+    }
+}

@@ -3,8 +3,8 @@
 mod common;
 
 use gpubuf::config::{Placement, Timeout};
-use gpubuf::error::Status;
-use gpubuf::fence::{Access, Member, shut_down_all};
+use gpubuf::error::{Result, Status};
+use gpubuf::fence::{Access, Event, Member, shut_down_all};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::stats::Record;
 use gpubuf::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
@@ -46,6 +46,23 @@ fn who_waits_for_work_that_a_shutdown_left_is_told_of_the_shutdown() {
         let buffer = buffer.clone();
         move || buffer.begin(Access::Write, 0, 64, Timeout::Infinite).map(drop).map_err(|error| error.status())
     });
+    // Others wait for the stream, the device and the event itself.
+    let others: [Box<dyn FnOnce() -> Result<()> + Send>; 3] = [
+        Box::new({
+            let stream = stream.clone();
+            move || stream.synchronize(Timeout::Infinite)
+        }),
+        Box::new({
+            let device = device.clone();
+            move || device.synchronize(Timeout::Infinite)
+        }),
+        Box::new({
+            let event = Event::create(&device, false, "").expect("an event");
+            event.record(&stream).expect("a record");
+            move || event.wait(Timeout::Infinite)
+        }),
+    ];
+    let others = others.map(|wait| std::thread::spawn(move || wait().map_err(|error| error.status())));
     // It waits once it has looked long enough; if it has not by then, it finds the same.
     std::thread::yield_now();
     let late = shut_down_all(Timeout::Within(Duration::from_millis(1))).map_err(|error| error.status());
@@ -55,6 +72,10 @@ fn who_waits_for_work_that_a_shutdown_left_is_told_of_the_shutdown() {
     let _ = common::kit_of(&device).lose();
     let _ = device.backend().synchronize(None);
     assert_eq!(waiting.join().expect("the waiter"), Err(Status::ShutDown));
+    for other in others {
+        assert_eq!(other.join().expect("a waiter"), Err(Status::ShutDown));
+    }
+    assert_eq!(common::status(stream.synchronize(Timeout::Try)), Status::ShutDown, "and who comes later");
 }
 
 /// An object that counts how often it was kept up.

@@ -176,7 +176,7 @@ fn decode_step(slots: &Arc<Slots>, number: u8, sampling: bool) -> Step {
 fn a_decode_step_on_one_stream_is_one_copy_one_record_no_wait() {
     let device = device();
     let stream = stream(&device);
-    let slots = decode_defaults(&device, &DecodeOptions::default(), "").unwrap();
+    let slots = decode_defaults(&device, DecodeOptions::default(), "").unwrap();
     slots.freeze().unwrap();
     for number in 0..20 {
         let (before, at_device) = (slots.stats(), device.counters.fences_recorded.get());

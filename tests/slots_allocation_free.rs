@@ -9,8 +9,12 @@ use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::fence::{Device, Timeline};
 use gpubuf::lease::{AloneOptions, Lease, Twin};
-use gpubuf::slots::{DecodeOptions, SlotKind, SlotOptions, SlotRows, Slots, SlotsOptions, decode_defaults};
+use gpubuf::predictor::PredictorOptions;
+use gpubuf::slots::{
+    DecodeMemory, DecodeOptions, SlotKind, SlotOptions, SlotRows, Slots, SlotsOptions, decode_defaults,
+};
 use gpubuf::sync::Arc;
+use gpubuf::workspace::{Workspace, WorkspaceOptions};
 use std::slice::from_ref;
 
 /// One step with every call that a step has; commits and read-backs on streams that change.
@@ -59,14 +63,20 @@ fn steps_allocate_nothing() {
     // Slow enough that steps have to wait for one another.
     common::kit_of(&device).set_link(20_000, 0).unwrap();
     let streams = [(); 3].map(|()| Timeline::create(&device, "").unwrap());
-    for device_depth in [1, 3] {
-        steps(&device, &streams, device_depth);
+    for (device_depth, predicts) in [(1, false), (3, false), (2, true)] {
+        steps(&device, &streams, device_depth, predicts);
     }
 }
 
-fn steps(device: &Arc<Device>, streams: &[Arc<Timeline>; 3], device_depth: u32) {
-    let ring = SlotsOptions { device_depth, ..SlotsOptions::default() };
-    let slots = decode_defaults(device, &DecodeOptions { slots: ring, ..DecodeOptions::default() }, "").unwrap();
+fn steps(device: &Arc<Device>, streams: &[Arc<Timeline>; 3], device_depth: u32, predicts: bool) {
+    let slots = SlotsOptions { device_depth, ..SlotsOptions::default() };
+    let (mut memory, mut predictive) = (DecodeMemory::Own, None);
+    if predicts {
+        let workspace = Workspace::create(device, WorkspaceOptions::default()).unwrap();
+        (memory, predictive) = (DecodeMemory::Workspace(workspace), Some(PredictorOptions::default()));
+    }
+    let slots = decode_defaults(device, DecodeOptions { slots, memory, predictive, ..DecodeOptions::default() }, "");
+    let slots = slots.unwrap();
     let shape = Shape::new(&[64]).unwrap();
     let (name, kind) = ("state", SlotKind::Dynamic);
     slots
@@ -88,6 +98,9 @@ fn steps(device: &Arc<Device>, streams: &[Arc<Timeline>; 3], device_depth: u32) 
     }
     assert_eq!(allocations(), before);
     assert_eq!(device.counters.events_created.get(), events, "and makes no events");
+    if let Some(predictor) = &slots.parts().predictor {
+        assert_eq!(predictor.stats().records, slots.stats().steps_committed, "each was recorded");
+    }
     let stats = slots.stats();
     assert!(stats.island_copies > 0 && stats.device_waits > 0 && stats.host_waits > 0, "{stats:?}");
 }

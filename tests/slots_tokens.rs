@@ -140,7 +140,7 @@ fn slots_are_known_by_name_and_by_number() {
     assert_eq!(status(slots.find("nobody")), Status::NotFound);
     let draft = Slots::create(&device, SlotsOptions::default(), "").unwrap();
     assert_eq!((draft.slot_count().unwrap(), status(draft.slot_name(0).map(drop))), (0, Status::Frozen));
-    let decode = gpubuf::slots::decode_defaults(&device, &DecodeOptions::default(), "").unwrap();
+    let decode = gpubuf::slots::decode_defaults(&device, DecodeOptions::default(), "").unwrap();
     assert_eq!(status(decode.begin(Timeout::Try)), Status::Frozen);
     decode.freeze().unwrap();
     let follow = (0..decode.slot_count().unwrap()).filter(|slot| decode.slot_info(*slot).unwrap().follows_tokens);

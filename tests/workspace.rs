@@ -334,6 +334,10 @@ impl Source for Counting {
         self.inner.name()
     }
 
+    fn device(&self) -> &Arc<Device> {
+        self.inner.device()
+    }
+
     fn share(&self, _: u64) {}
 
     fn is_last(&self, _: u64) -> bool {

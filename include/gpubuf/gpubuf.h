@@ -335,8 +335,8 @@
 #define GPUBUF_OVER_BUDGET_FAIL 0
 
 /**
- * It waits for the budget, until blocks were given back, up to its deadline. What the driver cannot page-lock is not waited for:
- * that is refused at once, as are more bytes than the whole budget.
+ * It waits, up to its deadline, until blocks were given back; also where the budget has room and the driver can page-lock no more:
+ * for what others give back it tries again every 10 ms. More bytes than the whole budget are refused at once.
  */
 #define GPUBUF_OVER_BUDGET_WAIT 1
 
@@ -1121,7 +1121,8 @@ typedef struct gpubuf_block_stats {
 
 /**
  * Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
- * Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
+ * Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw; requests
+ * that it makes of its own manager are counted, and it is not told of them.
  */
 typedef void (*gpubuf_pinned_notify_fn)(uint32_t notice,
                                         uint64_t bytes,
@@ -1413,36 +1414,6 @@ typedef struct gpubuf_slots_stats {
   /** Dynamic slots bound. */
   uint64_t bindings;
 } gpubuf_slots_stats;
-
-/** The inputs of a decode loop. Set up by gpubuf_decode_options_init. */
-typedef struct gpubuf_decode_options {
-  /** sizeof(gpubuf_decode_options) */
-  uint32_t struct_size;
-  /** As in gpubuf_slots_options. */
-  uint32_t depth;
-  /** As in gpubuf_slots_options. */
-  uint32_t read_back_depth;
-  /** As in gpubuf_slots_options. */
-  uint32_t device_depth;
-  /** Requests in one step, at most. Default: 256. */
-  uint64_t max_batch;
-  /** Tokens in one step, at most. Default: 8192. */
-  uint64_t max_tokens;
-  /** Tokens of one request, at most. Default: 32768. */
-  uint64_t max_seq_len;
-  /** Tokens of one block of the key-value cache. Default: 16. */
-  uint64_t block_size;
-  /** As in gpubuf_slots_options. */
-  uint64_t read_back_bytes;
-  /** As in gpubuf_slots_options. */
-  uint64_t gap_bytes;
-  /** For messages; NULL: none. Copied. */
-  const char *label;
-  /** As in gpubuf_slots_options. */
-  const uint64_t *padded_sizes;
-  /** As in gpubuf_slots_options. */
-  uint64_t padded_size_count;
-} gpubuf_decode_options;
 
 /** Rows of one slot, of many that are staged in one call. It never grows. */
 typedef struct gpubuf_slot_rows {
@@ -1936,6 +1907,53 @@ typedef struct gpubuf_predictor_stats {
  * may call the library, and must not throw. Returns the bytes that it made; 0: they were there, or cannot be had.
  */
 typedef uint64_t (*gpubuf_warm_fn)(uint64_t size, void *user_data);
+
+/** The inputs of a decode loop. Set up by gpubuf_decode_options_init. */
+typedef struct gpubuf_decode_options {
+  /** sizeof(gpubuf_decode_options) */
+  uint32_t struct_size;
+  /** As in gpubuf_slots_options. */
+  uint32_t depth;
+  /** As in gpubuf_slots_options. */
+  uint32_t read_back_depth;
+  /** As in gpubuf_slots_options. */
+  uint32_t device_depth;
+  /** Requests in one step, at most. Default: 256. */
+  uint64_t max_batch;
+  /** Tokens in one step, at most. Default: 8192. */
+  uint64_t max_tokens;
+  /** Tokens of one request, at most. Default: 32768. */
+  uint64_t max_seq_len;
+  /** Tokens of one block of the key-value cache. Default: 16. */
+  uint64_t block_size;
+  /** As in gpubuf_slots_options. */
+  uint64_t read_back_bytes;
+  /** As in gpubuf_slots_options. */
+  uint64_t gap_bytes;
+  /** For messages; NULL: none. Copied. */
+  const char *label;
+  /** As in gpubuf_slots_options. */
+  const uint64_t *padded_sizes;
+  /** As in gpubuf_slots_options. */
+  uint64_t padded_size_count;
+  /**
+   * What the memory of the slots is taken from, and goes back to when its last use is over: this workspace. At most one of
+   * source_workspace, source_tiers and tiered is given; none: the device itself.
+   */
+  gpubuf_workspace *source_workspace;
+  /** These tiers, which need a budget of device memory and one of page-locked memory. */
+  gpubuf_tiers *source_tiers;
+  /**
+   * Tiers that are made with the slots, for blocks of the caller's under the same budgets: see gpubuf_slots_tiers. Read in the
+   * call only.
+   */
+  const gpubuf_tiers_options *tiered;
+  /**
+   * A predictor is made with the slots, and told of the padded number of tokens of each step that is committed: see
+   * gpubuf_slots_predictor. NULL: none. Read in the call only.
+   */
+  const gpubuf_predictor_options *predictive;
+} gpubuf_decode_options;
 
 /** Some elements in a row. One entry of a list: it has no struct_size and never grows. */
 typedef struct gpubuf_piece {
@@ -3495,25 +3513,6 @@ gpubuf_status gpubuf_slots_begin_read(gpubuf_slots *slots,
  */
 GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_slots_end_read(gpubuf_slots *slots, uint64_t read_back);
 
-/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
-GPUBUF_API
-void gpubuf_decode_options_init(gpubuf_decode_options *options,
-                                uint32_t struct_size);
-
-/**
- * The slots of a decode loop, not frozen yet: more may be added.
- *
- * Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), which follow the tokens; query_start_loc i32, one
- * more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
- * seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
- *
- * Ownership, errors: as gpubuf_slots_create; GPUBUF_OVERFLOW (a slot of so many elements).
- */
-GPUBUF_API GPUBUF_MUST_USE
-gpubuf_status gpubuf_slots_create_decode(gpubuf_device *device,
-                                         const gpubuf_decode_options *options,
-                                         gpubuf_slots **out_slots);
-
 /**
  * Copies rows into a slot. `row_count` may be GPUBUF_ALL: everything from `first_row` on.
  *
@@ -4664,6 +4663,55 @@ gpubuf_status gpubuf_predictor_suggest(const gpubuf_predictor *predictor,
                                        char *buffer,
                                        size_t capacity,
                                        size_t *out_length);
+
+/** Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small. */
+GPUBUF_API
+void gpubuf_decode_options_init(gpubuf_decode_options *options,
+                                uint32_t struct_size);
+
+/**
+ * The slots of a decode loop, not frozen yet: more may be added.
+ *
+ * Required: input_ids i32, positions i64 and slot_mapping i64 (padded with -1), which follow the tokens; query_start_loc i32, one
+ * more than requests; seq_lens i32, one for each request. Kept, one for each request: temperature f32, top_k i32, top_p f32,
+ * seeds i64 and, with a copy of its own, block_table i32 with a row of ceil(max_seq_len / block_size) each.
+ *
+ * With a source, gpubuf_slots_freeze takes the memory of the slots from there: a buffer of device memory for each copy of the
+ * block, and one of page-locked memory for each staging and each read-back entry. It waits as taking a buffer there does, up to the
+ * device's default deadline, and adds GPUBUF_BUDGET, GPUBUF_BUSY and GPUBUF_TIMEOUT to its errors. What is taken stays until the
+ * slots have ended and their last use is proven, whoever destroys the source first; rows that no step wrote hold what its last
+ * holder left.
+ * Ownership: as gpubuf_slots_create; the source is held by the slots.
+ * Errors: as gpubuf_slots_create, gpubuf_tiers_create and gpubuf_predictor_create; GPUBUF_INVALID_ARGUMENT (more than one source),
+ * GPUBUF_WRONG_DEVICE, GPUBUF_OVERFLOW (a slot of so many elements).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_create_decode(gpubuf_device *device,
+                                         const gpubuf_decode_options *options,
+                                         gpubuf_slots **out_slots);
+
+/**
+ * The tiers that the slots take their memory from: those of source_tiers, or those that were made for tiered. They can be used as
+ * any others, and their blocks share the budgets with the slots.
+ *
+ * Ownership: a handle of the caller's, until gpubuf_tiers_destroy; the tiers live as long as anybody uses them.
+ * Errors: GPUBUF_UNSUPPORTED (made without either).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_tiers(gpubuf_slots *slots,
+                                 gpubuf_tiers **out_tiers);
+
+/**
+ * The predictor that the slots were made with. Its sizes are padded numbers of tokens, not bytes: each step that is committed
+ * records that of the longest slot that follows the tokens, as gpubuf_slots_padded_size gives it. A step without tokens is not
+ * recorded.
+ *
+ * Ownership: a handle of the caller's, until gpubuf_predictor_destroy; the predictor lives as long as anybody uses it.
+ * Errors: GPUBUF_UNSUPPORTED (made without predictive).
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_slots_predictor(gpubuf_slots *slots,
+                                     gpubuf_predictor **out_predictor);
 
 /**
  * The state of the whole process: the library, what the system lets it have, each device with its reason, its figures, what a

@@ -154,6 +154,7 @@ checks! {
     TierMoves = 93, Refusal, "tier-moves", "a block that an access holds in its tier is not moved (busy)";
     TierHolds = 94, Refusal, "tier-holds", "no access to a tiered block beside an open one that it conflicts with (busy)";
     TierOrders = 95, DeviceWait, "tier-orders", "streams that get the address of a tiered block wait on the device for what comes before, its move included";
+    AddressOrders = 96, DeviceWait, "address-orders", "streams that get an address, by publish or by name, wait on the device for work on other streams that writes those bytes";
 }
 
 /// Whether the check is in force.

@@ -325,6 +325,11 @@ impl Block {
         self.sides_mut().filter(|side| !side.is_quarantined()).for_each(|side| side.quarantine(status));
     }
 
+    /// The memory is with somebody who has lost it, and counted it: it is left alone for good.
+    pub fn forget_storage(&mut self) {
+        self.sides_mut().for_each(Side::forget_storage);
+    }
+
     /// Takes the sides out of a block that is over. Dropped, under no lock, each goes to the device's deferred list with its
     /// uses: that may call release callbacks.
     #[must_use]

@@ -321,8 +321,17 @@ impl Device {
         waited.map_err(|error| match error.status() {
             Status::Timeout if tries => Error::new(Status::Busy, format!("{} has work that is not done", self.name)),
             Status::Timeout => late_by(&self.name, wait.timeout(), time),
-            _ => error.context(&self.name),
+            _ => self.unless_shut_down(error).context(&self.name),
         })
+    }
+
+    /// What the end of the library took away is not the device's fault, whatever the driver says.
+    pub(super) fn unless_shut_down(&self, error: Error) -> Error {
+        if error.status() == Status::DeviceLost && self.is_closed() {
+            let why = error.message();
+            return Error::new(Status::ShutDown, format!("the library was shut down while this thread waited: {why}"));
+        }
+        error
     }
 
     pub(super) fn live_timelines(&self) -> Vec<Arc<Timeline>> {

@@ -316,6 +316,15 @@ impl Side {
         }
     }
 
+    /// As [`Side::quarantine`], of memory whose bytes are counted elsewhere.
+    pub fn forget_storage(&mut self) {
+        self.quarantined = Some(Status::Quarantined);
+        self.sealed = None;
+        if let Some(storage) = self.storage.take() {
+            storage.forget();
+        }
+    }
+
     // ---- CPU access ------------------------------------------------------------------------------------------------
 
     /// Opens a guard: waits for the uses that forbid the access, refuses what is no question of time.
@@ -330,9 +339,7 @@ impl Side {
         };
         self.refuse_guards(area, blocking, verb)?;
         let seal_check = if access == Access::Write { Check::WriteSealed } else { Check::ReadSealed };
-        if self.is_sealed_in(area) && on(seal_check) {
-            return Err(self.unfenced(verb));
-        }
+        self.expect_unsealed(area, seal_check, verb)?;
         if self.guards.is_full() {
             return Err(self.refuse(
                 Status::Busy,
@@ -405,6 +412,14 @@ impl Side {
         )
     }
 
+    /// Refuses what unseen work may be in the way of.
+    pub(super) fn expect_unsealed(&self, area: Area, check: Check, doing: &str) -> Result<()> {
+        if self.is_sealed_in(area) && on(check) {
+            return Err(self.unfenced(doing));
+        }
+        Ok(())
+    }
+
     /// Refuses while a write guard is open there.
     pub fn expect_unwritten(&self, area: Area, check: Check, doing: &str) -> Result<()> {
         self.refuse_guards(area, |guard| guard.access == Access::Write && on(check), doing)
@@ -414,9 +429,7 @@ impl Side {
     pub(super) fn wait_to_move(&mut self, area: Area, wait: &HostWait<'_>) -> Result<()> {
         let doing = "moving";
         self.storage()?;
-        if self.is_sealed_in(area) && on(Check::ReadSealed) {
-            return Err(self.unfenced(doing));
-        }
+        self.expect_unsealed(area, Check::ReadSealed, doing)?;
         if on(Check::NamedStreams) {
             self.fence_declared(None)?;
         }
@@ -661,10 +674,8 @@ impl Side {
     /// Orders work that is queued on the stream from now on behind writes of these bytes that are in flight, unless it
     /// captures: what a graph waits for is the caller's to say.
     pub(super) fn order_reader(&mut self, timeline: &Arc<Timeline>, area: Area) -> Result<()> {
-        let check =
-            if self.which == Which::Host { Check::UploadWaitsHostWrites } else { Check::DownloadWaitsDeviceWrites };
         let pending = |u: &&Use| u.write && u.area.overlaps(area) && !u.fence.is_known();
-        if !on(check) || !self.uses.iter().any(|u| pending(&u)) || timeline.stream().is_capturing()? {
+        if !on(Check::AddressOrders) || !self.uses.iter().any(|u| pending(&u)) || timeline.stream().is_capturing()? {
             return Ok(());
         }
         for u in self.uses.iter().filter(pending) {

@@ -306,7 +306,7 @@ impl Timeline {
     /// Waits for all work queued so far, the library's and others'. Copies that failed since the last call are reported.
     pub fn synchronize(&self, timeout: Timeout) -> Result<()> {
         if self.device.backend().is_lost() {
-            return fail!(DeviceLost, "{}: its device is lost", self.name);
+            return self.device.expect_usable().map_err(|error| error.context(&self.name));
         }
         self.expect_not_capturing(Check::CaptureWaits)?;
         if !self.stream.is_idle()? {
@@ -323,7 +323,7 @@ impl Timeline {
             wait.count(&self.device.counters.host, time, late);
             waited.map_err(|error| match late {
                 true => late_by(&self.name, timeout, time),
-                false => error.context(&self.name),
+                false => self.device.unless_shut_down(error).context(&self.name),
             })?;
         }
         report_failures(&self.name, self.take_failures())
@@ -786,17 +786,17 @@ impl Submission<'_> {
     ///
     /// # Safety
     /// Both sides stay allocated while the graph may be launched, and until its last replay has run.
-    pub unsafe fn capture_copy(&self, area: Area, to: u64, from: u64) -> Result<()> {
+    pub unsafe fn capture_copy(&self, area: Area, to: u64, from: u64, captured: &mut bool) -> Result<()> {
         let copy = row_copy(area, to, from);
         let stream = &self.timeline.stream;
-        let captured = if area.is_window() {
+        let result = if area.is_window() {
             // SAFETY: the caller's promise.
-            unsafe { stream.copy_rows(&copy, self.tag, &mut false) }
+            unsafe { stream.copy_rows(&copy, self.tag, captured) }
         } else {
             // SAFETY: the caller's promise.
-            unsafe { stream.copy(copy.target, copy.source, copy.width, self.tag, &mut false) }
+            unsafe { stream.copy(copy.target, copy.source, copy.width, self.tag, captured) }
         };
-        captured.map_err(|e| e.context(&self.timeline.name))
+        result.map_err(|e| e.context(&self.timeline.name))
     }
 
     /// Queues a replay of an executable graph.

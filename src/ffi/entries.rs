@@ -197,6 +197,8 @@ entries! {
     Normally gpubuf_slots_end_read;
     AnyTime gpubuf_decode_options_init;
     Normally gpubuf_slots_create_decode;
+    Normally gpubuf_slots_tiers;
+    Normally gpubuf_slots_predictor;
     Normally gpubuf_step_write;
     Normally gpubuf_step_write_named;
     Normally gpubuf_step_write_many;

@@ -37,8 +37,6 @@ pub mod slots;
 
 pub mod read_back;
 
-pub mod decode;
-
 pub mod step;
 
 pub mod graph_hold;
@@ -56,6 +54,8 @@ pub mod tiers;
 pub mod pressure;
 
 pub mod predictor;
+
+pub mod decode;
 
 pub mod report;
 

@@ -81,6 +81,18 @@ fn method(code: u32) -> Result<Method> {
     }
 }
 
+/// Options of a predictor, as the layers below take them.
+pub(super) fn predictor_options(options: &gpubuf_predictor_options, name: &str) -> Result<PredictorOptions> {
+    Ok(PredictorOptions {
+        method: method(options.method)?,
+        count: options.count,
+        window: options.window,
+        most_sizes: options.most_sizes,
+        steps_in_flight: options.steps_in_flight,
+        label: label(options.label, name)?.to_owned(),
+    })
+}
+
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_predictor_options_init(options: *mut gpubuf_predictor_options, struct_size: u32) {
@@ -102,15 +114,7 @@ pub unsafe extern "C" fn gpubuf_predictor_create(
         let device = c.get_if_any(device, "device")?;
         let options = options_or(options, "options", defaults)?;
         let out = c.out(out_predictor, "out_predictor")?;
-        let predictor = PredictorOptions {
-            method: method(options.method)?,
-            count: options.count,
-            window: options.window,
-            most_sizes: options.most_sizes,
-            steps_in_flight: options.steps_in_flight,
-            label: label(options.label, "options.label")?.to_owned(),
-        };
-        c.give(out, Predictor::create(device, predictor)?)
+        c.give(out, Predictor::create(device, predictor_options(&options, "options.label")?)?)
     })
 }
 

@@ -122,6 +122,15 @@ fn access(code: u32) -> Result<Access> {
     }
 }
 
+/// Options of tiers, as the layers below take them.
+pub(super) fn tiers_options(options: &gpubuf_tiers_options, name: &str) -> Result<TiersOptions> {
+    Ok(TiersOptions {
+        budgets: [options.device_bytes, options.managed_bytes, options.pinned_bytes, options.pageable_bytes],
+        moves_per_step: options.moves_per_step,
+        label: label(options.label, name)?.to_owned(),
+    })
+}
+
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tiers_options_init(options: *mut gpubuf_tiers_options, struct_size: u32) {
@@ -146,12 +155,7 @@ pub unsafe extern "C" fn gpubuf_tiers_create(
         let device = c.get(device, "device")?;
         let options = self::options(options, "options")?;
         let out = c.out(out_tiers, "out_tiers")?;
-        let tiers = TiersOptions {
-            budgets: [options.device_bytes, options.managed_bytes, options.pinned_bytes, options.pageable_bytes],
-            moves_per_step: options.moves_per_step,
-            label: label(options.label, "options.label")?.to_owned(),
-        };
-        c.give(out, Tiers::create(device, tiers)?)
+        c.give(out, Tiers::create(device, tiers_options(&options, "options.label")?)?)
     })
 }
 

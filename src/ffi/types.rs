@@ -218,8 +218,8 @@ pub const GPUBUF_BUDGET_AUTO: u64 = 18446744073709551615;
 
 /// A request that finds no memory is refused.
 pub const GPUBUF_OVER_BUDGET_FAIL: u32 = 0;
-/// It waits for the budget, until blocks were given back, up to its deadline. What the driver cannot page-lock is not waited for:
-/// that is refused at once, as are more bytes than the whole budget.
+/// It waits, up to its deadline, until blocks were given back; also where the budget has room and the driver can page-lock no more:
+/// for what others give back it tries again every 10 ms. More bytes than the whole budget are refused at once.
 pub const GPUBUF_OVER_BUDGET_WAIT: u32 = 1;
 /// It gets pageable memory, outside the budget: the block's info says so.
 pub const GPUBUF_OVER_BUDGET_PAGEABLE: u32 = 2;
@@ -393,7 +393,8 @@ pub type gpubuf_give_back_fn =
 pub type gpubuf_warm_fn = Option<unsafe extern "C" fn(size: u64, user_data: *mut c_void) -> u64>;
 
 /// Told of a request that found no memory: GPUBUF_PINNED_NOTICE_, its bytes and its owner (never NULL, valid during the call).
-/// Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw.
+/// Called on the thread that makes the request, under no lock of the library. It may call the library, and must not throw; requests
+/// that it makes of its own manager are counted, and it is not told of them.
 pub type gpubuf_pinned_notify_fn =
     Option<unsafe extern "C" fn(notice: u32, bytes: u64, owner: *const c_char, user_data: *mut c_void)>;
 

@@ -19,19 +19,24 @@ fn is_shortage(error: &Error) -> bool {
     matches!(error.status(), Status::OutOfHostMemory | Status::OutOfDeviceMemory | Status::DriverError)
 }
 
-/// A thread that is inside a manager's hook, until this is dropped.
-struct Inside<'a>(&'a Mutex<Vec<ThreadId>>);
+/// Whether that is a question of time.
+fn is_out_of_memory(error: &Error) -> bool {
+    matches!(error.status(), Status::OutOfHostMemory | Status::OutOfDeviceMemory)
+}
+
+/// A thread that is inside a callback of a manager's, until this is dropped.
+pub(super) struct Inside<'a>(&'a Mutex<Vec<ThreadId>>);
 
 impl<'a> Inside<'a> {
     /// `None` where it is inside already.
-    fn enter(asking: &'a Mutex<Vec<ThreadId>>) -> Option<Inside<'a>> {
+    pub(super) fn enter(inside: &'a Mutex<Vec<ThreadId>>) -> Option<Inside<'a>> {
         let thread = std::thread::current().id();
-        let mut threads = asking.lock();
+        let mut threads = inside.lock();
         if threads.contains(&thread) || threads.try_reserve(1).is_err() {
             return None;
         }
         threads.push(thread);
-        Some(Inside(asking))
+        Some(Inside(inside))
     }
 }
 
@@ -46,25 +51,48 @@ impl Pinned {
     /// A block of memory that holds the bytes of its last use, or zeroes.
     pub fn allocate(self: &Arc<Pinned>, request: &Request) -> Result<Lease> {
         let need = self.need(request)?;
-        let Request { owner, over, .. } = *request;
-        // How often the hook was asked.
-        let mut asked = 0;
-        let placed = match self.take_turn(&need, request, false, &mut asked)? {
-            None => self.pageable(&need, owner)?,
+        // How often the hook was asked, and the wait, once there is one.
+        let (mut asked, mut wait) = (0, None);
+        let placed = match self.take_turn(&need, request, false, &mut asked, &mut wait)? {
+            None => self.pageable(&need, request.owner)?,
             Some(Start::Placed(placed)) => placed,
-            Some(Start::Granted) => match self.build(&need, owner, &mut asked) {
-                Ok(placed) => placed,
-                Err(error) => {
-                    self.state.lock().unreserve(need.bytes);
-                    self.instead(&need, owner, over, error)?
-                }
-            },
+            Some(Start::Granted) => self.build_or_wait(&need, request, &mut asked, &mut wait)?,
         };
         // In vain where the device was lost meanwhile.
         let storage = self.storage(placed);
         self.device.expect_usable()?;
         let twin = self.twin(request, &need)?;
         Ok(self.lease(placed, storage, twin, request.twin))
+    }
+
+    /// A place for a block whose bytes are reserved, as the request's policy has it; else the bytes are given back.
+    fn build_or_wait<'a>(
+        &'a self,
+        need: &Need,
+        request: &Request,
+        asked: &mut u32,
+        wait: &mut Option<HostWait<'a>>,
+    ) -> Result<Placed> {
+        let mut shortage = None;
+        let error = loop {
+            // Before it is tried: what comes back meanwhile is not missed.
+            let returns = self.state.lock().returns;
+            let error = match self.build(need, request.owner, asked) {
+                Ok(placed) => {
+                    self.shortage_ends(shortage);
+                    return Ok(placed);
+                }
+                Err(error) if request.over == Over::Wait && is_out_of_memory(&error) => error,
+                Err(error) => break error,
+            };
+            let wait = wait.get_or_insert_with(|| HostWait::new(request.timeout, &self.counters.waits));
+            if let Err(error) = self.wait_for_memory(need, request.owner, returns, &mut shortage, wait, error) {
+                break error;
+            }
+        };
+        self.shortage_ends(shortage);
+        self.state.lock().unreserve(need.bytes);
+        self.instead(need, request.owner, request.over, error)
     }
 
     /// A request, checked.
@@ -78,12 +106,13 @@ impl Pinned {
     }
 
     /// The budget for a request: at once, or when it is its turn. `None`: it is not to be had, and pageable memory will do.
-    pub(super) fn take_turn(
-        &self,
+    pub(super) fn take_turn<'a>(
+        &'a self,
         need: &Need,
         request: &Request,
         reserves: bool,
         asked: &mut u32,
+        wait: &mut Option<HostWait<'a>>,
     ) -> Result<Option<Start>> {
         let mut looked = false;
         loop {
@@ -109,8 +138,8 @@ impl Pinned {
             return match request.over {
                 Over::Pageable => Ok(None),
                 Over::Wait => {
-                    let wait = HostWait::new(request.timeout, &self.counters.waits);
-                    self.wait_for_turn(need, request, reserves, &wait).map(Some)
+                    let wait = wait.get_or_insert_with(|| HostWait::new(request.timeout, &self.counters.waits));
+                    self.wait_for_turn(need, request, reserves, wait).map(Some)
                 }
                 Over::Fail => {
                     let error = self.over_budget(&self.state.lock(), need);
@@ -207,7 +236,9 @@ impl Pinned {
     pub(super) fn instead(&self, need: &Need, owner: Owner, over: Over, error: Error) -> Result<Placed> {
         match over {
             Over::Pageable if is_shortage(&error) => self.pageable(need, owner),
-            _ if is_shortage(&error) => Err(self.refused(need, owner, error)),
+            _ if is_shortage(&error) || matches!(error.status(), Status::Busy | Status::Timeout) => {
+                Err(self.refused(need, owner, error))
+            }
             _ => Err(error),
         }
     }

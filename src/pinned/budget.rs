@@ -1,6 +1,7 @@
 //! What a manager says of its memory: figures, shares, and why a request was refused.
 
 use super::Pinned;
+use super::allocate::Inside;
 use super::ledger::Share;
 use super::request::{Need, Owner};
 use super::state::State;
@@ -154,7 +155,7 @@ impl Pinned {
             pending_blocks: levels.pending_blocks,
             pageable_blocks: levels.pageable_blocks,
             slabs: slabs.live().count() as u64,
-            waiters: queue.len() as u64,
+            waiters: queue.len() as u64 + state.short,
             allocations: counters.allocations.get(),
             frees: counters.frees.get(),
             fallbacks: counters.fallbacks.get(),
@@ -185,12 +186,14 @@ impl Pinned {
             levels.blocks,
             Bytes(slabs.locked),
             slabs.live().count(),
-            state.queue.len()
+            state.queue.len() as u64 + state.short
         )
     }
 
     pub(super) fn tell(&self, what: Told, need: &Need, owner: Owner) {
-        if let Some(notify) = &self.notify {
+        // What is asked for in there is not told in there: it would have no end.
+        let Some(notify) = &self.notify else { return };
+        if let Some(_inside) = Inside::enter(&self.telling) {
             notify(what, need.bytes, owner);
         }
     }

@@ -75,8 +75,16 @@ impl Home for Pinned {
 
 impl Arena for Pinned {
     fn part_back(&self, part: u64) {
-        let ended = self.state.lock().part_back(part);
+        let (ended, somebody_waits) = {
+            let mut state = self.state.lock();
+            let ended = state.part_back(part);
+            state.returns += 1;
+            (ended, state.short > 0)
+        };
         self.free_slabs(ended);
+        if somebody_waits {
+            self.returned.notify_all();
+        }
     }
 
     fn part_lost(&self, part: u64) {

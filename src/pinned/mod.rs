@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, Member, Name};
 use crate::stats::{Counter, Record, WaitCounters};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Condvar, Mutex, Weak};
 use request::UNIT;
 use state::State;
 use std::thread::ThreadId;
@@ -106,8 +106,11 @@ pub struct Pinned {
     retries: u32,
     notify: Option<Notify>,
     hook: Option<Hook>,
-    /// The threads that are inside the hook.
+    /// The threads that are inside the hook, and those that are told of something.
     asking: Mutex<Vec<ThreadId>>,
+    telling: Mutex<Vec<ThreadId>>,
+    /// Memory came back.
+    returned: Condvar,
     state: Mutex<State>,
     counters: Counters,
 }
@@ -162,6 +165,8 @@ impl Pinned {
             notify: options.notify,
             hook: options.hook,
             asking: Mutex::default(),
+            telling: Mutex::default(),
+            returned: Condvar::new(),
             state: Mutex::default(),
             counters: Counters::default(),
         });
@@ -208,6 +213,10 @@ impl Pinned {
             bytes += slab.bytes();
             self.counters.slabs_freed.add(1);
             slab.end();
+        }
+        if bytes > 0 {
+            self.state.lock().returns += 1;
+            self.returned.notify_all();
         }
         bytes
     }
@@ -273,6 +282,7 @@ impl Pinned {
             state.queue.refuse(crate::error::Status::ShutDown, |_| true);
             state.evict(|_| false)
         };
+        self.returned.notify_all();
         self.free_slabs(evicted);
     }
 }

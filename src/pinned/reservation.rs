@@ -39,7 +39,7 @@ impl Pinned {
             );
         }
         // Nothing is placed: all of it is granted.
-        self.take_turn(&need, request, true, &mut 0)?;
+        self.take_turn(&need, request, true, &mut 0, &mut None)?;
         Ok(Arc::new(Reservation {
             name: Name::new("reservation", ""),
             pinned: self.clone(),

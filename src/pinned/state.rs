@@ -68,6 +68,10 @@ pub(super) struct State {
     parts: Vec<Part>,
     free_parts: Vec<u32>,
     pub shut_down: bool,
+    /// Times that memory came back: to a slab, or to the driver.
+    pub returns: u64,
+    /// Requests that wait for memory although the budget has room.
+    pub short: u64,
 }
 
 impl State {

@@ -3,13 +3,16 @@
 use super::Pinned;
 use super::budget::Told;
 use super::queue::Turn;
-use super::request::{Need, Request};
+use super::request::{Need, Owner, Request};
 use super::state::{Start, State};
 use crate::config::Timeout;
 use crate::error::{Error, Result, Status};
 use crate::fence::HostWait;
 use crate::sync::MutexGuard;
 use std::time::{Duration, Instant};
+
+/// How often who waits for memory tries again: nobody tells what others gave back to the driver.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// How often the first who waits looks whether a last use is over, while blocks that were given back wait for theirs: no
 /// other thread may.
@@ -92,6 +95,52 @@ impl Pinned {
         })
     }
 
+    /// Waits until there may be memory that the driver can lock: more has come back than there were `returns`, or some time has
+    /// passed. `shortage` is since when. After an error the bytes are reserved still.
+    pub(super) fn wait_for_memory(
+        &self,
+        need: &Need,
+        owner: Owner,
+        returns: u64,
+        shortage: &mut Option<Instant>,
+        wait: &HostWait<'_>,
+        error: Error,
+    ) -> Result<()> {
+        if wait.timeout() == Timeout::Try {
+            self.counters.waits.timeouts.add(1);
+            return Err(Error::new(Status::Busy, error.message()));
+        }
+        self.device.refuse_deadlock_in_callback()?;
+        if shortage.is_none() {
+            *shortage = Some(Instant::now());
+            self.state.lock().short += 1;
+            self.tell(Told::Waits, need, owner);
+        }
+        let now = Instant::now();
+        if wait.deadline().is_some_and(|deadline| now >= deadline) {
+            self.counters.waits.timeouts.add(1);
+            let late = format!("{}; waited for memory {}", error.message(), wait.timeout().passed(since(*shortage)));
+            return Err(Error::new(Status::Timeout, late));
+        }
+        let mut state = self.state.lock();
+        let slice = now + if state.ledger.pending > 0 { LOOK } else { AGAIN };
+        let until = wait.deadline().map_or(slice, |deadline| deadline.min(slice));
+        while state.returns == returns && !state.shut_down {
+            if self.returned.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        self.expect_open(&state)
+    }
+
+    /// A request does not wait for memory any more.
+    pub(super) fn shortage_ends(&self, shortage: Option<Instant>) {
+        if shortage.is_some() {
+            self.state.lock().short -= 1;
+            self.counters.waits.waited(since(shortage));
+        }
+    }
+
     /// Refuses what there can never be room for.
     fn endless(&self, state: &State, need: &Need) -> Result<()> {
         if need.bytes > state.ledger.budget - state.ledger.quarantined {
@@ -109,4 +158,8 @@ impl Pinned {
             _ => self.over_budget(state, need),
         }
     }
+}
+
+fn since(begun: Option<Instant>) -> Duration {
+    begun.map_or(Duration::ZERO, |begun| begun.elapsed())
 }

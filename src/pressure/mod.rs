@@ -20,6 +20,7 @@ use crate::workspace::Workspace;
 use answer::Answers;
 use gauge::Gauge;
 pub use gauge::Reading;
+use std::collections::VecDeque;
 
 /// `high_percent`, if not chosen.
 pub const HIGH_PERCENT: u32 = 90;
@@ -53,7 +54,7 @@ pub struct Change {
     pub of: String,
 }
 
-/// Told of each change, in order. Called under no lock.
+/// Told of each change, once and in order. Called under no lock; a step in it tells when it has returned.
 pub type Notify = Box<dyn Fn(&Change) + Send + Sync>;
 /// May put another reading of the device or the host into the place of the library's own. Called under no lock.
 pub type Read = Box<dyn Fn(What, Reading) -> Reading + Send + Sync>;
@@ -82,8 +83,9 @@ pub struct Pressure {
     notify: Option<Notify>,
     read: Option<Read>,
     state: Mutex<State>,
-    /// One look at a time.
+    /// One look at a time, and one who tells.
     looking: Mutex<()>,
+    telling: Mutex<()>,
     counters: Counters,
 }
 
@@ -95,6 +97,8 @@ struct State {
     tiers: Vec<(Weak<Tiers>, [Gauge; crate::tiers::TIERS])>,
     pools: Vec<Weak<Pool>>,
     workspaces: Vec<Weak<Workspace>>,
+    /// Changes that nobody was told of yet, in order.
+    untold: VecDeque<Change>,
 }
 
 /// What a watch counts.
@@ -178,6 +182,7 @@ impl Pressure {
             read,
             state: Mutex::default(),
             looking: Mutex::default(),
+            telling: Mutex::default(),
             counters: Counters::default(),
         });
         let member: Weak<Pressure> = Arc::downgrade(&pressure);
@@ -226,7 +231,7 @@ impl Pressure {
                 }
                 if gauge.is_high { reading.over(self.low_percent) } else { 0 }
             };
-            let State { device: on_device, host: on_host, pinned, tiers, pools, workspaces } = &mut *state;
+            let State { device: on_device, host: on_host, pinned, tiers, pools, workspaces, .. } = &mut *state;
             answers.device = look(on_device, What::Device, device, &|| self.device.name().to_string());
             answers.host = look(on_host, What::Host, host, &|| self.device.name().to_string());
             pinned.retain_mut(|(pinned, gauge)| {
@@ -259,11 +264,29 @@ impl Pressure {
         for change in &changes {
             if change.is_high { &self.counters.rises } else { &self.counters.falls }.add(1);
         }
-        drop(looking);
-        if let Some(notify) = &self.notify {
-            changes.iter().for_each(notify);
+        let count = changes.len() as u32;
+        if self.notify.is_some() {
+            self.state.lock().untold.extend(changes);
         }
-        changes.len() as u32
+        drop(looking);
+        self.tell();
+        count
+    }
+
+    /// Tells of changes, each once and in order: who steps while another thread tells, or from within a callback, leaves his to that
+    /// one. What a callback that unwinds has left is told at the next step.
+    fn tell(&self) {
+        let Some(notify) = &self.notify else { return };
+        while !self.state.lock().untold.is_empty() {
+            let Some(_telling) = self.telling.try_lock() else { return };
+            loop {
+                let change = self.state.lock().untold.pop_front();
+                match change {
+                    Some(change) => notify(&change),
+                    None => break,
+                }
+            }
+        }
     }
 
     /// Its figures, as of the last look.

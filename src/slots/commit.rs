@@ -42,7 +42,9 @@ impl Step {
         self.seal_bound(body, timeline)?;
         let sent = self.send(frozen, body, timeline, consumers, (copy, committer, device));
         drop(guard);
-        if sent.is_err() {
+        if sent.is_ok() {
+            slots.note_tokens(frozen, body);
+        } else {
             unseal(&mut body.bound);
             if frozen.entries[self.entry()].filling.load(Ordering::Acquire) != self.serial() {
                 // The step is over.

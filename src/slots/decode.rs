@@ -1,14 +1,30 @@
 //! The inputs of a decode step, ready-made.
 
-use super::{SlotKind, SlotOptions, Slots, SlotsOptions};
+use super::{SlotKind, SlotOptions, Slots, SlotsOptions, SlotsParts};
 use crate::dtype::{Dtype, Shape};
 use crate::error::Result;
 use crate::fail;
 use crate::fence::Device;
+use crate::predictor::{Predictor, PredictorOptions};
 use crate::sync::Arc;
+use crate::tiers::{Tiers, TiersOptions};
+use crate::workspace::Workspace;
+
+/// Where the memory of a decode loop's inputs comes from.
+#[derive(Default)]
+pub enum DecodeMemory {
+    /// The device itself.
+    #[default]
+    Own,
+    /// A workspace.
+    Workspace(Arc<Workspace>),
+    /// Tiers that others use, too.
+    Tiers(Arc<Tiers>),
+    /// Tiers that are made with the slots.
+    Tiered(TiersOptions),
+}
 
 /// Sizes of a decode loop's inputs.
-#[derive(Clone, Copy, Debug)]
 pub struct DecodeOptions<'a> {
     /// The ring.
     pub slots: SlotsOptions<'a>,
@@ -20,6 +36,10 @@ pub struct DecodeOptions<'a> {
     pub max_seq_len: u64,
     /// Tokens of one block of the key-value cache.
     pub block_size: u64,
+    /// Where the memory comes from.
+    pub memory: DecodeMemory,
+    /// A predictor of the steps' padded numbers of tokens.
+    pub predictive: Option<PredictorOptions>,
 }
 
 impl Default for DecodeOptions<'_> {
@@ -30,6 +50,8 @@ impl Default for DecodeOptions<'_> {
             max_tokens: 8192,
             max_seq_len: 32768,
             block_size: 16,
+            memory: DecodeMemory::default(),
+            predictive: None,
         }
     }
 }
@@ -39,7 +61,7 @@ impl Default for DecodeOptions<'_> {
 /// Required: `input_ids` i32, `positions` i64 and `slot_mapping` i64 (padded with -1), which follow the tokens; `query_start_loc`
 /// i32, one more than requests; `seq_lens` i32, one for each request. Kept, one for each request: `temperature` f32, `top_k`
 /// i32, `top_p` f32, `seeds` i64, and with a copy of its own `block_table` i32 with a row of blocks for each request.
-pub fn decode_defaults(device: &Arc<Device>, options: &DecodeOptions<'_>, label: &str) -> Result<Arc<Slots>> {
+pub fn decode_defaults(device: &Arc<Device>, options: DecodeOptions<'_>, label: &str) -> Result<Arc<Slots>> {
     for (name, value) in [
         ("max_batch", options.max_batch),
         ("max_tokens", options.max_tokens),
@@ -50,7 +72,18 @@ pub fn decode_defaults(device: &Arc<Device>, options: &DecodeOptions<'_>, label:
             return fail!(InvalidArgument, "{name} is 0: it must be at least 1");
         }
     }
-    let slots = Slots::create(device, options.slots, label)?;
+    let mut parts = SlotsParts::default();
+    match options.memory {
+        DecodeMemory::Own => {}
+        DecodeMemory::Workspace(workspace) => parts.source = Some(workspace),
+        DecodeMemory::Tiers(tiers) => parts.tiers = Some(tiers),
+        DecodeMemory::Tiered(tiers) => parts.tiers = Some(Tiers::create(device, tiers)?),
+    }
+    if let Some(tiers) = &parts.tiers {
+        parts.source = Some(tiers.clone());
+    }
+    parts.predictor = options.predictive.map(|predictor| Predictor::create(Some(device), predictor)).transpose()?;
+    let slots = Slots::create_with(device, options.slots, parts, label)?;
     let (batch, tokens) = (&[options.max_batch], &[options.max_tokens]);
     let starts = &[options.max_batch.saturating_add(1)];
     let table = &[options.max_batch, options.max_seq_len.div_ceil(options.block_size)];

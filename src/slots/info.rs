@@ -2,12 +2,12 @@
 
 use super::definition::{Slot, SlotKind};
 use super::ring::{Seat, State};
-use super::{Slots, SlotsStats};
+use super::{Slots, SlotsParts, SlotsStats};
 use crate::dtype::{Dtype, Shape};
 use crate::error::Result;
 use crate::fail;
-use crate::fence::Member;
-use crate::stats::Record;
+use crate::fence::{Member, Name};
+use crate::stats::{Record, Value};
 use crate::sync::Ordering;
 
 /// About one slot.
@@ -137,6 +137,9 @@ impl Slots {
             frozen.entries.len(),
             frozen.copies.len()
         );
+        if let Some(source) = &self.parts.source {
+            text += &format!("; memory of {}", source.name());
+        }
         {
             let book = frozen.book.lock();
             text += &format!("; {} steps committed", book.committed);
@@ -170,6 +173,11 @@ impl Slots {
 
 impl Member for Slots {
     fn record(&self) -> Record {
-        self.stats().record(Record::new("slots", &self.name))
+        let of = |name: &Name| Value::from(name.to_string());
+        let SlotsParts { source, predictor, .. } = &self.parts;
+        self.stats()
+            .record(Record::new("slots", &self.name))
+            .with("memory_of", source.as_ref().map_or(Value::Absent, |source| of(source.name())))
+            .with("predictor", predictor.as_ref().map_or(Value::Absent, |predictor| of(predictor.name())))
     }
 }

@@ -19,6 +19,7 @@ mod definition;
 mod end;
 mod hold;
 mod info;
+mod memory;
 mod read_back;
 mod retire;
 mod ring;
@@ -26,24 +27,26 @@ mod stats;
 mod step;
 mod tokens;
 
-pub use decode::{DecodeOptions, decode_defaults};
+pub use decode::{DecodeMemory, DecodeOptions, decode_defaults};
 pub use definition::{SlotKind, SlotOptions};
 pub use info::SlotInfo;
+pub use memory::SlotsParts;
 pub use stats::SlotsStats;
 pub use step::Step;
 pub use tokens::{MOST_SIZES, SLOTS_PER_CALL, SlotRows};
 
 use crate::arena::{Layout, Place, Rows};
 use crate::config::checks::{Check, on};
-use crate::config::{ALIGNMENT, ALL, Placement};
+use crate::config::{ALIGNMENT, ALL};
 use crate::error::{Error, Result, Status, try_vec};
 use crate::fail;
-use crate::fence::{Block, Device, Member, Name, OrderCount, Side, Storage, Which};
+use crate::fence::{Block, Device, Member, Name, OrderCount, Side, Which};
 use crate::ops;
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Weak};
 use binding::unbound;
 use copies::{Committer, CopyOfBlock, DeviceCopy};
 use definition::Slot;
+use memory::Memory;
 use read_back::ReadBack;
 use ring::{Book, Entry};
 use std::ops::Range;
@@ -93,6 +96,7 @@ pub struct Slots {
     name: Arc<Name>,
     device: Arc<Device>,
     options: SlotsOptions<'static>,
+    parts: SlotsParts,
     padded: PaddedSizes,
     draft: Mutex<Vec<Slot>>,
     frozen: OnceLock<Frozen>,
@@ -115,6 +119,16 @@ struct Frozen {
 impl Slots {
     /// A set without slots, to be added and frozen.
     pub fn create(device: &Arc<Device>, options: SlotsOptions<'_>, label: &str) -> Result<Arc<Slots>> {
+        Slots::create_with(device, options, SlotsParts::default(), label)
+    }
+
+    /// As [`Slots::create`], with memory of a source, or with a predictor.
+    pub fn create_with(
+        device: &Arc<Device>,
+        options: SlotsOptions<'_>,
+        parts: SlotsParts,
+        label: &str,
+    ) -> Result<Arc<Slots>> {
         if options.depth == 0 || options.depth > MAX_DEPTH {
             return fail!(InvalidArgument, "depth {} is not one of 1 to {MAX_DEPTH}", options.depth);
         }
@@ -140,12 +154,22 @@ impl Slots {
                 options.read_back_bytes
             );
         }
+        if let Some(source) = parts.source.as_ref().filter(|source| !Arc::ptr_eq(source.device(), device)) {
+            return fail!(
+                WrongDevice,
+                "{} belongs to {}, the slots to {}",
+                source.name(),
+                source.device().name(),
+                device.name()
+            );
+        }
         let padded = PaddedSizes::new(options.padded_sizes)?;
         device.expect_usable()?;
         let slots = Arc::new(Slots {
             name: Arc::new(Name::new("slots", label)),
             device: device.clone(),
             options: SlotsOptions { padded_sizes: &[], ..options },
+            parts,
             padded,
             draft: Mutex::new(Vec::new()),
             frozen: OnceLock::new(),
@@ -189,52 +213,73 @@ impl Slots {
     }
 
     /// Fixes the layout and allocates everything. From here on addresses never change and steps allocate nothing.
-    /// After an error nothing is frozen, and it may be called again.
+    /// After an error nothing is frozen, and it may be called again. Memory of a source may have to be waited for.
     pub fn freeze(&self) -> Result<()> {
         self.expect_alive()?;
         // Release callbacks run before the lock is taken: they may call anything.
         self.device.maintain();
-        let mut draft = self.draft.lock();
-        if self.frozen.get().is_some() {
+        let frozen = self.freeze_draft().map_err(|e| e.context(format_args!("freezing {}", self.name)))?;
+        if !frozen {
             return Err(self.refuse(Status::Frozen, format!("{} is frozen already", self.name)));
+        }
+        Ok(())
+    }
+
+    /// Whether it was not frozen before.
+    fn freeze_draft(&self) -> Result<bool> {
+        loop {
+            let Some(bytes) = self.block_bytes(&self.draft.lock())? else { return Ok(false) };
+            // Under no lock, too: a source may wait, and call others back.
+            let memory = self.take_memory(bytes)?;
+            let mut draft = self.draft.lock();
+            match self.block_bytes(&draft)? {
+                None => return Ok(false),
+                // A slot was added meanwhile.
+                Some(now) if now != bytes => continue,
+                Some(_) => {}
+            }
+            let frozen = self.build(&draft, memory)?;
+            let slots = std::mem::take(&mut *draft);
+            // The draft's lock is held, so nobody else sets it.
+            let _ = self.frozen.set(Frozen { slots, ..frozen });
+            return Ok(true);
+        }
+    }
+
+    /// Bytes of the block behind the slots so far; `None` once they are frozen.
+    fn block_bytes(&self, draft: &[Slot]) -> Result<Option<usize>> {
+        if self.frozen.get().is_some() {
+            return Ok(None);
         }
         if draft.is_empty() {
             return fail!(InvalidArgument, "{} has no slots: add some before freeze", self.name);
         }
-        let frozen = self.build(&draft).map_err(|e| e.context(format_args!("freezing {}", self.name)))?;
-        let slots = std::mem::take(&mut *draft);
-        // The draft's lock is held, so nobody else sets it.
-        let _ = self.frozen.set(Frozen { slots, ..frozen });
-        Ok(())
+        Ok(Some(block_bytes(&layout_of(draft)?)))
     }
 
-    fn build(&self, draft: &[Slot]) -> Result<Frozen> {
-        let options = &self.options;
-        let extents: Vec<_> = draft.iter().map(|slot| slot.extent).collect();
-        let layout = Layout::new(&extents)?;
+    fn build(&self, draft: &[Slot], memory: Memory) -> Result<Frozen> {
+        let layout = layout_of(draft)?;
         let dynamic = draft.iter().filter(|slot| slot.dynamic.is_some()).count();
-        // There is always a block, if of dynamic slots alone.
-        let bytes = layout.bytes().max(ALIGNMENT);
-        let side = |which, placement, bytes| {
-            Ok(Side::new(which, &self.name, Storage::allocate_only(&self.device, placement, bytes)?))
-        };
-        let copies = (0..options.device_depth)
-            .map(|_| {
-                let side = side(Which::Device, Placement::Device, bytes)?;
-                let address = side.storage()?.memory().device;
-                let block = Block::new(&self.name, bytes, None, Some(side));
-                Ok(CopyOfBlock { address, device: Mutex::new(DeviceCopy { block, bound: unbound(dynamic) }) })
+        let bytes = block_bytes(&layout);
+        let side = |which, storage| Side::new(which, &self.name, storage);
+        let Memory { device, staging, read_back } = memory;
+        let copies: Vec<_> = device
+            .into_iter()
+            .map(|storage| {
+                let address = storage.memory().device;
+                let block = Block::new(&self.name, bytes, None, Some(side(Which::Device, storage)));
+                CopyOfBlock { address, device: Mutex::new(DeviceCopy { block, bound: unbound(dynamic) }) }
             })
-            .collect::<Result<Vec<_>>>()?;
-        let entries = (0..options.depth)
-            .map(|_| {
+            .collect();
+        let entries = staging
+            .into_iter()
+            .map(|storage| {
                 let written = layout.places().iter().map(Rows::new).collect::<Result<_>>()?;
-                Ok(Entry::new(side(Which::Host, Placement::Pinned, bytes)?, written, unbound(dynamic)))
+                Ok(Entry::new(side(Which::Host, storage), written, unbound(dynamic)))
             })
             .collect::<Result<Vec<_>>>()?;
-        let read_backs = (0..options.read_back_depth)
-            .map(|_| Ok(ReadBack::new(side(Which::Host, Placement::Pinned, options.read_back_bytes as usize)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let read_backs: Vec<_> =
+            read_back.into_iter().map(|storage| ReadBack::new(side(Which::Host, storage))).collect();
         let mirrored = layout.mirrored();
         let mut mirror = try_vec(mirrored.len(), 0u8, "the mirror of the kept slots")?;
         for (slot, place) in draft.iter().zip(layout.places()).filter(|(_, place)| place.kept) {
@@ -330,4 +375,14 @@ impl Slots {
         self.counters.device_waits.add(after.device_waits - before.device_waits);
         self.counters.fences_recorded.add(after.fences - before.fences);
     }
+}
+
+fn layout_of(draft: &[Slot]) -> Result<Layout> {
+    let extents: Vec<_> = draft.iter().map(|slot| slot.extent).collect();
+    Layout::new(&extents)
+}
+
+/// There is always a block, if of dynamic slots alone.
+fn block_bytes(layout: &Layout) -> usize {
+    layout.bytes().max(ALIGNMENT)
 }

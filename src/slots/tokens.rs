@@ -83,6 +83,17 @@ impl Slots {
         self.padded.next(count)
     }
 
+    /// Tells the predictor of a step that was committed.
+    pub(super) fn note_tokens(&self, frozen: &Frozen, body: &Body) {
+        let Some(predictor) = &self.parts.predictor else { return };
+        let follows = frozen.slots.iter().zip(&body.written).filter(|(definition, _)| definition.follows_tokens);
+        let tokens = follows.map(|(_, rows)| rows.length() as u64).max().unwrap_or(0);
+        if tokens > 0 {
+            // It refuses nothing but 0, and what is over the address space.
+            let _ = predictor.record(self.padded_size(tokens));
+        }
+    }
+
     /// Gives up every step that is being filled, as [`Step::abort`] does; what is committed stays to be retired. Calls
     /// `ended` with each one's attachment and returns how many there were. `busy`, and none was given up, while another
     /// thread is inside one of them.

@@ -6,7 +6,7 @@ use crate::buffer::Buffer;
 use crate::config::Timeout;
 use crate::error::Result;
 use crate::fail;
-use crate::fence::{HostWait, Name};
+use crate::fence::{Device, HostWait, Name};
 use crate::sync::Arc;
 use crate::workspace::{Held, Source, Spec};
 use arrayvec::ArrayVec;
@@ -68,6 +68,10 @@ impl Source for Tiers {
         &self.name
     }
 
+    fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
     fn take(self: Arc<Self>, spec: &Spec, timeout: Timeout) -> Result<Held> {
         let wait = HostWait::new(timeout, &self.counters.waits);
         let (host, device) = spec.placements();
@@ -105,6 +109,13 @@ impl Source for Tiers {
         loan.holders = loan.holders.saturating_sub(1);
         if loan.holders == 0 {
             loans.list.retain(|loan| loan.number != number);
+        }
+    }
+
+    fn lose(&self, number: u64) {
+        // The loan stays, and with it what it takes of the budgets.
+        if let Some(loan) = self.loans.lock().find(number) {
+            loan.holders = u64::MAX;
         }
     }
 }

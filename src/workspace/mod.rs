@@ -107,6 +107,7 @@ impl Workspace {
             return fail!(InvalidArgument, "the name has {} bytes: 1 to {MAX_NAME_BYTES}", name.len());
         }
         let wait = HostWait::new(timeout, &self.counters.waits);
+        let mut looked = false;
         let mut entries = self.entries.lock();
         loop {
             self.expect_open(&entries)?;
@@ -126,7 +127,7 @@ impl Workspace {
             }
             entries = match entries.reserve(*spec, self.bytes_of(spec), Some(name), self.limits)? {
                 Room::Reserved(number, victims) => return self.make(entries, number, victims, spec, name),
-                room => self.wait_for_room(entries, room, spec, &wait)?,
+                room => self.wait_for_room(entries, room, spec, &wait, &mut looked)?,
             };
         }
     }
@@ -193,6 +194,7 @@ impl Workspace {
     /// And whether somebody used it before.
     fn take_or_make(self: &Arc<Workspace>, spec: &Spec, wait: &HostWait<'_>) -> Result<(Held, bool)> {
         let bytes = self.bytes_of(spec);
+        let mut looked = false;
         let mut entries = self.entries.lock();
         loop {
             self.expect_open(&entries)?;
@@ -216,7 +218,7 @@ impl Workspace {
                 }
                 free = entries.free_of(spec, bytes, true);
                 if free.is_none() {
-                    entries = self.wait_for_room(entries, room, spec, wait)?;
+                    entries = self.wait_for_room(entries, room, spec, wait, &mut looked)?;
                     continue;
                 }
             }
@@ -246,6 +248,10 @@ impl Workspace {
 impl Source for Workspace {
     fn name(&self) -> &Name {
         &self.name
+    }
+
+    fn device(&self) -> &Arc<Device> {
+        &self.device
     }
 
     fn take(self: Arc<Self>, spec: &Spec, timeout: Timeout) -> Result<Held> {

@@ -65,10 +65,17 @@ impl Workspace {
         room: Room,
         spec: &Spec,
         wait: &HostWait<'_>,
+        looked: &mut bool,
     ) -> Result<MutexGuard<'a, Entries>> {
         let number = match room {
             Room::After(number) => number,
             Room::Later => return self.wait_for_change(entries, wait),
+            // What others made of an entry may be out of use without anybody having noticed.
+            Room::Full if !std::mem::replace(looked, true) => {
+                drop(entries);
+                self.device.maintain();
+                return Ok(self.entries.lock());
+            }
             Room::Full | Room::Reserved(..) => return Err(self.over_the_limits(&entries, spec, self.bytes_of(spec))),
         };
         let Some(buffer) = entries.claim(number) else { return Ok(entries) };

@@ -6,7 +6,7 @@ use crate::config::Timeout;
 use crate::config::checks::{Check, on};
 use crate::error::Result;
 use crate::fail;
-use crate::fence::Name;
+use crate::fence::{Device, Name};
 use crate::sync::Arc;
 use std::ops::Deref;
 
@@ -15,6 +15,9 @@ use std::ops::Deref;
 pub trait Source: Send + Sync {
     /// Its name.
     fn name(&self) -> &Name;
+
+    /// The device of what it gives.
+    fn device(&self) -> &Arc<Device>;
 
     /// A buffer of this spec that nobody else has, with every earlier use of it over. Its bytes mean nothing.
     fn take(self: Arc<Self>, spec: &Spec, timeout: Timeout) -> Result<Held>;
@@ -27,6 +30,11 @@ pub trait Source: Send + Sync {
 
     /// A holder of what has this number has ended. Never waits. [`Held`] calls it, once for each.
     fn take_back(&self, number: u64);
+
+    /// A holder of what has this number has ended, and the memory may be in use for ever. The buffer is quarantined.
+    fn lose(&self, number: u64) {
+        self.take_back(number);
+    }
 }
 
 /// A buffer, and the right to use it until this is dropped: then it goes back to where it came from, if it is not simply its
@@ -41,18 +49,34 @@ pub struct Held {
 struct Hold {
     source: Arc<dyn Source>,
     number: u64,
+    lost: bool,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.source.take_back(self.number);
+        if self.lost {
+            self.source.lose(self.number);
+        } else {
+            self.source.take_back(self.number);
+        }
     }
 }
 
 impl Held {
     /// For a source: a holder of what has this number there.
     pub fn new(buffer: Arc<Buffer>, source: Arc<dyn Source>, number: u64) -> Held {
-        Held { buffer, hold: Some(Hold { source, number }) }
+        Held { buffer, hold: Some(Hold { source, number, lost: false }) }
+    }
+
+    /// Its memory was handed on, and who has it cannot prove that its last use is over: nobody touches it again. The bytes are
+    /// counted where that was found.
+    pub fn lose(mut self) {
+        if let Ok(mut block) = self.buffer.lock() {
+            block.forget_storage();
+        }
+        if let Some(hold) = &mut self.hold {
+            hold.lost = true;
+        }
     }
 
     /// The buffer, for whoever keeps it beyond this holder.
@@ -62,9 +86,9 @@ impl Held {
 
     /// A view of the buffer, which holds it, too.
     pub fn with(&self, view: Arc<Buffer>) -> Held {
-        let hold = self.hold.as_ref().map(|Hold { source, number }| {
+        let hold = self.hold.as_ref().map(|Hold { source, number, .. }| {
             source.share(*number);
-            Hold { source: source.clone(), number: *number }
+            Hold { source: source.clone(), number: *number, lost: false }
         });
         Held { buffer: view, hold }
     }

@@ -336,4 +336,17 @@ pub const CASES: &[Case] = &[
         held[0].open();
         ensure!(status(buffer.used_on(&held[8].timeline, Access::Read)) == Status::Ok, "what is done makes room");
     }),
+    case!(AddressOrders, "a stream that is shown what the host wrote waits for the stream that sends it", |it| {
+        let device = device();
+        let (buffer, mut held, other) = (pair(&device), Held::new(&device), stream(&device));
+        set(&buffer, 1).works()?;
+        buffer.copy(true, 0, ALL, &held.timeline, None).works()?;
+        // Nothing is newer any more, so nothing is sent again.
+        buffer.publish(&other).works()?;
+        busy(&other);
+        ensure!(!held.is_overtaken_by(&other), it);
+        held.open();
+        ran(&other);
+        ensure!(device.counters.copies.get() == 1, "it is sent once");
+    }),
 ];

@@ -5,6 +5,8 @@
 
 #include <gpubuf/hpp/buffer.hpp>
 #include <gpubuf/hpp/pool.hpp>
+#include <gpubuf/hpp/predictor.hpp>
+#include <gpubuf/hpp/tiers.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -243,7 +245,8 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
     return detail::make<Form, slots>(gpubuf_slots_create, on.capi(), &options);
   }
   /// With the slots of a decoder: input_ids, positions, query_start_loc, seq_lens, slot_mapping, temperature, top_k,
-  /// top_p, seeds, block_table. More may be added before freeze().
+  /// top_p, seeds, block_table. More may be added before freeze(). The options name what the memory is taken from (a workspace,
+  /// tiers, or tiers that are made here), and have a predictor made that records each step: see tiers() and predictor().
   template <class Form = throwing>
   static outcome<Form, slots> create_decode(const device& on,
                                             const gpubuf_decode_options& options = decode_options()) noexcept(quiet<Form>) {
@@ -325,6 +328,17 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
     std::uint64_t padded = 0;
     const gpubuf_status code = gpubuf_slots_padded_size(capi(), tokens, &padded);
     return detail::give<Form>(code, std::move(padded));
+  }
+  /// The tiers that the memory comes from: those of the options, or those that were made for `tiered` (unsupported: neither).
+  template <class Form = throwing>
+  outcome<Form, gpubuf::tiers> tiers() const noexcept(quiet<Form>) {
+    return detail::make<Form, gpubuf::tiers>(gpubuf_slots_tiers, capi());
+  }
+  /// The predictor that was made for `predictive` (unsupported: none). Its sizes are padded numbers of tokens, one for each
+  /// step that was committed.
+  template <class Form = throwing>
+  outcome<Form, gpubuf::predictor> predictor() const noexcept(quiet<Form>) {
+    return detail::make<Form, gpubuf::predictor>(gpubuf_slots_predictor, capi());
   }
   /// step::write of the slot of that name, whose element type must be T (invalid_argument), or std::byte.
   template <class T, class Form = throwing>

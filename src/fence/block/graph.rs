@@ -137,9 +137,14 @@ impl Block {
         let (source, target) = if up { (&*host, &*device) } else { (&*device, &*host) };
         let from = transfer::copy_address(source.storage()?.memory());
         let to = transfer::copy_address(target.storage()?.memory());
+        let mut is_captured = false;
         // SAFETY: the area lies inside both sides, whose memory stays while the hold does: its owner has promised not to
         // launch the graph after that.
-        unsafe { timeline.submission().capture_copy(area, to, from) }?;
+        let captured = unsafe { timeline.submission().capture_copy(area, to, from, &mut is_captured) };
+        if captured.is_err() && !is_captured {
+            return captured;
+        }
+        // Also where only some of its rows, or pieces, are in the graph.
         if let Some(mark) = mark {
             mark.note(up, area);
             mark.set_loose(true);
@@ -148,7 +153,7 @@ impl Block {
             host.seal(all);
             device.seal(all);
         }
-        Ok(())
+        captured
     }
 
     /// Every launch of the hold's graph is known. Lifts the seals, but for those of other graphs that anybody may launch.

@@ -94,8 +94,19 @@ impl Block {
         Ok(())
     }
 
+    /// Refuses a CPU access that would be refused, or would see other bytes, if kernels used the host side in place.
     pub(super) fn expect_same_for(&mut self, access: Access, area: Area) -> Result<()> {
-        if access == Access::Write || !self.stands_in {
+        if !self.stands_in {
+            return Ok(());
+        }
+        let (check, doing) = match access {
+            Access::Read => (Check::ReadSealed, "reading"),
+            Access::Write => (Check::WriteSealed, "writing"),
+        };
+        if let Some(device) = &self.device {
+            device.expect_unsealed(area, check, doing)?;
+        }
+        if access == Access::Write {
             return Ok(());
         }
         if self.device.as_ref().is_some_and(|device| device.is_unseen(area)) {
