@@ -118,7 +118,9 @@ fn told(world: &mut World, function: &str, param: &str) -> Option<u64> {
         ("gpubuf_buffer_detach", "buffer") => world.of("other_buffer"),
         ("gpubuf_workspace_release", "buffer") => world.of("other_buffer"),
         ("gpubuf_pinned_free", "block") => world.of("other_block"),
-        ("gpubuf_slots_add" | "gpubuf_slots_freeze", "slots") => world.of("fresh_slots"),
+        ("gpubuf_slots_add" | "gpubuf_slots_freeze" | "gpubuf_slots_tiers" | "gpubuf_slots_predictor", "slots") => {
+            world.of("fresh_slots")
+        }
         ("gpubuf_graph_hold_add_slots_copy", "copy") => 0,
         ("gpubuf_step_bind" | "gpubuf_step_bind_block", "slot") => 2,
         ("gpubuf_step_bind" | "gpubuf_step_bind_block", "bytes") => 32,
@@ -239,6 +241,16 @@ fn prepare(world: &mut World, function: &str) {
             let fresh = made("gpubuf_slots_create", &[device, 0]);
             world.add_slot(fresh, NAME, 0, 0);
             world.put("fresh_slots", fresh);
+        }
+        "gpubuf_slots_tiers" | "gpubuf_slots_predictor" => {
+            let predictive = world.regions[10].address();
+            fill("gpubuf_predictor_options", predictive);
+            let options = world.options("gpubuf_decode_options");
+            let of = gpubuf_calls::structure("gpubuf_decode_options").expect("the struct");
+            for (field, value) in [("source_tiers", world.of("tiers")), ("predictive", predictive)] {
+                world.regions[11].set(of.field(field).expect("a field").offset, value.to_ne_bytes());
+            }
+            world.put("fresh_slots", made("gpubuf_slots_create_decode", &[device, options]));
         }
         "gpubuf_device_capability_reason" => {
             world.regions[11].set(0, 64u32.to_ne_bytes());
