@@ -10,7 +10,7 @@ use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
-use gpubuf::fence::{Access, Name, Which};
+use gpubuf::fence::{Access, Device, Name, Which};
 use gpubuf::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use gpubuf::workspace::{Content, EntryState, Held, Source, Spec};
 use std::collections::BTreeMap;
