@@ -393,7 +393,8 @@ mod tests {
             if !(name.ends_with("_options") || name.ends_with("_request")) {
                 continue;
             }
-            let told = told.split_once(&format!("{name} {{ ")).map_or("", |(_, rest)| rest);
+            let list = |behind: &str| told.split_once(&format!("{name} {behind} ")).map(|(_, rest)| rest);
+            let told = list("{").or_else(|| list("from")).unwrap_or("");
             let told = words(told.split('}').next().expect("a part"));
             let fields = body
                 .split("\n}")
