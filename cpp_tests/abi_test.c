@@ -123,6 +123,7 @@ AT(gpubuf_device_options, native_context, 32);
 AT(gpubuf_device_options, register_bytes, 40);
 AT(gpubuf_device_options, device_memory, 52);
 AT(gpubuf_device_options, upkeep_interval_ns, 56);
+AT(gpubuf_device_options, debug, 76);
 AT(gpubuf_device_options, name, 64);
 AT(gpubuf_device_options, probe, 72);
 SIZE(gpubuf_device_info, 48);

@@ -21,7 +21,7 @@ use crate::dtype::{Dtype, Shape};
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{
-    Access, Area, Block, BlockGuard, Borrow, Device, Holdable, HostWait, Name, Policy, Range, ReleaseCallback,
+    Access, Area, Block, BlockGuard, Borrow, Device, Holdable, HostWait, Name, Policy, Range, ReleaseCallback, Side,
     Timeline, Which,
 };
 use crate::stats::{Counter, WaitCounters};
@@ -181,6 +181,7 @@ impl Buffer {
         let host = block.memory(Which::Host)?.host.wrapping_add(layout.start());
         self.whole.device.counters.unfenced_pointers.add(1);
         self.whole.unchecked.store(true, Ordering::Relaxed);
+        block.sides().for_each(Side::leave_open);
         Ok(host)
     }
 

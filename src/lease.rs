@@ -157,6 +157,9 @@ impl Cell {
         // Nobody else changes the serial of a block that its home has taken out of its lists.
         let serial = self.serial.load(Ordering::Relaxed) + 1;
         self.serial.store(serial, Ordering::Release);
+        if home.device().debug().is_on() {
+            self.own().sides().for_each(Side::taken);
+        }
         Lease { home, cell: self, serial }
     }
 }
@@ -491,6 +494,9 @@ impl Lease {
             (false, true) => Returned::Clean,
             (false, false) => Returned::Used,
         };
+        if self.home.device().debug().is_on() {
+            block.sides().for_each(Side::released);
+        }
         drop(block);
         drop(promoted);
         self.home.take_back(&self.cell, state);

@@ -175,6 +175,8 @@ pub struct DeviceCounters {
     pub events_on_demand: Counter,
     pub refusals: Counter,
     pub copy_failures: Counter,
+    /// Damage that the debug mode found by looking, where the process goes on.
+    pub damage_found: Counter,
     pub sealed_at_destroy: Counter,
     pub unfenced_pointers: Counter,
     /// Blocks and buffers with a copy that stands in for memory that kernels would not see.

@@ -217,6 +217,18 @@
 /** Mapped, touched by several threads and registered; where the driver refuses that, creation fails. */
 #define GPUBUF_PINNED_REGISTER 2
 
+/** As GPUBUF_DEBUG in the environment says. */
+#define GPUBUF_DEBUG_DEFAULT 0
+
+/** Memory is not watched. */
+#define GPUBUF_DEBUG_OFF 1
+
+/** Memory is watched: stray accesses fault and are reported, and so is damage that is found by looking. Either ends the process. */
+#define GPUBUF_DEBUG_ON 2
+
+/** As GPUBUF_DEBUG_ON, but the process goes on after damage that is found by looking. */
+#define GPUBUF_DEBUG_REPORT 3
+
 /** By cuMemAlloc: memory that can be exported. Giving it back may wait for the device, which maintain, drain and creations do. */
 #define GPUBUF_DEVICE_MEMORY_PLAIN 0
 
@@ -583,8 +595,11 @@ typedef struct gpubuf_device_options {
   const char *name;
   /** 1: the device is probed as by gpubuf_device_probe before this returns, and what it then cannot do is refused. 0: not. */
   uint32_t probe;
-  /** 0 */
-  uint32_t reserved2;
+  /**
+   * GPUBUF_DEBUG_: whether the memory of the device's objects is watched. GPUBUF_DEBUG_DEFAULT: as GPUBUF_DEBUG in the
+   * environment says, 1, "report", or not.
+   */
+  uint32_t debug;
 } gpubuf_device_options;
 
 /** What is known of a device. */
@@ -2014,12 +2029,12 @@ gpubuf_status gpubuf_log_set_callback(gpubuf_log_fn callback,
  * Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
  * repeated, and gpubuf_report. What is still in use at the deadline is left to the process exit. Not needed before the process
  * exits. Objects that were not destroyed are named in the log (GPUBUF_LOG_WARN), with where they were made if GPUBUF_TRACK=1 is
- * in the environment.
+ * in the environment; with GPUBUF_LEAKS=report there, on the standard error as well.
  *
  * Threads: any. Threads that wait for a pool's block get GPUBUF_SHUT_DOWN; waits for the device end with it or
  * at their own deadline.
- * Errors: GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST: the first device that could not be drained; the
- * library is shut down all the same.
+ * Errors: GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST: the first device that could not be drained;
+ * GPUBUF_BUSY: objects were not destroyed, and GPUBUF_LEAKS=error is in the environment. The library is shut down all the same.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_shutdown(uint64_t timeout_ns);

@@ -4,10 +4,11 @@ mod kit;
 
 use super::kit::{DeviceKit, StreamKit};
 use super::{
-    BackendKind, Backing, DeviceBackend, DeviceFacts, DeviceSummary, EventBackend, EventState, RawMemory, RowCopy,
-    Scatter, StreamBackend, allocate_pageable, free_pageable,
+    BackendKind, Backing, CpuAccess, DeviceBackend, DeviceFacts, DeviceSummary, EventBackend, EventState, RawMemory,
+    RowCopy, Scatter, StreamBackend, allocate_pageable, free_pageable,
 };
 use crate::config::Placement;
+use crate::config::debug::{self, Debug};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::AllocatorCounters;
@@ -16,6 +17,9 @@ use gpubuf_engine as engine;
 use std::any::Any;
 use std::str::FromStr;
 use std::time::Instant;
+
+/// The longest that an operation, or whoever queues it, is made to wait where schedules are perturbed.
+const PERTURBED_NS: u64 = 2_000_000;
 
 /// Emulated devices there are: `GPUBUF_HOST_DEVICES`, 1 if unset.
 pub fn device_count() -> Result<u32> {
@@ -61,6 +65,8 @@ pub struct HostDevice {
     device: engine::Device,
     allocator: AllocatorCounters,
     graphs: Arc<kit::Graphs>,
+    /// Pageable memory has pages of its own as well.
+    debug: bool,
 }
 
 /// A stream of an emulated device.
@@ -75,8 +81,9 @@ struct HostEvent {
 
 impl HostDevice {
     /// Opens emulated device `ordinal`, with the settings of the `GPUBUF_HOST_` variables.
-    pub fn open(ordinal: u32) -> Result<HostDevice> {
+    pub fn open(ordinal: u32, debug: Debug) -> Result<HostDevice> {
         let mut config = config_of(ordinal)?;
+        config.margins = debug.is_on();
         if let Some(bytes) = from_environment("GPUBUF_HOST_PINNED_MEMORY")? {
             config.pinned_memory_bytes = bytes;
         }
@@ -92,6 +99,9 @@ impl HostDevice {
         if let Some(max_ns) = from_environment("GPUBUF_HOST_DELAY_MAX_NS")? {
             let seed = from_environment("GPUBUF_HOST_DELAY_SEED")?.unwrap_or(0);
             config.delay = engine::Delay::Seeded { seed, max_ns };
+        }
+        if let Some(seed) = debug::seed()? {
+            config.delay = engine::Delay::Perturbed { seed, max_ns: PERTURBED_NS };
         }
         match std::env::var("GPUBUF_HOST_PAGEABLE").as_deref() {
             Err(_) | Ok("") | Ok("staged") => {}
@@ -110,7 +120,8 @@ impl HostDevice {
             let (kind, nth, when) = parse_failure(&text)?;
             device.fail_operation(kind, nth, when);
         }
-        Ok(HostDevice { device, allocator: AllocatorCounters::default(), graphs: Arc::default() })
+        let debug = debug.is_on();
+        Ok(HostDevice { device, allocator: AllocatorCounters::default(), graphs: Arc::default(), debug })
     }
 }
 
@@ -147,6 +158,20 @@ impl DeviceBackend for HostDevice {
 
     fn allocate(&self, placement: Placement, bytes: usize) -> Result<RawMemory> {
         let kind = match placement {
+            Placement::Pageable if self.debug => {
+                let got = self
+                    .device
+                    .allocate_pageable(bytes)
+                    .map_err(|fault| from_fault(fault, format_args!("allocating {bytes} bytes of pageable memory")))?;
+                return Ok(RawMemory {
+                    placement,
+                    host: got.host,
+                    device: 0,
+                    bytes,
+                    backing: Backing::Driver,
+                    node: None,
+                });
+            }
             Placement::Pageable => return allocate_pageable(bytes),
             Placement::Pinned | Placement::Uva => engine::MemoryKind::Pinned,
             Placement::Device => engine::MemoryKind::Device,
@@ -175,6 +200,10 @@ impl DeviceBackend for HostDevice {
 
     unsafe fn free(&self, memory: RawMemory) {
         match memory.placement {
+            Placement::Pageable if memory.backing == Backing::Driver => {
+                let freed = self.device.free(memory.host as u64);
+                debug_assert!(freed.is_ok(), "{memory:?} freed twice: {freed:?}");
+            }
             // SAFETY: the caller's promise.
             Placement::Pageable => unsafe { free_pageable(memory) },
             _ if memory.backing == Backing::Registered => {
@@ -186,6 +215,36 @@ impl DeviceBackend for HostDevice {
                 debug_assert!(freed.is_ok(), "{memory:?} freed twice: {freed:?}");
             }
         }
+    }
+
+    fn protect(&self, memory: &RawMemory, offset: usize, bytes: usize, access: CpuAccess) -> bool {
+        let access = match access {
+            CpuAccess::None => engine::HostAccess::None,
+            CpuAccess::Read => engine::HostAccess::Read,
+            CpuAccess::ReadWrite => engine::HostAccess::ReadWrite,
+        };
+        if memory.backing != Backing::Driver {
+            return false;
+        }
+        let set = |bytes| self.device.set_host_access(memory.host.wrapping_add(offset), bytes, access).is_ok();
+        // The last page may reach beyond the bytes that were asked for; a part's may not, nor end with its bytes.
+        let own = memory.bytes.saturating_sub(offset);
+        set(bytes) || own < bytes && (own == 0 || set(own))
+    }
+
+    fn look(&self, memory: &RawMemory, offset: usize, bytes: usize, look: &mut dyn FnMut(*const u8)) {
+        let at = memory.host.wrapping_add(offset);
+        if self.device.look_at(at as u64, bytes, |alias| look(alias)).is_err() {
+            look(at);
+        }
+    }
+
+    fn set_bytes(&self, memory: &RawMemory, value: u8) -> bool {
+        self.device.set_bytes(own_address(memory), memory.bytes, value).is_ok()
+    }
+
+    fn find_other_byte(&self, memory: &RawMemory, value: u8) -> Option<usize> {
+        self.device.find_other_byte(own_address(memory), memory.bytes, value).ok().flatten()
     }
 
     fn prepare_scatter(&self) -> Result<()> {
@@ -326,6 +385,11 @@ impl EventBackend for HostEvent {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// Where the engine knows the memory: device memory has one address, other memory the host's.
+fn own_address(memory: &RawMemory) -> u64 {
+    if memory.placement == Placement::Device { memory.device } else { memory.host as u64 }
 }
 
 fn own(event: &dyn EventBackend) -> Result<&engine::Event> {

@@ -8,6 +8,7 @@ pub mod probe;
 pub mod scatter;
 pub mod select;
 pub mod system;
+pub mod trap;
 
 pub use probe::{Answer, Capabilities, Capability, Finding};
 pub use scatter::Scatter;
@@ -15,6 +16,7 @@ pub use select::{DeviceSummary, MOST_FREE};
 pub use system::{SystemMemory, page_bytes, system_memory};
 
 use crate::config::Placement;
+use crate::config::debug::Debug;
 use crate::config::log::{self, Level};
 use crate::error::{Error, Result, Status};
 use crate::fail;
@@ -122,6 +124,8 @@ pub struct DeviceOptions {
     pub native_context: usize,
     /// How it makes memory.
     pub settings: DeviceSettings,
+    /// Whether memory is to be watched: then host memory has pages of its own, as far as the backend can.
+    pub debug: Debug,
 }
 
 /// Times that memory was made in another way than was asked for, by what was refused.
@@ -194,6 +198,17 @@ pub enum EventState {
     Lost,
 }
 
+/// What the CPU may do with host memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CpuAccess {
+    /// Nothing: every access faults.
+    None,
+    /// Reads; writes fault.
+    Read,
+    /// Everything.
+    ReadWrite,
+}
+
 /// One device.
 pub trait DeviceBackend: Send + Sync {
     /// Which backend.
@@ -251,6 +266,30 @@ pub trait DeviceBackend: Send + Sync {
     /// the time for it all the same.
     fn await_frees(&self, _deadline: Option<Instant>) -> bool {
         true
+    }
+    /// Says what the CPU may do with whole pages of host memory, while the device goes on to use them; false if that cannot be
+    /// had, and nothing has changed.
+    fn protect(&self, _memory: &RawMemory, _offset: usize, _bytes: usize, _access: CpuAccess) -> bool {
+        false
+    }
+    /// Hands `look` a pointer to `bytes` bytes of host memory that can be read whatever [`DeviceBackend::protect`] says.
+    fn look(&self, memory: &RawMemory, offset: usize, _bytes: usize, look: &mut dyn FnMut(*const u8)) {
+        look(memory.host.wrapping_add(offset));
+    }
+    /// Sets every byte of a side's memory at once, out of any order; false if it cannot be done.
+    fn set_bytes(&self, memory: &RawMemory, value: u8) -> bool {
+        if memory.placement == Placement::Device || memory.placement == Placement::Managed {
+            return false;
+        }
+        // SAFETY: host memory that nobody uses, by the caller's word.
+        unsafe { memory.host.write_bytes(value, memory.bytes) };
+        true
+    }
+    /// Whether every byte of memory that [`DeviceBackend::set_bytes`] has set is so still: if not, the offset of the first that
+    /// is not.
+    fn find_other_byte(&self, memory: &RawMemory, value: u8) -> Option<usize> {
+        // SAFETY: host memory that was set before; any bytes will do.
+        (0..memory.bytes).find(|at| unsafe { memory.host.add(*at).read_volatile() } != value)
     }
     /// Makes ready what [`StreamBackend::scatter`] needs. It may take a while, and is done once.
     fn prepare_scatter(&self) -> Result<()>;
@@ -411,7 +450,9 @@ pub fn open(options: &DeviceOptions) -> Result<Opened> {
             InvalidArgument,
             "native_context is set, and the backend is host ({reason}): a context is the cuda backend's"
         ),
-        BackendKind::Host => Ok(Opened { backend: Arc::new(host::HostDevice::open(options.ordinal)?), reason }),
+        BackendKind::Host => {
+            Ok(Opened { backend: Arc::new(host::HostDevice::open(options.ordinal, options.debug)?), reason })
+        }
         BackendKind::Cuda => {
             let device = cuda::CudaDevice::open(&options)?;
             let reason = format!("{reason}; driver: {}", cuda::describe_driver()?);

@@ -386,9 +386,10 @@ mod tests {
     use super::*;
     use crate::backend::host::HostDevice;
     use crate::backend::kit::{DeviceKit, FailWhen, Operation};
+    use crate::config::debug::Debug;
 
     fn device() -> HostDevice {
-        HostDevice::open(0).expect("the emulated device")
+        HostDevice::open(0, Debug::Off).expect("the emulated device")
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What callers choose: placements, deadlines, and the limits that are part of the contract.
 
 pub mod checks;
+pub mod debug;
 pub mod log;
 
 use crate::error::Result;

@@ -2,13 +2,16 @@
 
 use super::deferred::DeferredList;
 use super::devices;
-use super::name::Name;
+use super::name::{self, Name};
 use super::probed::Probed;
 use super::storage::Storage;
 use super::timeline::{Fence, HostWait, Proof, Timeline, late_by, report_failures};
 use super::upkeep::Upkeep;
+use super::watch::{self, JUDGE};
+use crate::backend::trap::{self, Trap};
 use crate::backend::{BackendKind, DeviceBackend, DeviceOptions, Opened};
 use crate::config::checks::{Check, on};
+use crate::config::debug::Debug;
 use crate::config::log::{self, Level};
 use crate::config::{DEFAULT_TIMEOUT_NS, TIMEOUT_DEFAULT, Timeout};
 use crate::error::{Error, Result, Status};
@@ -23,6 +26,9 @@ pub struct Device {
     backend: Arc<dyn DeviceBackend>,
     reason: String,
     default_timeout_ns: u64,
+    debug: Debug,
+    /// The handler of faults, while the debug mode is on.
+    trap: Mutex<Option<Trap>>,
     /// What it counts.
     pub counters: DeviceCounters,
     timelines: Mutex<Vec<Weak<Timeline>>>,
@@ -78,6 +84,12 @@ impl Device {
         if !interval.is_zero() {
             Upkeep::expect(interval)?;
         }
+        let trap = if options.debug.is_on() {
+            name::track();
+            Some(Trap::set(&JUDGE)?)
+        } else {
+            None
+        };
         let Opened { backend, reason } = crate::backend::open(options)?;
         let default_timeout_ns = match care.default_timeout_ns {
             0 => DEFAULT_TIMEOUT_NS,
@@ -88,6 +100,8 @@ impl Device {
             backend,
             reason,
             default_timeout_ns,
+            debug: options.debug,
+            trap: Mutex::new(trap),
             counters: DeviceCounters::default(),
             timelines: Mutex::new(Vec::new()),
             members: Mutex::default(),
@@ -125,6 +139,32 @@ impl Device {
     /// Why this backend.
     pub fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// Whether its memory is watched.
+    #[inline]
+    pub fn debug(&self) -> Debug {
+        self.debug
+    }
+
+    /// Damage was found by looking: told, and the end of the process unless that is to go on.
+    #[cold]
+    pub(super) fn damage_found(&self, text: &str) {
+        self.counters.damage_found.add(1);
+        trap::tell(text);
+        log::write(Level::Error, format_args!("{text}"));
+        if self.debug == Debug::On {
+            log::deliver();
+            std::process::abort();
+        }
+    }
+
+    /// The debug mode ends: nothing is watched any more.
+    pub(super) fn end_debug(&self) {
+        if self.debug.is_on() {
+            watch::open_all(self);
+            *self.trap.lock() = None;
+        }
     }
 
     /// Reads a `timeout_ns` argument.
@@ -218,6 +258,9 @@ impl Device {
         }
         for timeline in self.live_timelines() {
             timeline.poll();
+        }
+        if self.debug.is_on() {
+            watch::sweep(self);
         }
         let mut freed = 0;
         self.deferred.sweep(self.backend.is_lost(), |storage, proof| {

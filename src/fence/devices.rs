@@ -55,6 +55,7 @@ impl Device {
             leaked += storage.bytes() as u64;
             storage.leak();
         }
+        self.end_debug();
         let workers = self.backend().close(deadline) + usize::from(!kept_up);
         if leaked > 0 || workers > 0 {
             return Err(Error::new(

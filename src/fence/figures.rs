@@ -54,6 +54,7 @@ impl Device {
             ("events_on_demand", counters.events_on_demand.get()),
             ("refusals", counters.refusals.get()),
             ("copy_failures", counters.copy_failures.get()),
+            ("damage_found", counters.damage_found.get()),
             ("sealed_at_destroy", counters.sealed_at_destroy.get()),
             ("unfenced_pointers", counters.unfenced_pointers.get()),
             ("fallbacks", fallbacks.all() + counters.stand_ins.get()),

@@ -22,6 +22,7 @@ mod timeline;
 mod transfer;
 mod upkeep;
 mod uses;
+mod watch;
 
 pub use area::Area;
 pub use block::{Block, Entry, HoldMark, Keep, scatter};

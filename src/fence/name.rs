@@ -1,7 +1,8 @@
 //! What an object is called in messages, and where it was made.
 
-use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering};
 use std::backtrace::Backtrace;
+use std::collections::HashMap;
 use std::fmt;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -20,10 +21,50 @@ pub struct Name {
     made: Option<Box<Backtrace>>,
 }
 
-/// Whether sites are tracked: `GPUBUF_TRACK=1`, read once, since each costs a walk of the stack.
+/// A device is debugged: sites are tracked from then on.
+static DEBUGGED: AtomicBool = AtomicBool::new(false);
+
+/// Whether sites are tracked: with `GPUBUF_TRACK=1`, read once, or in the debug mode, since each costs a walk of the stack.
 fn is_tracking() -> bool {
     static TRACKING: OnceLock<bool> = OnceLock::new();
-    *TRACKING.get_or_init(|| std::env::var_os("GPUBUF_TRACK").is_some_and(|value| value == "1"))
+    DEBUGGED.load(Ordering::Relaxed)
+        || *TRACKING.get_or_init(|| std::env::var_os("GPUBUF_TRACK").is_some_and(|value| value == "1"))
+}
+
+/// Sites are tracked from now on.
+pub(super) fn track() {
+    DEBUGGED.store(true, Ordering::Relaxed);
+}
+
+/// The most frames that tell one place from another.
+const DEPTH: usize = 24;
+
+/// A place in the caller's program, by the stack that leads there. Each is put in words once.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Site(Option<&'static str>);
+
+impl Site {
+    /// Where this is called.
+    #[inline(never)]
+    pub(super) fn here() -> Site {
+        static SITES: Mutex<Option<HashMap<Vec<usize>, &'static str>>> = Mutex::new(None);
+        let mut frames = [std::ptr::null_mut(); DEPTH];
+        // SAFETY: room for as many frames as are named.
+        let count = unsafe { libc::backtrace(frames.as_mut_ptr(), DEPTH as i32) };
+        let key: Vec<usize> = frames.iter().take(count.max(0) as usize).map(|frame| frame.addr()).collect();
+        if let Some(known) = SITES.lock().get_or_insert_default().get(&key) {
+            return Site(Some(known));
+        }
+        // Under no lock: this reads files.
+        let text: &'static str = callers(&Backtrace::force_capture().to_string()).leak();
+        Site(Some(SITES.lock().get_or_insert_default().entry(key).or_insert(text)))
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.filter(|site| !site.is_empty()).unwrap_or("code whose stack could not be walked"))
+    }
 }
 
 impl Name {
@@ -63,14 +104,45 @@ impl Name {
         self.label.lock().clone()
     }
 
-    /// The caller's frames where it was made, innermost first; empty if that was not tracked.
+    /// The caller's frames where it, or the whole that it is a part of, was made, innermost first; empty if that was not
+    /// tracked.
     pub fn site(&self) -> String {
-        self.made.as_ref().map(|made| callers(&made.to_string())).unwrap_or_default()
+        match (&self.made, &self.whole) {
+            (Some(made), _) => callers(&made.to_string()),
+            (None, Some(whole)) => whole.site(),
+            (None, None) => String::new(),
+        }
     }
 }
 
 /// The frames of a backtrace's text outside of the library, as `function at file:line`, separated by ` < `.
 fn callers(trace: &str) -> String {
+    let frames = frames(trace);
+    // The outermost frame of the library's, C++ wrapper included, was called by the caller.
+    in_words(&frames, frames.iter().rposition(|frame| is_ours(frame)))
+}
+
+/// As [`callers`], of a stack that a handler of faults is on: the frames that it interrupted, whoever called them.
+pub(super) fn callers_of_fault(trace: &str) -> String {
+    let frames = frames(trace);
+    let handler = |frame: &String| frame.contains("trap::on_fault") || frame.starts_with("__restore_rt");
+    let mut last = frames.iter().rposition(handler);
+    // The system's way back from a handler has no name everywhere, and what a store is made of is of no interest.
+    while let Some(next) = last.and_then(|last| frames.get(last + 1))
+        && (next.starts_with("<unknown>") || next.starts_with("core::"))
+    {
+        last = last.map(|last| last + 1);
+    }
+    in_words(&frames, last)
+}
+
+fn in_words(frames: &[String], last: Option<usize>) -> String {
+    let first = last.map_or(0, |last| last + 1);
+    let own = frames[first..].iter().take_while(|frame| !is_runtime(frame)).take(FRAMES);
+    own.cloned().collect::<Vec<_>>().join(" < ")
+}
+
+fn frames(trace: &str) -> Vec<String> {
     let mut frames: Vec<String> = Vec::new();
     for line in trace.lines().map(str::trim) {
         match line.split_once(": ") {
@@ -82,10 +154,7 @@ fn callers(trace: &str) -> String {
             }
         }
     }
-    // The outermost frame of the library's, C++ wrapper included, was called by the caller.
-    let first = frames.iter().rposition(|frame| is_ours(frame)).map_or(0, |last| last + 1);
-    let own = frames[first..].iter().take_while(|frame| !is_runtime(frame)).take(FRAMES);
-    own.cloned().collect::<Vec<_>>().join(" < ")
+    frames
 }
 
 fn is_ours(frame: &str) -> bool {

@@ -12,6 +12,7 @@ use super::name::Name;
 use super::storage::Storage;
 use super::timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline};
 use super::uses::{Range, Role, Use, Uses};
+use super::watch::Watch;
 use crate::config::checks::{Check, on};
 use crate::config::{GUARDS_PER_BLOCK, Placement, STREAMS_PER_CALL, TIMEOUT_DEFAULT, USES_PER_SIDE};
 use crate::error::{Error, Result, Status};
@@ -98,7 +99,8 @@ pub struct OrderCount {
 
 impl Side {
     /// A side over its memory; `name` is its object's.
-    pub fn new(which: Which, name: &Arc<Name>, storage: Storage) -> Side {
+    pub fn new(which: Which, name: &Arc<Name>, mut storage: Storage) -> Side {
+        storage.attach(name, which);
         Side {
             which,
             name: name.clone(),
@@ -157,6 +159,54 @@ impl Side {
     /// Bytes.
     pub fn bytes(&self) -> usize {
         self.storage.as_ref().map_or(0, Storage::bytes)
+    }
+
+    /// Who watches the memory, in the debug mode.
+    #[inline]
+    fn watch(&self) -> Option<&Watch> {
+        self.storage.as_ref().and_then(Storage::watch)
+    }
+
+    /// What is known to be done by now keeps nobody out any more.
+    pub fn reopen(&self) {
+        if let Some(watch) = self.watch() {
+            watch.refresh();
+        }
+    }
+
+    /// Its user brings fences of its own.
+    pub fn leave_open(&self) {
+        if let Some(watch) = self.watch() {
+            watch.leave_open();
+        }
+    }
+
+    /// It is nobody's until it is taken again.
+    pub fn released(&self) {
+        if let Some(watch) = self.watch() {
+            watch.released();
+        }
+    }
+
+    /// It is somebody's again.
+    pub fn taken(&self) {
+        if let Some(watch) = self.watch() {
+            watch.taken();
+        }
+    }
+
+    /// Tells the watch whether kernels may use the host's side at any time.
+    fn note_exposure(&self) {
+        let Some(watch) = self.watch().filter(|_| self.which == Which::Host) else { return };
+        match (&self.sealed, self.declared.first()) {
+            (None, None) => watch.expose(None),
+            (Some(_), _) => watch.expose(Some(&|| {
+                "its device address was given out, or a graph captured with it, and nobody declared since who uses it".into()
+            })),
+            (None, Some(declared)) => watch.expose(Some(&|| {
+                format!("kernels on {}, which was named with its device address", declared.timeline.name())
+            })),
+        }
     }
 
     fn device(&self) -> Result<Arc<Device>> {
@@ -251,6 +301,7 @@ impl Side {
             self.quarantine(Status::DeviceLost);
             return Err(self.quarantine_error(Status::DeviceLost));
         }
+        self.reopen();
         Ok(())
     }
 
@@ -276,12 +327,14 @@ impl Side {
     pub fn forget_uses(&mut self) {
         self.uses.clear();
         self.failed = None;
+        self.reopen();
     }
 
     /// Forgets what is known to be done, failed or not.
     pub fn forget_known(&mut self) {
         while self.uses.drop_known().is_some() {}
         self.failed = None;
+        self.reopen();
     }
 
     /// Declared streams get their fence now.
@@ -299,6 +352,7 @@ impl Side {
     /// They lose it, and what they did so far is fenced already.
     pub fn forget_declared(&mut self) {
         self.declared.clear();
+        self.note_exposure();
     }
 
     /// Whether only a wait for the whole device proves that nobody uses it.
@@ -361,6 +415,9 @@ impl Side {
         self.settle()?;
         let token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
         self.guards.push(Guard { token, access, area });
+        if let Some(watch) = self.watch() {
+            watch.opened(token, access, area);
+        }
         // SAFETY: callers check that the area lies inside the side.
         Ok((unsafe { base.add(area.start()) }, token))
     }
@@ -369,7 +426,12 @@ impl Side {
     pub fn end(&mut self, access: Access, token: u64) -> Result<Area> {
         let place = self.guards.iter().position(|g| g.token == token && g.access == access);
         match place {
-            Some(place) => Ok(self.guards.swap_remove(place).area),
+            Some(place) => {
+                if let Some(watch) = self.watch() {
+                    watch.closed(token);
+                }
+                Ok(self.guards.swap_remove(place).area)
+            }
             None if on(Check::EndToken) => Err(self.refuse(
                 Status::NotBegun,
                 format!(
@@ -491,6 +553,7 @@ impl Side {
     /// The address of these bytes went out: touching them needs a declared fence first.
     pub fn seal(&mut self, area: Area) {
         self.sealed = Some(self.sealed.map_or(area, |sealed| if sealed == area { area } else { sealed.around(area) }));
+        self.note_exposure();
     }
 
     /// The address went out with no stream named: only a drain proves that its users are done.
@@ -501,6 +564,7 @@ impl Side {
     /// Somebody vouches that no unseen work is left.
     pub fn unseal(&mut self) {
         self.sealed = None;
+        self.note_exposure();
     }
 
     /// Streams that nobody can queue work on any more need no place of their own: what is left on them gets its fence.
@@ -543,6 +607,7 @@ impl Side {
         if self.declared.try_push(Declared { timeline: timeline.clone(), stays, unseen: None }).is_err() {
             self.unknown_users = true;
         }
+        self.note_exposure();
     }
 
     /// These streams, which were named with the address, may write bytes of which another side has a copy.
@@ -570,7 +635,11 @@ impl Side {
     /// Notes a use that is fenced. Room was made by [`Side::reserve`].
     pub fn add_use(&mut self, fence: Fence, write: bool, area: impl Into<Area>, role: Role) {
         self.declared.retain(|d| d.stays || !Arc::ptr_eq(&d.timeline, fence.timeline()));
-        self.uses.add(Use { fence, write, area: area.into(), role });
+        let new = Use { fence, write, area: area.into(), role };
+        if let Some(watch) = self.watch() {
+            watch.used(&new);
+        }
+        self.uses.add(new);
     }
 
     /// Sees that there is room for a use of each of these streams, or refuses before anything is queued.
@@ -618,6 +687,7 @@ impl Side {
         if self.sealed.is_some_and(|sealed| area.covers(sealed) || !on(Check::ViewUnseals)) {
             self.sealed = None;
         }
+        self.note_exposure();
     }
 
     /// Every byte that there is memory for.
@@ -734,6 +804,9 @@ impl Side {
         if self.is_sealed_in(area) && (write || self.which == Which::Device) && on(Check::CopySealed) {
             return Err(self.unfenced(if write { "copying to" } else { "copying from" }));
         }
+        if let Some(watch) = self.watch().filter(|_| write) {
+            watch.expect_write(area);
+        }
         self.reserve(std::slice::from_ref(timeline))
     }
 
@@ -746,6 +819,9 @@ impl Side {
         if device.is_closed() {
             storage.leak();
             return;
+        }
+        if let Some(watch) = storage.watch() {
+            watch.destroyed();
         }
         let mut uses: Vec<Fence> = self.fences().cloned().collect();
         for declared in std::mem::take(&mut self.declared) {

@@ -1,6 +1,9 @@
 //! The memory of one side: owned, or borrowed from the caller.
 
 use super::device::Device;
+use super::name::Name;
+use super::side::Which;
+use super::watch::Watch;
 use crate::backend::{Backing, RawMemory};
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
@@ -10,6 +13,9 @@ use crate::fail;
 use crate::stats::ByteLevel;
 use crate::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
+
+/// What owned memory is made of where it is watched.
+const PAGE: usize = 4096;
 
 /// Borrowed ranges in use, of all devices: (first address, bytes).
 static FOREIGN: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
@@ -53,6 +59,10 @@ pub struct Storage {
     device: Arc<Device>,
     memory: RawMemory,
     origin: Origin,
+    /// Bytes from its first on that are nobody else's, where they are whole pages with others around them that fault.
+    room: Option<usize>,
+    /// In the debug mode, while it is a block's.
+    watch: Option<Watch>,
 }
 
 enum Origin {
@@ -108,7 +118,13 @@ impl Storage {
         device.expect_in_place(placement)?;
         let memory = device.backend().allocate(placement, bytes)?;
         level(device, placement).add(bytes as u64);
-        Ok(Storage { device: device.clone(), memory, origin: Origin::Owned })
+        Ok(Storage {
+            device: device.clone(),
+            memory,
+            origin: Origin::Owned,
+            room: Some(bytes.next_multiple_of(PAGE)),
+            watch: None,
+        })
     }
 
     /// As [`Storage::allocate_only`], page-locked; on huge pages, if asked for, where the system has them. Returns how many bytes
@@ -126,7 +142,16 @@ impl Storage {
         device.expect_in_place(placement)?;
         let (memory, huge) = device.backend().allocate_huge(placement, bytes)?;
         level(device, placement).add(bytes as u64);
-        Ok((Storage { device: device.clone(), memory, origin: Origin::Owned }, huge))
+        Ok((
+            Storage {
+                device: device.clone(),
+                memory,
+                origin: Origin::Owned,
+                room: Some(bytes.next_multiple_of(PAGE)),
+                watch: None,
+            },
+            huge,
+        ))
     }
 
     /// The caller's memory: `host` for host placements, `device` for device memory.
@@ -169,12 +194,31 @@ impl Storage {
             }
             _ => RawMemory { placement, host, device: address, bytes, backing: Backing::Foreign, node: None },
         };
-        Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)) })
+        Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)), room: None, watch: None })
     }
 
     /// A part of an arena's memory, which has it back when this is dropped.
     pub fn part(device: &Arc<Device>, memory: RawMemory, arena: Arc<dyn Arena>, part: u64) -> Storage {
-        Storage { device: device.clone(), memory, origin: Origin::Part(arena, part) }
+        Storage { device: device.clone(), memory, origin: Origin::Part(arena, part), room: None, watch: None }
+    }
+
+    /// So many bytes from its first on are nobody else's, and pages of their own.
+    pub fn with_room(mut self, bytes: u64) -> Storage {
+        self.room = Some(bytes as usize);
+        self
+    }
+
+    /// From now on it is a side of a block's.
+    pub(super) fn attach(&mut self, name: &Arc<Name>, which: Which) {
+        if self.device.debug().is_on() {
+            self.watch = Some(Watch::new(name, which, &self.device, self.memory, self.room));
+        }
+    }
+
+    /// Who watches it.
+    #[inline]
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     /// Its addresses and size.
@@ -198,7 +242,10 @@ impl Storage {
     }
 
     /// Gives borrowed memory back without telling its owner, who asked for it. Returns who was to be told.
-    pub fn hand_back(self) -> Option<ReleaseCallback> {
+    pub fn hand_back(mut self) -> Option<ReleaseCallback> {
+        if let Some(watch) = self.watch.take() {
+            watch.handed_back();
+        }
         match &self.origin {
             Origin::Borrowed(Some(owner)) => owner.tell(None),
             _ => None,
@@ -220,6 +267,9 @@ impl Storage {
     /// Left to the process exit, where what of it may be in use was counted part by part.
     pub fn forget(mut self) {
         self.origin = Origin::Abandoned;
+        if let Some(watch) = self.watch.take() {
+            watch.abandoned();
+        }
     }
 
     fn abandon(&mut self, what: &str) {
@@ -232,11 +282,18 @@ impl Storage {
         if let Origin::Part(arena, part) = std::mem::replace(&mut self.origin, Origin::Abandoned) {
             arena.part_lost(part);
         }
+        if let Some(watch) = self.watch.take() {
+            watch.abandoned();
+        }
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
+        match (&self.origin, self.watch.take()) {
+            (Origin::Borrowed(_), Some(watch)) => watch.handed_back(),
+            (_, watch) => drop(watch),
+        }
         match self.origin {
             Origin::Owned => {
                 level(&self.device, self.memory.placement).sub(self.bytes() as u64);

@@ -7,6 +7,7 @@ use super::report;
 use super::types::*;
 use crate::backend::{self, BackendKind, DeviceOptions, DeviceSettings, PinnedMethod, REGISTER_BYTES};
 use crate::config::DEFAULT_TIMEOUT_NS;
+use crate::config::debug::Debug;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Care, Device};
@@ -49,8 +50,9 @@ pub struct gpubuf_device_options {
     pub name: *const c_char,
     /// 1: the device is probed as by gpubuf_device_probe before this returns, and what it then cannot do is refused. 0: not.
     pub probe: u32,
-    /// 0
-    pub reserved2: u32,
+    /// GPUBUF_DEBUG_: whether the memory of the device's objects is watched. GPUBUF_DEBUG_DEFAULT: as GPUBUF_DEBUG in the
+    /// environment says, 1, "report", or not.
+    pub debug: u32,
 }
 
 /// What is known of a device.
@@ -242,7 +244,6 @@ pub unsafe extern "C" fn gpubuf_device_open(
         let chosen = options_or(options, "options", defaults)?;
         let out = c.out(out_device, "out_device")?;
         reserved(chosen.reserved, "options.reserved")?;
-        reserved(chosen.reserved2, "options.reserved2")?;
         let mut settings = DeviceSettings {
             pinned: pinned_method(chosen.pinned_method)?,
             stream_ordered: stream_ordered(chosen.device_memory)?,
@@ -256,6 +257,7 @@ pub unsafe extern "C" fn gpubuf_device_open(
             ordinal: chosen.ordinal,
             native_context: chosen.native_context as usize,
             settings,
+            debug: Debug::from_code(chosen.debug)?,
         };
         if !chosen.name.is_null() {
             options.select(text(chosen.name, "options.name")?)?;

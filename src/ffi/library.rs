@@ -6,15 +6,19 @@ use super::entries::Entry;
 use super::recorded::Any;
 use super::types::*;
 use super::{last_error, objects, process, report};
+use crate::backend::trap;
+use crate::config::debug::{Leaks, leaks};
 use crate::config::log::{self, Level};
 use crate::config::{DEFAULT_TIMEOUT_NS, Timeout};
 use crate::dtype::Dtype;
 use crate::error::Status;
+use crate::fail;
 use crate::fence::shut_down_all;
 use crate::record;
 use crate::report::write_at_end;
 use crate::sync::Arc;
 use std::ffi::{CStr, c_char, c_void};
+use std::fmt;
 
 const fn number(text: &str) -> u32 {
     match u32::from_str_radix(text, 10) {
@@ -90,45 +94,59 @@ pub unsafe extern "C" fn gpubuf_log_set_callback(callback: gpubuf_log_fn, user_d
 /// Every later call answers GPUBUF_SHUT_DOWN, except `*_destroy`, which answer GPUBUF_OK, and this one, which may be
 /// repeated, and gpubuf_report. What is still in use at the deadline is left to the process exit. Not needed before the process
 /// exits. Objects that were not destroyed are named in the log (GPUBUF_LOG_WARN), with where they were made if GPUBUF_TRACK=1 is
-/// in the environment.
+/// in the environment; with GPUBUF_LEAKS=report there, on the standard error as well.
 ///
 /// Threads: any. Threads that wait for a pool's block get GPUBUF_SHUT_DOWN; waits for the device end with it or
 /// at their own deadline.
-/// Errors: GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST: the first device that could not be drained; the
-/// library is shut down all the same.
+/// Errors: GPUBUF_TIMEOUT, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST: the first device that could not be drained;
+/// GPUBUF_BUSY: objects were not destroyed, and GPUBUF_LEAKS=error is in the environment. The library is shut down all the same.
 #[unsafe(no_mangle)]
 pub extern "C" fn gpubuf_shutdown(timeout_ns: u64) -> gpubuf_status {
     call(Entry::gpubuf_shutdown, (timeout_ns,), |_| {
-        if process::enter(process::SHUT_DOWN) & process::SHUT_DOWN == 0 {
-            tell_what_lives();
+        let first = process::enter(process::SHUT_DOWN) & process::SHUT_DOWN == 0;
+        let live = if first { tell_what_lives("shutdown") } else { 0 };
+        if first {
             write_at_end(report::now);
         }
         let ended = shut_down_all(Timeout::from_ns(timeout_ns, DEFAULT_TIMEOUT_NS)).inspect_err(|error| {
             log::write(Level::Warn, format_args!("shutdown: {}", error.message()));
         });
         record::flush();
-        ended
+        match (ended, live) {
+            (Ok(()), 1..) if leaks() == Leaks::Error => {
+                fail!(Busy, "{live} objects were not destroyed (GPUBUF_LEAKS=error)")
+            }
+            (ended, _) => ended,
+        }
     })
 }
 
 /// The most objects that a shutdown names one by one.
 const NAMED: usize = 32;
 
-/// Objects that nobody destroyed, to the log.
-fn tell_what_lives() {
-    if !log::is_listened_to() {
-        return;
+/// Objects that nobody destroyed: to the log, and as GPUBUF_LEAKS says. How many there are.
+pub(super) fn tell_what_lives(at: &str) -> usize {
+    let leaks = leaks();
+    if !log::is_listened_to() && leaks == Leaks::Silent {
+        return 0;
     }
+    let tell = |line: fmt::Arguments<'_>| {
+        log::write(Level::Warn, line);
+        if leaks != Leaks::Silent {
+            trap::tell(&format!("==gpubuf== {line}\n"));
+        }
+    };
     let mut live = objects::live();
     // A device is often meant to live as long as the library.
     live.retain(|object| object.kind != "device");
     for object in live.iter().take(NAMED) {
-        log::write(Level::Warn, format_args!("shutdown: not destroyed: {object}"));
+        tell(format_args!("{at}: not destroyed: {object}"));
     }
     if live.len() > NAMED {
         let (more, bytes) = (live.len() - NAMED, live[NAMED..].iter().map(|object| object.bytes).sum::<u64>());
-        log::write(Level::Warn, format_args!("shutdown: {more} more objects were not destroyed, of {bytes} bytes"));
+        tell(format_args!("{at}: {more} more objects were not destroyed, of {bytes} bytes"));
     }
+    live.len()
 }
 
 /// The state of any object in words, for logs and debuggers: its uses, guards, waits and figures.

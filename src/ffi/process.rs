@@ -1,8 +1,9 @@
 //! What the process as a whole is doing: shut down, a child after fork, or on its way out.
 
 use super::boundary::unheard;
-use super::library::VERSION;
+use super::library::{VERSION, tell_what_lives};
 use super::report;
+use crate::config::debug::{Leaks, leaks};
 use crate::record::{self, Begun};
 use crate::report::write_at_exit;
 use crate::sync::{AtomicU32, OnceLock, Ordering};
@@ -64,8 +65,17 @@ extern "C" fn exiting() {
     if before & FORKED != 0 {
         return;
     }
+    // What static objects own was destroyed before: exit handlers run in reverse order.
+    let mut live = 0;
+    if before & SHUT_DOWN == 0 && leaks() != Leaks::Silent {
+        unheard(|| live = tell_what_lives("exit"));
+    }
     unheard(|| write_at_exit(report::now));
     if before & RECORDED != 0 {
         record::close();
+    }
+    if live > 0 && leaks() == Leaks::Error {
+        // SAFETY: ends the process, whose exit handlers that were registered later have run.
+        unsafe { libc::_exit(1) };
     }
 }

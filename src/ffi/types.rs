@@ -133,6 +133,15 @@ pub const GPUBUF_PINNED_DRIVER: u32 = 1;
 /// Mapped, touched by several threads and registered; where the driver refuses that, creation fails.
 pub const GPUBUF_PINNED_REGISTER: u32 = 2;
 
+/// As GPUBUF_DEBUG in the environment says.
+pub const GPUBUF_DEBUG_DEFAULT: u32 = 0;
+/// Memory is not watched.
+pub const GPUBUF_DEBUG_OFF: u32 = 1;
+/// Memory is watched: stray accesses fault and are reported, and so is damage that is found by looking. Either ends the process.
+pub const GPUBUF_DEBUG_ON: u32 = 2;
+/// As GPUBUF_DEBUG_ON, but the process goes on after damage that is found by looking.
+pub const GPUBUF_DEBUG_REPORT: u32 = 3;
+
 /// By cuMemAlloc: memory that can be exported. Giving it back may wait for the device, which maintain, drain and creations do.
 pub const GPUBUF_DEVICE_MEMORY_PLAIN: u32 = 0;
 /// By the driver's stream-ordered pool: giving it back waits for nothing.

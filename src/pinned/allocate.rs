@@ -98,7 +98,9 @@ impl Pinned {
     /// A request, checked.
     pub(super) fn need(&self, request: &Request) -> Result<Need> {
         request.twin.expect_fits(self.placement)?;
-        let need = Need::new(request, self.slab_bytes, self.large_bytes)?;
+        // Watched, each block has pages of its own.
+        let large = if self.device.debug().is_on() { 0 } else { self.large_bytes };
+        let need = Need::new(request, self.slab_bytes, large)?;
         self.device.expect_usable()?;
         // Of slabs that were there before the probe, too.
         self.device.expect_in_place(self.placement)?;
@@ -257,7 +259,11 @@ impl Pinned {
 
     /// A placed block's memory: it goes back to its slab when this is dropped.
     pub(super) fn storage(self: &Arc<Pinned>, placed: Placed) -> Storage {
-        Storage::part(&self.device, placed.memory, self.clone(), placed.part)
+        let part = Storage::part(&self.device, placed.memory, self.clone(), placed.part);
+        match placed.alone {
+            Some(bytes) => part.with_room(bytes),
+            None => part,
+        }
     }
 
     /// The twin that a block is to have from the start.

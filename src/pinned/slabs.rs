@@ -73,6 +73,11 @@ impl Slab {
         self.storage.bytes() as u64
     }
 
+    /// The address behind its last byte.
+    pub fn end_address(&self) -> u64 {
+        self.storage.memory().host.addr() as u64 + self.bytes()
+    }
+
     fn is_idle(&self) -> bool {
         self.blocks == 0
     }

@@ -14,6 +14,8 @@ use crate::fail;
 pub(super) struct Placed {
     pub part: u64,
     pub memory: RawMemory,
+    /// Bytes from its first on that are nobody else's, if it has a slab for itself.
+    pub alone: Option<u64>,
 }
 
 /// How a request begins.
@@ -172,7 +174,11 @@ impl State {
                 self.parts.len() as u32 - 1
             }
         };
-        Placed { part: (self.parts[place as usize].generation as u64) << 32 | place as u64, memory }
+        let alone = span.is_none().then(|| {
+            let whole = self.slabs.slab(slab).map_or(0, |slab| slab.end_address());
+            whole.saturating_sub(memory.host.addr() as u64)
+        });
+        Placed { part: (self.parts[place as usize].generation as u64) << 32 | place as u64, memory, alone }
     }
 
     fn part(&mut self, part: u64) -> Option<&mut Part> {

@@ -247,6 +247,7 @@ impl Slots {
                 return Err(error.context(format_args!("beginning a step in entry {index} of {}", self.name)));
             }
         }
+        side.reopen();
         body.written.iter_mut().for_each(Rows::clear);
         body.spans.clear();
         body.unbind();

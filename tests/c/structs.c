@@ -75,10 +75,10 @@ int main(void) {
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
   CHECK(kit_message_has("options.reserved"));
   newer.options.reserved = 0;
-  newer.options.reserved2 = 1;
+  newer.options.debug = 4;
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
-  CHECK(kit_message_has("options.reserved2"));
-  newer.options.reserved2 = 0;
+  CHECK(kit_message_has("debug 4"));
+  newer.options.debug = 0;
   newer.options.probe = 2;
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_device_open(&newer.options, &untouched));
   CHECK(kit_message_has("options.probe"));

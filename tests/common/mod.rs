@@ -8,6 +8,7 @@ pub mod standin;
 use gpubuf::backend::{BackendKind, DeviceOptions};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::Placement;
+use gpubuf::config::debug::Debug;
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
 use gpubuf::fence::{Device, Timeline};
@@ -33,7 +34,8 @@ pub fn device() -> Arc<Device> {
 /// The first device of the backend under test. With the stand-in driver it is as new: a context of its own, and no faults.
 pub fn options() -> DeviceOptions {
     let native_context = if backend() == BackendKind::Cuda { standin::fresh_context() } else { 0 };
-    DeviceOptions { kind: Some(backend()), native_context, ..Default::default() }
+    let debug = Debug::from_environment().expect("a mode");
+    DeviceOptions { kind: Some(backend()), native_context, debug, ..Default::default() }
 }
 
 pub fn stream(device: &Arc<Device>) -> Arc<Timeline> {

@@ -115,6 +115,15 @@ impl Device {
         memory::with_bytes(self.core().id, address, bytes, |at| unsafe { at.write_bytes(value, bytes) })
     }
 
+    /// Hands `look` the engine's own pointer to a range of this device's memory: protected memory can be looked at, too. It
+    /// is valid meanwhile, and an operation may write there.
+    ///
+    /// # Errors
+    /// As for [`set_bytes`](Device::set_bytes).
+    pub fn look_at<R>(&self, address: u64, bytes: usize, look: impl FnOnce(*const u8) -> R) -> Result<R, Fault> {
+        memory::with_bytes(self.core().id, address, bytes, |at| look(at))
+    }
+
     /// The offset of the first byte of a range of this device's memory that is not `value`, if there is one. Looks at once
     /// and out of any order, through the engine's own mapping: protected memory can be looked at, too.
     ///

@@ -52,7 +52,11 @@ impl Side {
             let landed_on = write && !in_place && guard.area.overlaps(range.into());
             (guard.access == Access::Write || landed_on) && on(Check::LaunchGuard)
         };
-        self.refuse_guards(EVERYTHING.into(), blocking, "launching a graph on")
+        self.refuse_guards(EVERYTHING.into(), blocking, "launching a graph on")?;
+        if let Some(watch) = self.watch().filter(|_| write) {
+            watch.expect_write(range.into());
+        }
+        Ok(())
     }
 
     /// Orders a replay behind what conflicts with it on other streams.

@@ -1,0 +1,435 @@
+//! The debug mode, from outside: each case runs in a process of its own, which ends as the mode says, with a report.
+
+mod common;
+
+use common::{buffer, hold, kit, pair_of, release};
+use gpubuf::backend::kit::View;
+use gpubuf::backend::{BackendKind, DeviceOptions};
+use gpubuf::buffer::{Buffer, BufferOptions};
+use gpubuf::config::debug::Debug;
+use gpubuf::config::{ALL, Placement, Timeout};
+use gpubuf::fence::{Access, Device, Timeline};
+use gpubuf::lease::Lease;
+use gpubuf::pool::{Pool, PoolOptions};
+use gpubuf::sync::Arc;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+const CHILD: &str = "GPUBUF_TEST_CASE";
+
+/// How a case ended: the signal, if any, and what it said.
+struct End {
+    signal: Option<i32>,
+    code: Option<i32>,
+    said: String,
+}
+
+impl End {
+    #[track_caller]
+    fn says(&self, parts: &[&str]) {
+        for part in parts {
+            assert!(self.said.contains(part), "{part:?} is missing in:\n{}", self.said);
+        }
+    }
+}
+
+/// Runs the test of this name again, in a process of its own, where `case` runs; `None` in that process, at the end.
+fn apart(test: &str, environment: &[(&str, &str)], case: impl FnOnce()) -> Option<End> {
+    if std::env::var(CHILD).as_deref() == Ok(test) {
+        case();
+        return None;
+    }
+    let mut command = Command::new(std::env::current_exe().expect("a program"));
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test);
+    command.env_remove("GPUBUF_DEBUG").env_remove("GPUBUF_DEBUG_SEED").envs(environment.iter().copied());
+    let output = command.output().expect("a child");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    Some(End { signal: output.status.signal(), code: output.status.code(), said })
+}
+
+fn debugged(mode: Debug) -> (Arc<Device>, Arc<Timeline>) {
+    let options = DeviceOptions { kind: Some(BackendKind::Host), debug: mode, ..Default::default() };
+    let device = Device::open(&options, 0, "emulated").expect("a device");
+    let stream = Timeline::create(&device, "main").expect("a stream");
+    (device, stream)
+}
+
+fn tokens(device: &Arc<Device>, host: Placement, bytes: u64) -> Arc<Buffer> {
+    buffer(device, BufferOptions { host, label: "tokens".into(), ..pair_of(bytes) })
+}
+
+/// Fills a buffer under a guard; returns the address, which is then kept.
+fn fill(buffer: &Buffer, value: u8) -> *mut u8 {
+    let (at, token) = buffer.begin(Access::Write, 0, ALL, Timeout::Infinite).expect("a guard");
+    // SAFETY: the guard's.
+    unsafe { at.write_bytes(value, buffer.layout().bytes()) };
+    buffer.end(Access::Write, token).expect("its end");
+    at
+}
+
+#[inline(never)]
+fn queue_the_copy(buffer: &Buffer, stream: &Arc<Timeline>) {
+    buffer.copy(true, 0, ALL, stream, None).expect("a copy");
+}
+
+#[inline(never)]
+fn refill_too_early(at: *mut u8) {
+    // SAFETY: mapped; what happens is what is tested.
+    unsafe { at.add(17).write_volatile(9) };
+}
+
+#[inline(never)]
+fn read_too_early(at: *const u8) -> u8 {
+    // SAFETY: as above.
+    unsafe { at.read_volatile() }
+}
+
+#[test]
+fn a_store_through_a_kept_pointer_is_reported_with_both_places() {
+    let test = "a_store_through_a_kept_pointer_is_reported_with_both_places";
+    for (name, host) in [("pinned", Placement::Pinned), ("pageable", Placement::Pageable)] {
+        let end = apart(test, &[("CASE", name)], || {
+            let pinned = std::env::var("CASE").as_deref() == Ok("pinned");
+            let (device, stream) = debugged(Debug::On);
+            let tokens = tokens(&device, if pinned { Placement::Pinned } else { Placement::Pageable }, 100);
+            let kept = fill(&tokens, 1);
+            hold(&stream);
+            queue_the_copy(&tokens, &stream);
+            refill_too_early(kept);
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.signal, Some(libc::SIGSEGV), "{}", end.said);
+        end.says(&[
+            "==gpubuf== a write to host memory that is in flight",
+            &format!("byte 17 of the host side of buffer \"tokens\" (100 bytes {}, device \"emulated\")", host.name()),
+            "in flight: a copy reads bytes 0..100, up to stream \"main\", sequence 1, which is not known to be done",
+            "queued by: debug::queue_the_copy",
+            "< debug::tokens at",
+            "the access was made by: debug::refill_too_early",
+        ]);
+    }
+}
+
+#[test]
+fn a_read_before_the_download_is_known_to_have_landed_is_reported() {
+    let test = "a_read_before_the_download_is_known_to_have_landed_is_reported";
+    let end = apart(test, &[], || {
+        let (device, stream) = debugged(Debug::On);
+        let tokens = tokens(&device, Placement::Pinned, 5000);
+        let kept = fill(&tokens, 1);
+        queue_the_copy(&tokens, &stream);
+        tokens.copy(false, 0, ALL, &stream, None).expect("a copy");
+        // Done, or not: nobody has asked.
+        common::ran(&stream);
+        read_too_early(kept);
+    });
+    let Some(end) = end else { return };
+    assert_eq!(end.signal, Some(libc::SIGSEGV), "{}", end.said);
+    end.says(&["a read of host memory that is in flight", "a copy writes bytes 0..5000", "debug::read_too_early"]);
+}
+
+#[test]
+fn what_the_contract_allows_goes_on_as_without() {
+    let (device, stream) = debugged(Debug::On);
+    for host in [Placement::Pinned, Placement::Pageable, Placement::Uva] {
+        let tokens = tokens(&device, host, 10_000);
+        for value in 0..20u8 {
+            let kept = fill(&tokens, value);
+            hold(&stream);
+            queue_the_copy(&tokens, &stream);
+            // Reading is no race.
+            assert_eq!(read_too_early(kept), value);
+            tokens.copy(false, 0, 100, &stream, None).expect("a copy");
+            assert_eq!(common::status(tokens.begin(Access::Read, 0, ALL, Timeout::Try)), gpubuf::error::Status::Busy);
+            release(&stream);
+            let (at, token) = tokens.begin(Access::Read, 0, ALL, Timeout::Infinite).expect("a guard");
+            assert_eq!(read_too_early(at), value);
+            tokens.end(Access::Read, token).expect("its end");
+        }
+        // Proven by a synchronize: a pointer that was kept is as good as any.
+        queue_the_copy(&tokens, &stream);
+        stream.synchronize(Timeout::Infinite).expect("done");
+        refill_too_early(tokens.host_ptr().expect("an address").cast_mut());
+    }
+    device.drain(Timeout::Infinite).expect("no damage");
+}
+
+#[test]
+fn the_end_of_a_guard_shuts_the_pages_of_what_is_in_flight_still() {
+    let test = "the_end_of_a_guard_shuts_the_pages_of_what_is_in_flight_still";
+    let end = apart(test, &[], || {
+        let (device, stream) = debugged(Debug::On);
+        let tokens = tokens(&device, Placement::Pinned, 3 * 4096);
+        let kept = fill(&tokens, 1);
+        hold(&stream);
+        // The first page alone.
+        tokens.copy(true, 0, 10, &stream, None).expect("a copy");
+        let (at, token) = tokens.begin(Access::Write, 100, 4096, Timeout::Try).expect("a guard beside it");
+        refill_too_early(at);
+        refill_too_early(kept.wrapping_add(8192));
+        tokens.end(Access::Write, token).expect("its end");
+        refill_too_early(kept.wrapping_add(4096));
+        eprintln!("so far so good");
+        refill_too_early(kept);
+    });
+    let Some(end) = end else { return };
+    assert_eq!(end.signal, Some(libc::SIGSEGV), "{}", end.said);
+    end.says(&["so far so good", "a copy reads bytes 0..10", "debug::refill_too_early"]);
+}
+
+#[test]
+fn an_overrun_is_named_by_the_page_behind_or_at_the_end_of_the_guard() {
+    let test = "an_overrun_is_named_by_the_page_behind_or_at_the_end_of_the_guard";
+    for (case, signal, said) in [
+        ("far", libc::SIGSEGV, "3997 bytes behind the end of the host side of buffer \"tokens\""),
+        ("before", libc::SIGSEGV, "1 bytes before the host side of buffer \"tokens\""),
+        ("near", libc::SIGABRT, "a write behind the end of a block\n  11 bytes behind the end of the host side"),
+    ] {
+        let end = apart(test, &[("CASE", case)], || {
+            let (device, _) = debugged(Debug::On);
+            let tokens = tokens(&device, Placement::Pinned, 100);
+            let (at, token) = tokens.begin(Access::Write, 0, ALL, Timeout::Try).expect("a guard");
+            let offset = match std::env::var("CASE").as_deref() {
+                Ok("far") => 4096 - 17,
+                Ok("near") => 110 - 17,
+                _ => -18,
+            };
+            refill_too_early(at.wrapping_offset(offset));
+            tokens.end(Access::Write, token).expect("its end");
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.signal, Some(signal), "{}", end.said);
+        end.says(&[said]);
+    }
+}
+
+#[test]
+fn a_device_address_that_the_cpu_touches_is_named() {
+    let test = "a_device_address_that_the_cpu_touches_is_named";
+    let end = apart(test, &[], || {
+        let (device, stream) = debugged(Debug::On);
+        let tokens = tokens(&device, Placement::Pinned, 100);
+        let address = tokens.device_address(std::slice::from_ref(&stream)).expect("an address");
+        read_too_early(address as *const u8);
+    });
+    let Some(end) = end else { return };
+    assert_eq!(end.signal, Some(libc::SIGSEGV), "{}", end.said);
+    end.says(&[
+        "a read of a device address by the CPU",
+        "byte 0 of the device address of the device side of buffer \"tokens\"",
+        "the access was made by: debug::read_too_early",
+    ]);
+}
+
+#[test]
+fn memory_that_was_freed_or_released_is_named_with_the_place() {
+    let test = "memory_that_was_freed_or_released_is_named_with_the_place";
+    for (case, said) in [
+        ("freed", "host memory that was freed"),
+        ("in flight", "host memory of an object that was destroyed"),
+        ("released", "host memory that was released"),
+    ] {
+        let end = apart(test, &[("CASE", case)], || {
+            let (device, stream) = debugged(Debug::On);
+            let case = std::env::var("CASE").unwrap_or_default();
+            if case == "released" {
+                let pool = common_pool(&device, Placement::Pinned);
+                let block = pool.acquire(0, Timeout::Try).expect("a block");
+                let kept = block.host_ptr().expect("an address");
+                give_back(&block);
+                read_too_early(kept);
+            }
+            let tokens = tokens(&device, Placement::Pinned, 100);
+            let kept = fill(&tokens, 1);
+            if case == "in flight" {
+                hold(&stream);
+                queue_the_copy(&tokens, &stream);
+            }
+            drop(tokens);
+            device.maintain();
+            refill_too_early(kept);
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.signal, Some(libc::SIGSEGV), "{}", end.said);
+        end.says(&[said]);
+        if case == "released" {
+            end.says(&["block 0 of pool \"blocks\"", "released by: debug::give_back"]);
+        }
+    }
+}
+
+fn common_pool(device: &Arc<Device>, placement: Placement) -> Arc<Pool> {
+    let options = PoolOptions { label: "blocks".into(), ..PoolOptions::new(placement, 5000, 1) };
+    Pool::create(device, options).expect("a pool")
+}
+
+#[inline(never)]
+fn give_back(block: &Lease) {
+    block.release().expect("a release");
+}
+
+/// A kernel that writes by device address, queued by nobody that the library knows.
+fn stray_kernel(stream: &Arc<Timeline>, address: u64) {
+    fn write(view: &dyn View, [address, _]: [usize; 2]) {
+        // SAFETY: one byte.
+        unsafe { view.write(address as u64 + 40, [7u8].as_ptr(), 1) }.expect("memory");
+    }
+    kit(stream).call(write, [address as usize, 0]).expect("a kernel");
+}
+
+#[test]
+fn a_kernel_that_writes_a_released_block_is_found_at_the_next_acquire() {
+    let test = "a_kernel_that_writes_a_released_block_is_found_at_the_next_acquire";
+    for (mode, signal) in [("1", Some(libc::SIGABRT)), ("report", None)] {
+        let end = apart(test, &[("GPUBUF_DEBUG", mode), ("GPUBUF_DEBUG_SEED", "17")], || {
+            let (device, stream) = debugged(Debug::from_environment().expect("a mode"));
+            let pool = common_pool(&device, Placement::Uva);
+            let block = pool.acquire(0, Timeout::Try).expect("a block");
+            let address = block.device_address().expect("an address");
+            block.release_after(std::slice::from_ref(&stream)).expect("a release");
+            device.drain(Timeout::Infinite).expect("done");
+            stray_kernel(&stream, address);
+            common::ran(&stream);
+            let block = pool.acquire(0, Timeout::Try).expect("a block");
+            // What the last holder left is not there.
+            assert_eq!(read_too_early(block.host_ptr().expect("an address")), 0xCD);
+            eprintln!("it goes on");
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.signal, signal, "{}", end.said);
+        end.says(&[
+            "==gpubuf== a write after release",
+            "byte 40 of the host side of block 0 of pool \"blocks\"",
+            "GPUBUF_DEBUG_SEED=17",
+        ]);
+        assert_eq!(end.said.contains("it goes on"), signal.is_none());
+    }
+}
+
+#[test]
+fn a_race_on_memory_that_cannot_be_protected_is_found_by_its_bytes() {
+    let test = "a_race_on_memory_that_cannot_be_protected_is_found_by_its_bytes";
+    let end = apart(test, &[("GPUBUF_DEBUG_SEED", "random")], || {
+        let (device, stream) = debugged(Debug::On);
+        let mut own = vec![0u8; 1000];
+        let options = BufferOptions { host_memory: own.as_mut_ptr(), label: "borrowed".into(), ..pair_of(1000) };
+        let borrowed = buffer(&device, options);
+        let kept = fill(&borrowed, 1);
+        hold(&stream);
+        queue_the_copy(&borrowed, &stream);
+        refill_too_early(kept);
+        release(&stream);
+        stream.synchronize(Timeout::Infinite).expect("done");
+        fill(&borrowed, 2);
+    });
+    let Some(end) = end else { return };
+    assert_eq!(end.signal, Some(libc::SIGABRT), "{}", end.said);
+    end.says(&[
+        "==gpubuf== a race: the bytes of a copy changed while it was in flight",
+        "of: the host side of buffer \"borrowed\" (1000 bytes pinned",
+        "a copy reads bytes 0..1000, up to stream \"main\", sequence 1",
+        "queued by: debug::queue_the_copy",
+        "To run this schedule again: GPUBUF_DEBUG_SEED=",
+    ]);
+}
+
+#[test]
+fn a_handler_that_was_there_before_gets_the_signal() {
+    let test = "a_handler_that_was_there_before_gets_the_signal";
+    extern "C" fn other(_: i32) {
+        gpubuf::backend::trap::tell("the other handler\n");
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(3) };
+    }
+    for case in ["ours", "foreign"] {
+        let end = apart(test, &[("CASE", case)], || {
+            // SAFETY: a handler that only writes and ends.
+            unsafe { libc::signal(libc::SIGSEGV, other as extern "C" fn(i32) as usize) };
+            let (device, stream) = debugged(Debug::On);
+            let tokens = tokens(&device, Placement::Pinned, 100);
+            let kept = fill(&tokens, 1);
+            hold(&stream);
+            queue_the_copy(&tokens, &stream);
+            let foreign = std::env::var("CASE").as_deref() == Ok("foreign");
+            refill_too_early(if foreign { std::ptr::without_provenance_mut(4096) } else { kept });
+        });
+        let Some(end) = end else { return };
+        assert_eq!((end.signal, end.code), (None, Some(3)), "{}", end.said);
+        end.says(&["the other handler"]);
+        assert_eq!(end.said.contains("==gpubuf=="), case == "ours", "{}", end.said);
+    }
+}
+
+#[test]
+fn a_child_and_the_end_of_the_device_find_everything_open() {
+    let test = "a_child_and_the_end_of_the_device_find_everything_open";
+    let end = apart(test, &[], || {
+        let (device, stream) = debugged(Debug::On);
+        let tokens = tokens(&device, Placement::Pinned, 100);
+        let kept = fill(&tokens, 1);
+        hold(&stream);
+        queue_the_copy(&tokens, &stream);
+        // SAFETY: the child only writes and ends.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                refill_too_early(kept);
+                libc::_exit(5);
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 5, "{status}");
+        }
+        let _ = gpubuf::fence::shut_down_all(Timeout::Try);
+        refill_too_early(kept);
+        eprintln!("all open");
+    });
+    let Some(end) = end else { return };
+    assert_eq!(end.signal, None, "{}", end.said);
+    end.says(&["all open"]);
+}
+
+#[test]
+fn leaks_are_told_and_fail_where_that_was_asked_for() {
+    use std::ffi::c_void;
+    unsafe extern "C" {
+        fn gpubuf_device_open(options: *const c_void, out: *mut *mut c_void) -> i32;
+        fn gpubuf_stream_create(device: *mut c_void, out: *mut *mut c_void) -> i32;
+        fn gpubuf_shutdown(timeout_ns: u64) -> i32;
+    }
+    let test = "leaks_are_told_and_fail_where_that_was_asked_for";
+    /// A stream that nobody destroys.
+    #[inline(never)]
+    fn forget_a_stream() {
+        let (mut device, mut stream) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: room for a handle each.
+        unsafe {
+            assert_eq!(gpubuf_device_open(std::ptr::null(), &mut device), 0);
+            assert_eq!(gpubuf_stream_create(device, &mut stream), 0);
+        }
+    }
+    for (case, leaks, code) in [
+        ("exit", "error", 1),
+        ("exit", "report", 0),
+        ("shutdown", "error", 44),
+        ("shutdown", "report", 0),
+        ("exit", "", 0),
+    ] {
+        let environment = [("CASE", case), ("GPUBUF_LEAKS", leaks), ("GPUBUF_TRACK", "1"), ("GPUBUF_BACKEND", "host")];
+        let end = apart(test, &environment, || {
+            forget_a_stream();
+            if std::env::var("CASE").as_deref() == Ok("shutdown") {
+                // SAFETY: takes a number.
+                let status = unsafe { gpubuf_shutdown(u64::MAX) };
+                assert!(status == 0 || status == gpubuf::error::Status::Busy as i32, "{status}");
+                std::process::exit(if status == 0 { 0 } else { 44 });
+            }
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.code, Some(code), "{case} {leaks}: {}", end.said);
+        let told = format!("==gpubuf== {case}: not destroyed: stream #");
+        assert_eq!(end.said.contains(&told), !leaks.is_empty(), "{case} {leaks}: {}", end.said);
+        let by = "made by debug::leaks_are_told_and_fail_where_that_was_asked_for::forget_a_stream at";
+        assert_eq!(end.said.contains(by), !leaks.is_empty(), "{case} {leaks}: {}", end.said);
+    }
+}
