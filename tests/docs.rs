@@ -68,7 +68,9 @@ fn every_link_leads_somewhere() {
             }
             let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
             let place = if path.is_empty() { PathBuf::from(&page.path) } else { resolve(&page.path, path) };
-            if !root().join(&place).exists() {
+            if page.path.starts_with("docs/") && !place.starts_with("docs") {
+                complaints.push(format!("{}:{line}: {} is outside of the book", page.path, place.display()));
+            } else if !root().join(&place).exists() {
                 complaints.push(format!("{}:{line}: there is no {}", page.path, place.display()));
             } else if !anchor.is_empty() && !all.get(&place).is_some_and(|page| page.anchors().contains(anchor)) {
                 complaints.push(format!("{}:{line}: {} has no heading #{anchor}", page.path, place.display()));
