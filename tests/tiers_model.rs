@@ -12,7 +12,7 @@ use gpubuf::config::Timeout;
 use gpubuf::error::Status;
 use gpubuf::fence::Access;
 use gpubuf::sync::Arc;
-use gpubuf::tiers::{Tier, TieredBlock, Tiers, TiersOptions};
+use gpubuf::tiers::{Tier, TierStats, TieredBlock, Tiers, TiersOptions};
 use kit::{Random, Rig, STREAMS};
 use std::slice::from_ref;
 
@@ -43,12 +43,19 @@ fn run(seed: u64, faults: bool) {
         let which = random.below(STREAMS) as usize;
         let asked = [None, Some(Tier::Device), Some(Tier::Pinned), Some(Tier::Pageable)][random.below(4) as usize];
         match random.below(14) {
-            0 if blocks.len() < 10 => {
-                let block = tiers.create_block(BYTES, None, "").expect("there is room for ten");
-                blocks.push((block, 0));
-                let last = blocks.len() - 1;
-                write(&mut blocks[last], 0, faults);
-            }
+            0 if blocks.len() < 10 => match tiers.create_block(BYTES, None, "") {
+                Ok(block) => {
+                    blocks.push((block, 0));
+                    let last = blocks.len() - 1;
+                    write(&mut blocks[last], 0, faults);
+                }
+                // There is room for ten, but what moves, or has ended, keeps its memory behind streams that are shut.
+                Err(error) => {
+                    expect(error.status(), faults);
+                    let full = |tier: &TierStats| tier.used_bytes + BYTES > tier.budget_bytes;
+                    assert!(error.status() != Status::Budget || tiers.stats().tiers.iter().all(full), "{error:?}");
+                }
+            },
             1 if blocks.len() > 6 => drop(blocks.swap_remove(random.below(blocks.len() as u64) as usize)),
             2 => {
                 if shut[which] {
