@@ -1,6 +1,7 @@
 //! Any bytes are a sequence of calls: live handles mostly, damaged ones sometimes, on the emulated device. See docs/record-replay.md.
 
 mod bytes;
+pub mod change;
 mod ending;
 mod machine;
 mod options;

@@ -1,9 +1,11 @@
 //! `gpubuf-fuzz`: sequences without a fuzzer. `run FILE...` makes the calls of files; `seeds FOLDER RECORDING...` writes the calls of
-//! recordings as such files.
+//! recordings as such files; `random FOLDER SECONDS SEED` makes those of changed files, and leaves the last in `failed` if it fails.
 
+use gpubuf_fuzz::change::Random;
 use gpubuf_replay::recording::Recording;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,9 +36,42 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        ["random", folder, seconds, seed] => match random(folder, seconds.parse(), seed.parse()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
         _ => {
-            eprintln!("usage: gpubuf-fuzz run FILE... | seeds FOLDER RECORDING...");
+            eprintln!("usage: gpubuf-fuzz run FILE... | seeds FOLDER RECORDING... | random FOLDER SECONDS SEED");
             ExitCode::from(2)
         }
     }
+}
+
+fn random(
+    folder: &str,
+    seconds: Result<u64, std::num::ParseIntError>,
+    seed: Result<u64, std::num::ParseIntError>,
+) -> Result<(), String> {
+    let words = |error: &dyn std::fmt::Display| format!("{folder}: {error}");
+    let (seconds, seed) = (seconds.map_err(|error| words(&error))?, seed.map_err(|error| words(&error))?);
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).map_err(|error| words(&error))?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let inputs: Vec<Vec<u8>> = files.iter().filter_map(|file| std::fs::read(file).ok()).collect();
+    if inputs.is_empty() {
+        return Err(words(&"no inputs"));
+    }
+    let (mut random, begun, mut executions) = (Random(seed), Instant::now(), 0u64);
+    while begun.elapsed().as_secs() < seconds {
+        let input = random.changed(&inputs);
+        std::fs::write("failed", &input).map_err(|error| words(&error))?;
+        gpubuf_fuzz::calls(&input);
+        executions += 1;
+    }
+    std::fs::remove_file("failed").map_err(|error| words(&error))?;
+    println!("{executions} executions in {seconds} s with seed {seed}");
+    Ok(())
 }
