@@ -89,3 +89,13 @@ fn the_report_is_written_at_the_end() {
 fn a_library_that_is_let_go_of() {
     run("unload");
 }
+
+#[test]
+fn a_library_that_is_let_go_of_with_threads_inside() {
+    run("unload_threads");
+}
+
+#[test]
+fn processes_that_end_or_are_disturbed_with_the_library_in_use() {
+    run("endings");
+}

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering};
 use cudarc::driver::sys::{CUdeviceptr, CUstream, CUstreamCaptureMode};
-use std::alloc::{Layout, alloc_zeroed};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::null_mut;
@@ -39,7 +39,8 @@ pub fn on_call_thread() -> bool {
 /// Page-locked words that streams wait for.
 pub struct Words {
     context: Arc<Context>,
-    memory: OnceLock<Option<(usize, CUdeviceptr)>>,
+    memory: OnceLock<(usize, CUdeviceptr)>,
+    making: Mutex<()>,
     free: Mutex<Vec<usize>>,
 }
 
@@ -54,43 +55,55 @@ impl Words {
     /// None yet; `None` where the driver cannot have a stream wait for one.
     pub fn new(context: &Arc<Context>) -> Option<Arc<Words>> {
         context.driver().cuStreamWaitValue32_v2?;
-        let words = Words { context: context.clone(), memory: OnceLock::new(), free: Mutex::new((0..WORDS).collect()) };
+        let words = Words {
+            context: context.clone(),
+            memory: OnceLock::new(),
+            making: Mutex::new(()),
+            free: Mutex::new((0..WORDS).collect()),
+        };
         Some(Arc::new(words))
     }
 
-    fn memory(&self) -> Option<(usize, CUdeviceptr)> {
-        *self.memory.get_or_init(|| {
-            let driver = self.context.driver();
-            let _entered = self.context.enter_relaxed().ok()?;
-            // Never freed, and the language's own: a hold may outlive its context.
-            let layout = Layout::from_size_align(4 * WORDS, 4096).ok()?;
-            // SAFETY: the layout has a size.
-            let host = unsafe { alloc_zeroed(layout) };
-            if host.is_null() {
-                return None;
-            }
-            let mut address = 0;
-            // SAFETY: as many bytes, which stay for the life of the process. 3 is PORTABLE | DEVICEMAP.
-            if unsafe { (driver.cuMemHostRegister_v2)(host.cast(), 4 * WORDS, 3) } != 0 {
-                return None;
-            }
-            // SAFETY: as above; the other pointer is that of a local.
-            let code = unsafe { (driver.cuMemHostGetDevicePointer_v2)(&mut address, host.cast(), 0) };
-            (code == 0).then_some((host as usize, address))
-        })
+    /// The words, made when they are first needed; what could not be made is tried again.
+    fn memory(&self) -> Result<(usize, CUdeviceptr)> {
+        let _one_at_a_time = self.making.lock();
+        if let Some(memory) = self.memory.get() {
+            return Ok(*memory);
+        }
+        let driver = self.context.driver();
+        let _entered = self.context.enter_relaxed()?;
+        // Never freed, and the language's own: a hold may outlive its context.
+        let Ok(layout) = Layout::from_size_align(4 * WORDS, 4096) else {
+            return fail!(Internal, "no layout for {WORDS} words");
+        };
+        // SAFETY: the layout has a size.
+        let host = unsafe { alloc_zeroed(layout) };
+        if host.is_null() {
+            return fail!(OutOfHostMemory, "no memory for the test kit");
+        }
+        // SAFETY: as many bytes, which stay for the life of the process once they are registered. 3 is PORTABLE | DEVICEMAP.
+        let code = unsafe { (driver.cuMemHostRegister_v2)(host.cast(), 4 * WORDS, 3) };
+        if let Err(error) = self.context.check(code, "registering memory for the test kit") {
+            // SAFETY: allocated above with this layout, and nobody else knows it.
+            unsafe { dealloc(host, layout) };
+            return Err(error);
+        }
+        let mut address = 0;
+        // SAFETY: as above; the other pointer is that of a local.
+        let code = unsafe { (driver.cuMemHostGetDevicePointer_v2)(&mut address, host.cast(), 0) };
+        self.context.check(code, "asking for an address for the test kit")?;
+        Ok(*self.memory.get_or_init(|| (host as usize, address)))
     }
 
     fn word(&self, index: usize) -> Option<&AtomicU32> {
-        let (host, _) = self.memory()?;
+        let (host, _) = self.memory.get()?;
         // SAFETY: inside that memory, which stays for the life of the process; aligned, and only used as an atomic.
         Some(unsafe { &*((host + 4 * index) as *const AtomicU32) })
     }
 
     /// Has a stream wait for a word of its own.
     fn shut(self: &Arc<Words>, stream: &CudaStream) -> Result<Gate> {
-        let Some((_, address)) = self.memory() else {
-            return fail!(OutOfHostMemory, "no page-locked memory for the test kit");
-        };
+        let (_, address) = self.memory()?;
         let Some(index) = self.free.lock().pop() else {
             return fail!(Busy, "{WORDS} holds and functions are open, which is the limit");
         };

@@ -38,6 +38,11 @@ extern "C" fn dying(signal: i32) {
 
 /// Runs the calling test in a process of its own, on each backend: true there.
 pub fn is_alone(test: &str) -> bool {
+    is_alone_and_says(test, "1 passed")
+}
+
+/// As [`is_alone`]; the process has to say this.
+pub fn is_alone_and_says(test: &str, says: &str) -> bool {
     if std::env::var_os("GPUBUF_ALONE").is_some() {
         for signal in [libc::SIGALRM, libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGILL] {
             // SAFETY: the handler does only what a handler may.
@@ -64,7 +69,11 @@ pub fn is_alone(test: &str) -> bool {
         for line in text.lines().filter_map(|line| line.split_once("# ")) {
             println!("{backend}: {}", line.1);
         }
-        assert!(output.status.success() && text.contains("1 passed"), "{test} on {backend}: {}\n{text}", output.status);
+        assert!(
+            output.status.success() && text.contains("1 passed") && text.contains(says),
+            "{test} on {backend}: {}\n{text}",
+            output.status
+        );
     }
     false
 }

@@ -7,5 +7,6 @@ mod alone;
 mod damage;
 mod driver;
 mod matrix;
+mod states;
 mod valid;
 mod world;

@@ -36,13 +36,18 @@ pub fn is_documented(function: &Function, status: &str) -> bool {
 
 pub struct Report {
     pub cells: usize,
-    rows: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
+    rows: BTreeMap<String, BTreeMap<&'static str, usize>>,
     pub failures: Vec<String>,
 }
 
 impl Report {
     pub fn new() -> Report {
         Report { cells: 0, rows: BTreeMap::new(), failures: Vec::new() }
+    }
+
+    /// Counts an answer of a row.
+    pub fn count(&mut self, row: &str, status: &'static str) {
+        *self.rows.entry(row.to_owned()).or_default().entry(status).or_default() += 1;
     }
 
     pub fn fail(&mut self, function: &Function, what: &str, why: String) {
@@ -94,7 +99,7 @@ fn cell(
     let did = match answer {
         Answer::Status(status) => {
             let name = status_name(status);
-            *report.rows.entry(damage.row).or_default().entry(name).or_default() += 1;
+            report.count(damage.row, name);
             let text = message();
             let wanted = match damage.wanted {
                 Wanted::OneOf(statuses) => statuses.contains(&name),
@@ -143,7 +148,7 @@ fn valid_call(report: &mut Report, function: &'static Function, arguments: &[u64
 }
 
 /// Ends what a call has made.
-fn end_made(function: &Function, arguments: &[u64]) {
+pub fn end_made(function: &Function, arguments: &[u64]) {
     for (param, pointer) in function.params.iter().zip(arguments) {
         if let Role::OutHandle { kind } = param.role {
             // SAFETY: the call has put a handle there, wherever that is.

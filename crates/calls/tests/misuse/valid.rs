@@ -17,6 +17,10 @@ extern "C" fn run_nothing(_: *mut c_void, _: *mut c_void) {}
 /// Arguments that the function takes, in this world, which it prepares.
 pub fn arguments(world: &mut World, function: &Function) -> Vec<u64> {
     prepare(world, function.name);
+    fill_in(world, function)
+}
+
+fn fill_in(world: &mut World, function: &Function) -> Vec<u64> {
     let mut arguments: Vec<u64> = (0..function.params.len()).map(|at| by_role(world, function, at)).collect();
     for (at, param) in function.params.iter().enumerate() {
         if let Some(value) = told(world, function.name, param.name) {
@@ -24,6 +28,24 @@ pub fn arguments(world: &mut World, function: &Function) -> Vec<u64> {
         }
     }
     arguments
+}
+
+/// As [`arguments`], of a world as it is: what was not prepared is not there.
+pub fn unprepared(world: &mut World, function: &Function) -> Vec<u64> {
+    for (other, kind) in [("event", "event"), ("buffer", "buffer"), ("block", "block")] {
+        let name = match other {
+            "event" => "other_event",
+            "buffer" => "other_buffer",
+            _ => "other_block",
+        };
+        if !world.has(name) {
+            world.put(name, world.of(kind));
+        }
+    }
+    if !world.has("fresh_slots") {
+        world.put("fresh_slots", world.of("slots"));
+    }
+    fill_in(world, function)
 }
 
 fn by_role(world: &mut World, function: &Function, at: usize) -> u64 {

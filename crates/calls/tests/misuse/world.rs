@@ -182,6 +182,10 @@ impl World {
         };
         let scratch = world.regions[9].address();
         world.put("scratch", scratch);
+        // What only some functions find prepared.
+        for name in ["number", "address", "native_event"] {
+            world.put(name, 4096);
+        }
         let borrow = |world: &mut World, kinds: &[&'static str]| {
             let lender = lender.filter(|_| !own(kinds[0]));
             for (kind, lender) in kinds.iter().zip(std::iter::repeat(lender)) {
@@ -240,6 +244,11 @@ impl World {
         self.handles.get(kind).copied().unwrap_or_else(|| panic!("the world has no {kind}: make one in world.rs"))
     }
 
+    /// Whether there is one.
+    pub fn has(&self, kind: &str) -> bool {
+        self.handles.contains_key(kind)
+    }
+
     /// Takes another object as the world's of that kind, or as its own under another name.
     pub fn put(&mut self, kind: &'static str, handle: u64) {
         self.handles.insert(kind, handle);
@@ -292,13 +301,7 @@ impl World {
 
     /// Ends every handle; what has ended already says so, and what cannot end now ends with its device.
     pub fn end(&mut self) {
-        if self.capturing {
-            let mut graph = 0u64;
-            status("gpubuf_host_capture_end", &[self.of("stream"), &raw mut graph as u64]);
-        }
-        if self.held {
-            status("gpubuf_host_stream_release", &[self.of("stream")]);
-        }
+        self.let_go();
         let ends = [
             ("pressure", "pressure"),
             ("tiered_block", "tiered_block"),
@@ -336,6 +339,25 @@ impl World {
             if !self.borrowed.contains(&"device") {
                 status("gpubuf_device_destroy", &[device]);
             }
+        }
+    }
+
+    /// Ends a capture and a hold that are prepared.
+    pub fn let_go(&mut self) {
+        if std::mem::take(&mut self.capturing) {
+            let mut graph = 0u64;
+            status("gpubuf_host_capture_end", &[self.of("stream"), &raw mut graph as u64]);
+        }
+        if std::mem::take(&mut self.held) {
+            status("gpubuf_host_stream_release", &[self.of("stream")]);
+        }
+    }
+
+    /// A stream of this world's own, where it was lent one.
+    pub fn own_stream(&mut self) {
+        if self.borrowed.contains(&"stream") {
+            self.borrowed.retain(|kind| *kind != "stream");
+            self.make("stream", "gpubuf_stream_create", &[self.of("device")]);
         }
     }
 
