@@ -1,22 +1,13 @@
 //! The C API from C: programs of tests/c, compiled against the header and linked with the shared library of this build.
 
-#[path = "c_api/header.rs"]
-mod header;
 #[path = "c_api/program.rs"]
 mod program;
 
-use program::{run, run_generated, run_with};
+use program::{run, run_with};
 
 #[test]
 fn a_tour_of_every_noun() {
     run("tour");
-}
-
-#[test]
-fn pointers_that_point_to_nothing() {
-    let functions = header::functions();
-    assert!(functions.len() > 100, "only {} functions found in the header", functions.len());
-    run_generated("pointers.c", &header::pointer_cases(&functions), &[]);
 }
 
 #[test]

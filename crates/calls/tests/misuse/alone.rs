@@ -49,7 +49,7 @@ pub fn is_alone_and_says(test: &str, says: &str) -> bool {
             unsafe { libc::signal(signal, dying as *const () as usize) };
         }
         // SAFETY: no call of this process takes so long.
-        unsafe { libc::alarm(240) };
+        unsafe { libc::alarm(600) };
         return true;
     }
     for backend in ["host", "cuda"] {

@@ -54,7 +54,26 @@ impl Report {
         self.failures.push(format!("{} with {what}: {why}", function.name));
     }
 
-    pub fn finish(self, name: &str) {
+    /// Compares the answers with the tables of docs/misuse.md.
+    fn compare(&mut self) {
+        let text = include_str!("../../../../docs/misuse.md");
+        let rows: BTreeMap<&str, &str> =
+            text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")).collect();
+        for (row, answers) in &self.rows {
+            let Some(told) = rows.get(row.as_str()) else {
+                self.failures.push(format!("docs/misuse.md has no row \"{row}\""));
+                continue;
+            };
+            for status in answers.keys() {
+                if !told.contains("as described") && !told.contains(&format!("`{status}`")) {
+                    self.failures.push(format!("docs/misuse.md does not say that \"{row}\" is answered {status}"));
+                }
+            }
+        }
+    }
+
+    pub fn finish(mut self, name: &str) {
+        self.compare();
         println!("# {name}: {} functions, {} cells, {} failures", FUNCTIONS.len(), self.cells, self.failures.len());
         for (row, answers) in &self.rows {
             let answers: Vec<_> =

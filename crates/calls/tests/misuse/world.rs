@@ -94,7 +94,7 @@ pub fn fill(of: &str, memory: u64) {
         extents.iter().enumerate().for_each(|(at, extent)| set("shape", at, *extent));
     };
     match of {
-        "gpubuf_device_options" => set("default_timeout_ns", 0, 2_000_000_000),
+        "gpubuf_device_options" => set("default_timeout_ns", 0, 5_000_000_000),
         "gpubuf_buffer_options" => shaped(&[4, 4]),
         "gpubuf_pool_options" => {
             set("block_bytes", 0, 256);
