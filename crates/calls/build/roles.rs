@@ -90,6 +90,7 @@ fn by_name(owner: &str, name: &str) -> &'static str {
         "policy" | "sync_policy" => "Role::Enum { prefix: \"GPUBUF_SYNC_\" }",
         "access" => "Role::Enum { prefix: \"GPUBUF_ACCESS_\" }",
         "over_budget" => "Role::Enum { prefix: \"GPUBUF_OVER_BUDGET_\" }",
+        "debug" => "Role::Enum { prefix: \"GPUBUF_DEBUG_\" }",
         "strategy" => "Role::Enum { prefix: \"GPUBUF_STRATEGY_\" }",
         "method" => "Role::Enum { prefix: \"GPUBUF_METHOD_\" }",
         "operation" => "Role::Enum { prefix: \"GPUBUF_HOST_\" }",
