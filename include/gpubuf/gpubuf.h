@@ -3357,7 +3357,7 @@ gpubuf_status gpubuf_slots_add(gpubuf_slots *slots,
  *
  * Where it fails nothing is frozen, and it may be called again.
  * Errors: GPUBUF_FROZEN (frozen already), GPUBUF_INVALID_ARGUMENT (no slots), GPUBUF_OVERFLOW, GPUBUF_OUT_OF_HOST_MEMORY,
- * GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_DEVICE_LOST.
+ * GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_BUDGET (of tiers that count the slots), GPUBUF_DEVICE_LOST.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_freeze(gpubuf_slots *slots);

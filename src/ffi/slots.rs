@@ -264,7 +264,7 @@ pub unsafe extern "C" fn gpubuf_slots_add(
 ///
 /// Where it fails nothing is frozen, and it may be called again.
 /// Errors: GPUBUF_FROZEN (frozen already), GPUBUF_INVALID_ARGUMENT (no slots), GPUBUF_OVERFLOW, GPUBUF_OUT_OF_HOST_MEMORY,
-/// GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_DEVICE_LOST.
+/// GPUBUF_OUT_OF_DEVICE_MEMORY, GPUBUF_BUDGET (of tiers that count the slots), GPUBUF_DEVICE_LOST.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_freeze(slots: *mut gpubuf_slots) -> gpubuf_status {
     call(Entry::gpubuf_slots_freeze, (slots,), |c| c.get(slots, "slots")?.freeze())
