@@ -32,6 +32,8 @@ impl<T> OneThread<T> {
                 if let Some(guard) = self.value.try_lock() {
                     return Some(guard);
                 }
+                // Where a look has it, that look is seen to have begun: its lock came behind its count.
+                fence(Ordering::Acquire);
                 if self.looks.load(Ordering::SeqCst) == before {
                     return None;
                 }
@@ -48,7 +50,7 @@ impl<T> OneThread<T> {
     /// As [`OneThread::look`], and others who look are waited for. One thread at a time: two would wait for each other while
     /// a third uses the value.
     pub fn look_behind_others<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
-        self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::SeqCst);
+        self.begin_look();
         let taken = loop {
             if let Some(value) = self.value.try_lock() {
                 break Some(value);
@@ -57,6 +59,7 @@ impl<T> OneThread<T> {
             if before & LOOKING == 1 {
                 // As above, but for this look.
                 let again = self.value.try_lock();
+                fence(Ordering::Acquire);
                 if again.is_some() || self.looks.load(Ordering::SeqCst) == before {
                     break again;
                 }
@@ -68,6 +71,12 @@ impl<T> OneThread<T> {
         seen
     }
 
+    fn begin_look(&self) {
+        self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::SeqCst);
+        // Before its lock, for whoever finds that taken.
+        fence(Ordering::Release);
+    }
+
     /// A short look, unless a thread uses the value.
     pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
         self.visit(|value| look(value))
@@ -75,7 +84,7 @@ impl<T> OneThread<T> {
 
     /// As [`OneThread::look`], and may change it: a user who comes meanwhile waits, so nothing may be waited for here.
     pub fn visit<R>(&self, visit: impl FnOnce(&mut T) -> R) -> Option<R> {
-        self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::SeqCst);
+        self.begin_look();
         let seen = self.value.try_lock().map(|mut value| visit(&mut value));
         self.looks.fetch_sub(1, Ordering::SeqCst);
         seen

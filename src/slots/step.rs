@@ -195,9 +195,10 @@ impl Step {
             return Err(self.over());
         }
         let result = match entry.body.try_lock() {
-            None => {
+            // Not by whoever destroys the set at this moment: that is no user of the step.
+            None => slots.expect_alive().and_then(|()| {
                 Err(slots.refuse(Status::Busy, format!("another thread is inside {self}: use it from one at a time")))
-            }
+            }),
             // Looked at again: it may have ended before the lock was had.
             Some(_) if is_over() => Err(self.over()),
             Some(body) if body.side.is_none() => Err(slots.destroyed()),
