@@ -234,7 +234,7 @@ impl DeviceBackend for HostDevice {
 
     fn look(&self, memory: &RawMemory, offset: usize, bytes: usize, look: &mut dyn FnMut(*const u8)) {
         let at = memory.host.wrapping_add(offset);
-        if self.device.look_at(at as u64, bytes, |alias| look(alias)).is_err() {
+        if self.device.look_at(at as u64, bytes, &mut *look).is_err() {
             look(at);
         }
     }

@@ -59,8 +59,8 @@ pub struct Storage {
     device: Arc<Device>,
     memory: RawMemory,
     origin: Origin,
-    /// Bytes from its first on that are nobody else's, where they are whole pages with others around them that fault.
-    room: Option<usize>,
+    /// Bytes from its first on that are nobody else's, where they are whole pages with others around them that fault; 0 elsewhere.
+    room: usize,
     /// In the debug mode, while it is a block's.
     watch: Option<Watch>,
 }
@@ -122,7 +122,7 @@ impl Storage {
             device: device.clone(),
             memory,
             origin: Origin::Owned,
-            room: Some(bytes.next_multiple_of(PAGE)),
+            room: bytes.next_multiple_of(PAGE),
             watch: None,
         })
     }
@@ -147,7 +147,7 @@ impl Storage {
                 device: device.clone(),
                 memory,
                 origin: Origin::Owned,
-                room: Some(bytes.next_multiple_of(PAGE)),
+                room: bytes.next_multiple_of(PAGE),
                 watch: None,
             },
             huge,
@@ -194,24 +194,24 @@ impl Storage {
             }
             _ => RawMemory { placement, host, device: address, bytes, backing: Backing::Foreign, node: None },
         };
-        Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)), room: None, watch: None })
+        Ok(Storage { device: device.clone(), memory, origin: Origin::Borrowed(Some(owner)), room: 0, watch: None })
     }
 
     /// A part of an arena's memory, which has it back when this is dropped.
     pub fn part(device: &Arc<Device>, memory: RawMemory, arena: Arc<dyn Arena>, part: u64) -> Storage {
-        Storage { device: device.clone(), memory, origin: Origin::Part(arena, part), room: None, watch: None }
+        Storage { device: device.clone(), memory, origin: Origin::Part(arena, part), room: 0, watch: None }
     }
 
     /// So many bytes from its first on are nobody else's, and pages of their own.
     pub fn with_room(mut self, bytes: u64) -> Storage {
-        self.room = Some(bytes as usize);
+        self.room = bytes as usize;
         self
     }
 
     /// From now on it is a side of a block's.
     pub(super) fn attach(&mut self, name: &Arc<Name>, which: Which) {
         if self.device.debug().is_on() {
-            self.watch = Some(Watch::new(name, which, &self.device, self.memory, self.room));
+            self.watch = Some(Watch::new(name, which, &self.device, self.memory, (self.room > 0).then_some(self.room)));
         }
     }
 
