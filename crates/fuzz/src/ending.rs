@@ -6,8 +6,8 @@ use crate::oracle::{self, by_name};
 use gpubuf_calls::structure;
 use std::sync::atomic::Ordering;
 
-/// Enough for any of the emulated device's work here.
-const WAIT: u64 = 10_000_000_000;
+/// Enough for any of the emulated device's work here, on a machine that is busy with other things, too.
+const WAIT: u64 = 60_000_000_000;
 
 /// Who depends on others ends before them.
 const ORDER: [&str; 17] = [
