@@ -3,11 +3,14 @@
 mod common;
 
 use gpubuf::config::{Placement, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
 use gpubuf::fence::{Access, Event, Member, shut_down_all};
 use gpubuf::pool::{Pool, PoolOptions};
+use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, SlotsParts};
 use gpubuf::stats::Record;
 use gpubuf::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
+use gpubuf::workspace::{Workspace, WorkspaceOptions};
 use std::time::{Duration, Instant};
 
 /// A shutdown is one of every device.
@@ -76,6 +79,28 @@ fn who_waits_for_work_that_a_shutdown_left_is_told_of_the_shutdown() {
         assert_eq!(other.join().expect("a waiter"), Err(Status::ShutDown));
     }
     assert_eq!(common::status(stream.synchronize(Timeout::Try)), Status::ShutDown, "and who comes later");
+}
+
+#[test]
+fn memory_of_a_source_goes_with_the_slots_that_had_it() {
+    let _alone = ALONE.lock();
+    let device = common::device();
+    let before = device.counters.device_bytes.get();
+    let stream = common::stream(&device);
+    let workspace = Workspace::create(&device, WorkspaceOptions::default()).expect("a workspace");
+    let parts = SlotsParts { source: Some(workspace.clone()), ..SlotsParts::default() };
+    let slots = Slots::create_with(&device, SlotsOptions::default(), parts, "").expect("slots");
+    let (shape, kind) = (Shape::new(&[64]).expect("a shape"), SlotKind::Kept);
+    let (dtype, pad) = (Dtype::U8, None);
+    slots
+        .add(&SlotOptions { name: "ids", dtype, shape, kind, own_copy: false, follows_tokens: false, pad })
+        .expect("a slot");
+    slots.freeze().expect("frozen");
+    slots.begin(Timeout::Try).expect("a step").commit(&stream, &[]).expect("a commit");
+    // Not retired: only a drain proves that nobody reads it.
+    drop((slots, workspace));
+    shut_down_all(Timeout::Within(Duration::from_secs(60))).expect("nothing is left");
+    assert_eq!((device.counters.device_bytes.get(), device.counters.leaked_bytes.get()), (before, 0));
 }
 
 /// An object that counts how often it was kept up.

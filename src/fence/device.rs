@@ -262,18 +262,27 @@ impl Device {
         if self.debug.is_on() {
             watch::sweep(self);
         }
-        let mut freed = 0;
-        self.deferred.sweep(self.backend.is_lost(), |storage, proof| {
-            self.counters.deferred_objects.sub(1);
-            self.counters.deferred_bytes.sub(storage.bytes() as u64);
-            if proof == Proof::Lost {
-                storage.quarantine();
-            } else {
-                freed += storage.bytes() as u64;
-                drop(storage);
+        let (mut freed, mut wholes) = (0, false);
+        loop {
+            let mut parts = false;
+            self.deferred.sweep(self.backend.is_lost(), |storage, proof| {
+                self.counters.deferred_objects.sub(1);
+                self.counters.deferred_bytes.sub(storage.bytes() as u64);
+                parts |= storage.is_part();
+                if proof == Proof::Lost {
+                    storage.quarantine();
+                } else {
+                    // Memory that a part was of was counted with it.
+                    freed += if wholes { 0 } else { storage.bytes() as u64 };
+                    drop(storage);
+                }
+            });
+            // What the parts were of may have come to the list with the last of them.
+            if !parts {
+                return freed;
             }
-        });
-        freed
+            wholes = true;
+        }
     }
 
     /// As [`Device::maintain`], and has every object do what is due, which may allocate. Returns the bytes freed first.

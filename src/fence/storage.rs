@@ -241,6 +241,11 @@ impl Storage {
         matches!(self.origin, Origin::Borrowed(_))
     }
 
+    /// Whether it is a part of an arena's.
+    pub(super) fn is_part(&self) -> bool {
+        matches!(self.origin, Origin::Part(..))
+    }
+
     /// Gives borrowed memory back without telling its owner, who asked for it. Returns who was to be told.
     pub fn hand_back(mut self) -> Option<ReleaseCallback> {
         if let Some(watch) = self.watch.take() {
