@@ -210,8 +210,8 @@ pub unsafe extern "C" fn gpubuf_slots_create(
 /// Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
 ///
 /// The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven; by
-/// gpubuf_device_drain only where a span was open or a step not retired. Device memory in a graph hold stays until that ends.
-/// NULL is GPUBUF_OK. Never waits.
+/// gpubuf_device_drain only where a span or a read-back was open or a step not retired. Device memory in a graph hold stays until that
+/// ends. NULL is GPUBUF_OK. Never waits.
 /// Errors: GPUBUF_STALE_HANDLE (destroyed before).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_destroy(slots: *mut gpubuf_slots) -> gpubuf_status {

@@ -36,6 +36,11 @@ impl Slots {
         }
         for read_back in &frozen.read_backs {
             if let Some(mut body) = read_back.body.try_lock() {
+                let is_read = body.is_read;
+                if let Some(side) = body.side.as_mut().filter(|_| is_read) {
+                    // As above.
+                    side.note_unknown_users();
+                }
                 body.side = None;
             }
         }

@@ -20,11 +20,13 @@ pub(super) struct Body {
     pub side: Option<Side>,
     /// The copy failed when it ran: there is nothing to read.
     failed: bool,
+    /// Somebody has its address, and has not ended it.
+    pub is_read: bool,
 }
 
 impl ReadBack {
     pub fn new(side: Side) -> ReadBack {
-        ReadBack { body: Mutex::new(Body { side: Some(side), failed: false }) }
+        ReadBack { body: Mutex::new(Body { side: Some(side), failed: false, is_read: false }) }
     }
 }
 
@@ -247,7 +249,7 @@ impl Slots {
         };
         // It may have ended before the lock was had.
         self.desk(&frozen.book.lock(), read_back)?;
-        let Body { side: Some(side), failed } = &mut *body else { return Err(self.destroyed()) };
+        let Body { side: Some(side), failed, .. } = &mut *body else { return Err(self.destroyed()) };
         let wait = HostWait::new(timeout, &self.counters.host);
         let waited = side.wait_all(&wait, Check::ReadBackWaits, "reading").and_then(|()| side.settle());
         if let Err(error) = waited {
@@ -258,7 +260,9 @@ impl Slots {
         if *failed {
             return fail!(CopyFailed, "read-back {read_back} of {}: its copy failed when it ran", self.name);
         }
-        Ok((side.storage()?.memory().host, bytes as u64))
+        let data = side.storage()?.memory().host;
+        body.is_read = true;
+        Ok((data, bytes as u64))
     }
 
     /// Ends a read-back, read or not: its entry is free again and its bytes must not be used any more.
@@ -272,9 +276,10 @@ impl Slots {
     fn free_entry(&self, frozen: &Frozen, read_back: u64) -> Result<()> {
         let mut book = frozen.book.lock();
         let (index, _) = self.desk(&book, read_back)?;
-        if frozen.read_backs[index].body.try_lock().is_none() {
+        let Some(mut body) = frozen.read_backs[index].body.try_lock() else {
             return Err(self.in_use(read_back));
-        }
+        };
+        body.is_read = false;
         book.desks[index].id = 0;
         Ok(())
     }
