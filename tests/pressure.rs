@@ -11,7 +11,7 @@ use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::pressure::{Change, Pressure, PressureOptions, Reading, What};
 use gpubuf::sync::{Arc, AtomicU64, Mutex, Ordering};
-use gpubuf::tiers::{Tier, Tiers, TiersOptions};
+use gpubuf::tiers::{Tier, TieredBlock, Tiers, TiersOptions};
 use gpubuf::workspace::{Content, Spec, Workspace, WorkspaceOptions};
 use std::slice::from_ref;
 
@@ -122,6 +122,52 @@ fn tiers_send_blocks_down_to_the_low_mark() {
     assert_eq!(tiers.stats().tiers[Tier::Device as usize].blocks, 8);
     assert_eq!(watch.pressure.stats().demoted_bytes, 2 * BYTES);
     drop(blocks);
+}
+
+#[test]
+fn steps_bring_up_to_the_low_mark_and_no_further() {
+    let device = device();
+    let (watch, tiers, user) = (Watch::new(&device), tiers(&device), stream(&device));
+    let blocks: Vec<_> = (0..14).map(|_| tiers.create_block(BYTES, Some(Tier::Pinned), "").expect("a block")).collect();
+    watch.pressure.add_tiers(&tiers).expect("watched");
+    // More blocks are worth device memory than the low mark allows.
+    let use_all = |which: &[Arc<TieredBlock>]| {
+        for block in which.iter().chain(which) {
+            let (_, token) = block.begin(None, Access::Read, Timeout::Infinite).expect("an access");
+            block.release(token).expect("a release");
+        }
+    };
+    let run = |rounds| {
+        for _ in 0..rounds {
+            tiers.step();
+            device.synchronize(Timeout::Infinite).expect("everything runs");
+            tiers.step();
+            watch.look(0, 0);
+        }
+        tiers.stats().tiers[Tier::Device as usize].blocks
+    };
+    use_all(&blocks[..10]);
+    assert_eq!(run(4), 8);
+    let stats = tiers.stats();
+    assert_eq!((stats.promotions, stats.demotions, watch.pressure.stats().rises), (8, 0, 0), "nothing goes to and fro");
+    // An access may fill the tier; what is over the mark is sent down once.
+    let (_, token) =
+        blocks[13].acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite).expect("an access");
+    blocks[13].release(token).expect("a release");
+    assert_eq!((run(3), tiers.stats().demotions), (8, 1));
+    // While the device's memory is high nothing comes up, until the watch ends.
+    // Idle memory goes first, then blocks.
+    for _ in 0..2 {
+        watch.look(100, 0);
+        device.synchronize(Timeout::Infinite).expect("everything runs");
+        tiers.step();
+    }
+    use_all(&blocks[..10]);
+    tiers.step();
+    assert_eq!(tiers.stats().tiers[Tier::Device as usize].blocks, 0);
+    drop(watch);
+    tiers.step();
+    assert_eq!(tiers.stats().tiers[Tier::Device as usize].blocks, 10, "all of the budget");
 }
 
 #[test]

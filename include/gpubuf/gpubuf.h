@@ -3329,8 +3329,8 @@ gpubuf_status gpubuf_slots_create(gpubuf_device *device,
  * Ends the handle, and with it the set's steps, tickets and read-backs, which answer GPUBUF_SHUT_DOWN from then on.
  *
  * The consumers declared with a step that was not retired are fenced. The memory is freed when its last use is proven; by
- * gpubuf_device_drain only where a span was open or a step not retired. Device memory in a graph hold stays until that ends.
- * NULL is GPUBUF_OK. Never waits.
+ * gpubuf_device_drain only where a span or a read-back was open or a step not retired. Device memory in a graph hold stays until that
+ * ends. NULL is GPUBUF_OK. Never waits.
  * Errors: GPUBUF_STALE_HANDLE (destroyed before).
  */
 GPUBUF_API
@@ -4554,7 +4554,8 @@ gpubuf_status gpubuf_pressure_add_pinned(gpubuf_pressure *pressure,
 
 /**
  * Watches the budget of each tier, and has blocks go down where it, or for device memory the device's, is high; until it is low
- * again, steps bring nothing up there. The tiers may end first.
+ * again, steps bring nothing up there. At other times, and until the pressure object is destroyed, they fill each tier only as far as
+ * its low mark. The tiers may end first.
  *
  * Errors: as gpubuf_pressure_add_pool.
  */

@@ -203,7 +203,8 @@ pub unsafe extern "C" fn gpubuf_pressure_add_pinned(
 }
 
 /// Watches the budget of each tier, and has blocks go down where it, or for device memory the device's, is high; until it is low
-/// again, steps bring nothing up there. The tiers may end first.
+/// again, steps bring nothing up there. At other times, and until the pressure object is destroyed, they fill each tier only as far as
+/// its low mark. The tiers may end first.
 ///
 /// Errors: as gpubuf_pressure_add_pool.
 #[unsafe(no_mangle)]

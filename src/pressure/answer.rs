@@ -5,7 +5,7 @@ use crate::lease::Twin;
 use crate::pinned::Pinned;
 use crate::pool::Pool;
 use crate::sync::Arc;
-use crate::tiers::{TIERS, Tier, Tiers};
+use crate::tiers::{Brake, TIERS, Tier, Tiers};
 use crate::workspace::Workspace;
 
 /// Bytes that are to go, where something is high, and who may answer.
@@ -14,7 +14,7 @@ pub(super) struct Answers {
     pub device: u64,
     pub host: u64,
     pub pinned: Vec<(Arc<Pinned>, u64)>,
-    pub tiers: Vec<(Arc<Tiers>, [u64; TIERS])>,
+    pub tiers: Vec<(Arc<Tiers>, Arc<Brake>, [u64; TIERS])>,
     pub pools: Vec<Arc<Pool>>,
     pub workspaces: Vec<Arc<Workspace>>,
 }
@@ -31,9 +31,9 @@ impl Answers {
         }
         // What the device has too much of, once nothing is idle: the first who can take all of it.
         let mut left = if idle == 0 { self.device } else { 0 };
-        for (tiers, over) in &self.tiers {
+        for (tiers, brake, over) in &self.tiers {
             for tier in Tier::ALL {
-                tiers.set_quiet(tier, over[tier as usize] > 0 || (tier == Tier::Device && device));
+                brake.set_quiet(tier, over[tier as usize] > 0 || (tier == Tier::Device && device));
                 let wanted = if tier == Tier::Device { over[tier as usize].max(left) } else { over[tier as usize] };
                 // What an earlier look has sent down is on its way.
                 let wanted = wanted.saturating_sub(tiers.leaving_bytes(tier));
@@ -56,7 +56,7 @@ impl Answers {
         for pool in self.pools.iter().filter(|pool| host || pool.twin() != Twin::Never) {
             blocks += u64::from(pool.trim(0));
         }
-        for (tiers, _) in &self.tiers {
+        for (tiers, ..) in &self.tiers {
             let of = |tier: &Tier| if *tier == Tier::Device { device } else { host };
             bytes += Tier::ALL.iter().filter(|tier| of(tier)).map(|tier| tiers.trim(*tier)).sum::<u64>();
         }

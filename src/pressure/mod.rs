@@ -15,7 +15,7 @@ use crate::pinned::Pinned;
 use crate::pool::Pool;
 use crate::stats::{Counter, Record};
 use crate::sync::{Arc, Mutex, Weak};
-use crate::tiers::{Tier, Tiers};
+use crate::tiers::{Brake, Tier, Tiers};
 use crate::workspace::Workspace;
 use answer::Answers;
 use gauge::Gauge;
@@ -94,7 +94,7 @@ struct State {
     device: Gauge,
     host: Gauge,
     pinned: Vec<(Weak<Pinned>, Gauge)>,
-    tiers: Vec<(Weak<Tiers>, [Gauge; crate::tiers::TIERS])>,
+    tiers: Vec<(Weak<Tiers>, Arc<Brake>, [Gauge; crate::tiers::TIERS])>,
     pools: Vec<Weak<Pool>>,
     workspaces: Vec<Weak<Workspace>>,
     /// Changes that nobody was told of yet, in order.
@@ -130,18 +130,18 @@ pub struct PressureStats {
 }
 
 macro_rules! adders {
-    ($($(#[$doc:meta])* $add:ident, $of:ty, $list:ident, |$weak:ident| $entry:expr;)+) => {
+    ($($(#[$doc:meta])* $add:ident, $of:ty, $list:ident, |$object:ident, $low:pat_param| $entry:expr;)+) => {
         impl Pressure {
             $($(#[$doc])*
-            pub fn $add(&self, object: &Arc<$of>) -> Result<()> {
-                if !Arc::ptr_eq(object.device(), &self.device) {
-                    return fail!(WrongDevice, "{} is not of the device of {}", object.name(), self.name);
+            pub fn $add(&self, $object: &Arc<$of>) -> Result<()> {
+                if !Arc::ptr_eq($object.device(), &self.device) {
+                    return fail!(WrongDevice, "{} is not of the device of {}", $object.name(), self.name);
                 }
                 let mut state = self.state.lock();
                 if state.$list.try_reserve(1).is_err() {
-                    return fail!(OutOfHostMemory, "no host memory to watch {}", object.name());
+                    return fail!(OutOfHostMemory, "no host memory to watch {}", $object.name());
                 }
-                let $weak = Arc::downgrade(object);
+                let $low = self.low_percent;
                 state.$list.push($entry);
                 Ok(())
             })+
@@ -151,13 +151,13 @@ macro_rules! adders {
 
 adders! {
     /// Has its free blocks go when memory is high.
-    add_pool, Pool, pools, |pool| pool;
+    add_pool, Pool, pools, |pool, _| Arc::downgrade(pool);
     /// Has its free entries go when memory is high.
-    add_workspace, Workspace, workspaces, |workspace| workspace;
+    add_workspace, Workspace, workspaces, |workspace, _| Arc::downgrade(workspace);
     /// Watches its budget, and has its idle slabs go when memory is high.
-    add_pinned, Pinned, pinned, |pinned| (pinned, Gauge::default());
-    /// Watches the budget of each of its tiers, and has blocks go down.
-    add_tiers, Tiers, tiers, |tiers| (tiers, Default::default());
+    add_pinned, Pinned, pinned, |pinned, _| (Arc::downgrade(pinned), Gauge::default());
+    /// Watches the budget of each of its tiers, and has blocks go down. Its steps bring up no further than the low mark.
+    add_tiers, Tiers, tiers, |tiers, low| (Arc::downgrade(tiers), tiers.brake(low)?, Default::default());
 }
 
 impl Pressure {
@@ -243,7 +243,7 @@ impl Pressure {
                 answers.pinned.push((pinned, over));
                 true
             });
-            tiers.retain_mut(|(tiers, gauges)| {
+            tiers.retain_mut(|(tiers, brake, gauges)| {
                 let Some(tiers) = tiers.upgrade() else { return false };
                 let stats = tiers.stats();
                 let over = Tier::ALL.map(|tier| {
@@ -253,7 +253,7 @@ impl Pressure {
                         format!("the {} tier of {}", tier.placement().name(), tiers.name())
                     })
                 });
-                answers.tiers.push((tiers, over));
+                answers.tiers.push((tiers, brake.clone(), over));
                 true
             });
             pools.retain(|pool| pool.upgrade().map(|pool| answers.pools.push(pool)).is_some());
@@ -292,7 +292,7 @@ impl Pressure {
     /// Its figures, as of the last look.
     pub fn stats(&self) -> PressureStats {
         let (state, counters) = (self.state.lock(), &self.counters);
-        let tiers = state.tiers.iter().flat_map(|(_, gauges)| gauges);
+        let tiers = state.tiers.iter().flat_map(|(.., gauges)| gauges);
         let all =
             [&state.device, &state.host].into_iter().chain(state.pinned.iter().map(|(_, gauge)| gauge)).chain(tiers);
         PressureStats {

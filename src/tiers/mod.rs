@@ -6,6 +6,7 @@
 //! it, under the block alone. What is decided depends on the uses so far, never on a time.
 
 mod block;
+mod brake;
 mod moves;
 pub mod policy;
 mod report;
@@ -14,6 +15,7 @@ mod source;
 mod state;
 
 pub use block::{TieredBlock, TieredInfo};
+pub use brake::Brake;
 pub use report::{TierStats, TiersStats};
 
 use crate::config::Placement;
@@ -21,7 +23,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, Member, Name, Timeline};
 use crate::stats::{Counter, Record, WaitCounters};
-use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Weak};
+use crate::sync::{Arc, Mutex, Weak};
 use policy::Policy;
 use room::Room;
 use source::Loans;
@@ -93,8 +95,8 @@ pub struct Tiers {
     moves_per_step: u32,
     state: Mutex<State>,
     loans: Mutex<Loans>,
-    /// Tiers that steps bring nothing up to, a bit each.
-    quiet: AtomicU32,
+    /// Of those who watch.
+    brakes: Mutex<Vec<Weak<Brake>>>,
     /// One step at a time.
     stepping: Mutex<Vec<u32>>,
     counters: Counters,
@@ -153,7 +155,7 @@ impl Tiers {
             moves_per_step: if moves_per_step == 0 { MOVES_PER_STEP } else { moves_per_step },
             state: Mutex::new(State::new(Tier::ALL.map(policy))),
             loans: Mutex::default(),
-            quiet: AtomicU32::new(0),
+            brakes: Mutex::default(),
             stepping: Mutex::default(),
             counters: Counters::default(),
         });
@@ -207,20 +209,6 @@ impl Tiers {
             }
         }
         Ok(())
-    }
-
-    /// Whether steps bring nothing up to a tier: under pressure what was sent down would only come back.
-    pub fn set_quiet(&self, tier: Tier, is_quiet: bool) {
-        let bit = 1 << tier as u32;
-        if is_quiet {
-            self.quiet.fetch_or(bit, Ordering::Relaxed);
-        } else {
-            self.quiet.fetch_and(!bit, Ordering::Relaxed);
-        }
-    }
-
-    fn is_quiet(&self, tier: Tier) -> bool {
-        self.quiet.load(Ordering::Relaxed) & (1 << tier as u32) != 0
     }
 
     /// Gives memory that nobody uses back to the driver. Returns its bytes.

@@ -129,17 +129,22 @@ impl Tiers {
         blocks
     }
 
-    /// Bytes that a tier lacks to take so many more, when the moves under way are proven.
-    fn lacks(&self, tier: Tier, bytes: u64) -> u64 {
+    /// Bytes that a tier lacks to take so many more and have no more than `most`, when the moves under way are proven.
+    fn lacks(&self, tier: Tier, bytes: u64, most: u64) -> u64 {
         let Some(room) = &self.rooms[tier as usize] else { return 0 };
         let levels = room.levels();
         let used = (levels.bytes - levels.kept).saturating_add(bytes);
-        used.saturating_sub(levels.budget).saturating_sub(self.leaving_bytes(tier))
+        used.saturating_sub(levels.budget.min(most)).saturating_sub(self.leaving_bytes(tier))
     }
 
     /// Queues moves down from a tier until it will have room for so many bytes more. Returns whether it will, or may when other threads leave blocks that could go. Never waits.
-    fn queue_room(&self, tier: Tier, bytes: u64, unwanted_only: bool) -> bool {
-        while self.lacks(tier, bytes) > 0 {
+    fn queue_room(&self, tier: Tier, bytes: u64) -> bool {
+        self.queue_room_within(tier, bytes, u64::MAX, false)
+    }
+
+    /// As [`Tiers::queue_room`], where the tier is to have no more than `most` bytes then.
+    fn queue_room_within(&self, tier: Tier, bytes: u64, most: u64, unwanted_only: bool) -> bool {
+        while self.lacks(tier, bytes, most) > 0 {
             match self.send_down(tier, unwanted_only) {
                 Sent::Bytes(_) => {}
                 Sent::Nobody { occupied } => return occupied,
@@ -163,7 +168,7 @@ impl Tiers {
         let has_room = |lower: &Tier| self.rooms[*lower as usize].as_ref().is_some_and(|room| room.free() >= bytes);
         let Some(to) = self.present().filter(fits).find(has_room) else {
             // Those below make room first.
-            let occupied = self.present().find(fits).is_some_and(|next| self.queue_room(next, bytes, false));
+            let occupied = self.present().find(fits).is_some_and(|next| self.queue_room(next, bytes));
             return Sent::Nobody { occupied };
         };
         let moved = block.inner.visit(|inner| {
@@ -186,7 +191,7 @@ impl Tiers {
             if self.room(tier)?.free() >= bytes {
                 return Ok(());
             }
-            let may = self.queue_room(tier, bytes, false);
+            let may = self.queue_room(tier, bytes);
             let (fence, any) = self.leaving_fence(tier);
             match fence {
                 Some(fence) => {
@@ -230,27 +235,30 @@ impl Tiers {
         (blocks.iter().find_map(|block| block.inner.visit(pending).flatten()), any)
     }
 
-    /// Decides, by the uses so far, who moves, and queues that: blocks that are worth a higher tier go up, those that are not make
-    /// room, and what is over a budget goes down. Returns how many went up, and down. Waits for nobody.
+    /// Decides, by the uses so far, who moves, and queues that: blocks that are worth a higher tier go up, no further than who
+    /// watches it lets them; those that are not make room, and what is over a budget goes down. Returns how many went up, and down. Waits for nobody.
     pub fn step(&self) -> (u64, u64) {
         let Some(mut list) = self.stepping.try_lock() else { return (0, 0) };
         let before = (self.counters.promotions.get(), self.counters.demotions.get());
         self.settle_all();
         self.device.maintain();
         for tier in self.present() {
-            self.queue_room(tier, 0, false);
+            self.queue_room(tier, 0);
         }
         let mut left = self.moves_per_step as usize;
-        for tier in self.present().filter(|tier| !self.is_quiet(*tier)) {
+        for tier in self.present() {
+            let (Some(most), Ok(room)) = (self.most_by_steps(tier), self.room(tier)) else { continue };
             self.state.lock().wanted(tier, left, &mut list);
             for id in list.drain(..) {
                 let (bytes, block) = {
                     let state = self.state.lock();
                     (state.bytes_of(id), state.block(id))
                 };
-                let (Some(block), Ok(room)) = (block, self.room(tier)) else { continue };
-                if room.free() < bytes {
-                    self.queue_room(tier, bytes, true);
+                // One that is larger than that keeps no other one out.
+                let Some(block) = block.filter(|_| bytes <= most) else { continue };
+                let levels = room.levels();
+                if levels.bytes - levels.kept + bytes > most {
+                    self.queue_room_within(tier, bytes, most, true);
                     break;
                 }
                 let moved = block.inner.visit(|inner| {

@@ -41,7 +41,7 @@ class pressure : public detail::owner<pressure, gpubuf_pressure, gpubuf_pressure
   outcome<Form> add(const pinned& who) const noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_pressure_add_pinned(capi(), who.capi()));
   }
-  /// Its budgets are watched, and its blocks go down.
+  /// Its budgets are watched, and its blocks go down. Its steps bring up no further than the low mark.
   template <class Form = throwing>
   outcome<Form> add(const tiers& who) const noexcept(quiet<Form>) {
     return detail::done<Form>(gpubuf_pressure_add_tiers(capi(), who.capi()));
