@@ -221,6 +221,7 @@ TEST(Null, EveryFunctionRefusesANullObject) {
   REFUSES_NULL(gpubuf_host_set_pageable_late(nullptr, 0));
   REFUSES_NULL(gpubuf_host_set_uva_stale(nullptr, 0));
   REFUSES_NULL(gpubuf_host_fail_operation(nullptr, GPUBUF_HOST_ANY, 1, GPUBUF_HOST_AT_SUBMISSION));
+  REFUSES_NULL(gpubuf_host_count_operations(nullptr, GPUBUF_HOST_ANY, nullptr));
   REFUSES_NULL(gpubuf_host_limit_memory(nullptr, GPUBUF_PLACEMENT_PINNED, 1));
   REFUSES_NULL(gpubuf_host_lose_device(nullptr));
 #undef REFUSES_NULL
@@ -370,8 +371,11 @@ TEST_F(Wrong, UnknownNumbersAreRefused) {
   slot_options.dtype = 0;
   EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_slots_add(slots.capi(), &slot_options, &slot));
 
-  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device.capi(), 8, 1, GPUBUF_HOST_AT_SUBMISSION));
-  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device.capi(), GPUBUF_HOST_ANY, 1, 2));
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device.capi(), 12, 1, GPUBUF_HOST_AT_SUBMISSION));
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device.capi(), GPUBUF_HOST_EVENT, 1, GPUBUF_HOST_AT_EXECUTION));
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device.capi(), GPUBUF_HOST_ANY, 1, 3));
+  std::uint64_t operations = 0;
+  EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_count_operations(device.capi(), 12, &operations));
   EXPECT_STATUS(GPUBUF_INVALID_ARGUMENT, gpubuf_host_limit_memory(device.capi(), 99, 1));
 }
 

@@ -113,6 +113,31 @@ TEST_F(HostKit, TheNthOperationFails) {
   EXPECT_OK(buffer.to_device<no_throw>(stream)) << "that one only";
 }
 
+TEST_F(HostKit, OperationsAreCountedAndWhatMakesSomethingFailsToo) {
+  if (test::backend() != gpubuf::backend::host) {
+    EXPECT_STATUS(status::unsupported, host::count_operations<no_throw>(device, host::operation::copy));
+    EXPECT_STATUS(status::unsupported,
+                  host::fail_operation<no_throw>(device, host::operation::event, 1, host::when::at_submission));
+    return;
+  }
+  const auto copies = host::count_operations(device, host::operation::copy);
+  buffer.to_device(stream);
+  host::fail_operation(device, host::operation::copy, 1, host::when::at_submission);
+  EXPECT_FALSE(status::ok == buffer.to_device<no_throw>(stream));
+  EXPECT_EQ(copies + 2, host::count_operations(device, host::operation::copy)) << "the refused one counts";
+  for (const auto kind : {host::operation::stream, host::operation::event}) {
+    host::fail_operation(device, kind, 1, host::when::at_submission);
+    EXPECT_STATUS(status::out_of_host_memory, gpubuf::stream::create<no_throw>(device));
+    EXPECT_OK(gpubuf::stream::create<no_throw>(device));
+  }
+  host::fail_operation(device, host::operation::allocation, 2, host::when::at_submission);
+  EXPECT_STATUS(status::out_of_device_memory, gpubuf::buffer::create<float, no_throw>(device, {4})) << "the device side";
+  EXPECT_EQ(0u, device.stats().quarantined_bytes);
+  host::fail_operation(device, host::operation::record, 1, host::when::as_a_loss);
+  EXPECT_FALSE(status::ok == buffer.to_device<no_throw>(stream));
+  EXPECT_STATUS(status::device_lost, stream.synchronize<no_throw>());
+}
+
 TEST_F(HostKit, AFailureIsToldOnceByTheStreamAndOnceByADrain) {
   if (!test::copies_fail_alone()) GTEST_SKIP() << "with this driver a copy that fails takes the device with it";
   host::fail_operation(device, host::operation::copy, 1, host::when::at_execution);

@@ -113,6 +113,7 @@ pub struct AllocatorCounters {
     pub allocation_ns: Counter,
     pub frees: Counter,
     pub free_ns: Counter,
+    pub free_failures: Counter,
 }
 
 impl AllocatorCounters {
@@ -126,11 +127,11 @@ impl AllocatorCounters {
     }
 
     /// Counts what gives memory back, and its time.
-    pub fn free<T>(&self, free: impl FnOnce() -> T) -> T {
+    pub fn free<T, E>(&self, free: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let start = Instant::now();
         let done = free();
         self.free_ns.add(start.elapsed().as_nanos() as u64);
-        self.frees.add(1);
+        if done.is_ok() { &self.frees } else { &self.free_failures }.add(1);
         done
     }
 }
@@ -204,8 +205,9 @@ mod tests {
         let counters = AllocatorCounters::default();
         assert_eq!(counters.allocate(|| Ok::<_, ()>(1)), Ok(1));
         assert_eq!(counters.allocate(|| Err::<(), _>(2)), Err(2));
-        assert_eq!(counters.free(|| 3), 3);
-        let seen = [&counters.allocations, &counters.allocation_failures, &counters.frees].map(Counter::get);
-        assert_eq!(seen, [1, 1, 1]);
+        assert_eq!(counters.free(|| Ok::<_, ()>(3)), Ok(3));
+        assert_eq!(counters.free(|| Err::<(), _>(4)), Err(4));
+        let seen = [&counters.allocations, &counters.allocation_failures, &counters.frees, &counters.free_failures];
+        assert_eq!(seen.map(Counter::get), [1, 1, 1, 1]);
     }
 }

@@ -481,11 +481,29 @@
 /** A kernel of the library's: the scatter of staged rows. */
 #define GPUBUF_HOST_KERNEL 7
 
+/**
+ * Allocations of page-locked and device memory. These and the kinds below are no part of GPUBUF_HOST_ANY, and fail at
+ * submission only; over the stand-in driver they are GPUBUF_UNSUPPORTED: there each function of the driver's can be made to fail.
+ */
+#define GPUBUF_HOST_ALLOCATION 8
+
+/** Page-locking of the caller's memory. */
+#define GPUBUF_HOST_REGISTRATION 9
+
+/** Creations of streams. */
+#define GPUBUF_HOST_STREAM 10
+
+/** Creations of events. */
+#define GPUBUF_HOST_EVENT 11
+
 /** The operation is refused, nothing is queued. */
 #define GPUBUF_HOST_AT_SUBMISSION 0
 
 /** The operation is queued, and has no effect when it runs. */
 #define GPUBUF_HOST_AT_EXECUTION 1
+
+/** The operation is refused, since the device is lost in that moment. */
+#define GPUBUF_HOST_AS_A_LOSS 2
 
 /** The right to use one block of a pool, from acquire to release. */
 typedef struct gpubuf_block gpubuf_block;
@@ -715,6 +733,8 @@ typedef struct gpubuf_device_stats {
    * writes.
    */
   uint64_t fallbacks_uva;
+  /** Frees and ends of registrations that the driver refused: that memory stays with it, and no byte of it is counted any more. */
+  uint64_t free_failures;
 } gpubuf_device_stats;
 
 /** What is known of a device that need not be open. */
@@ -4999,13 +5019,25 @@ gpubuf_status gpubuf_host_set_uva_stale(gpubuf_device *device,
 /**
  * Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.
  *
- * `when` is GPUBUF_HOST_AT_SUBMISSION or GPUBUF_HOST_AT_EXECUTION. Each kind has at most one such fault; `nth` 0 removes it.
+ * `when` is GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AS_A_LOSS. What goes into a capture counts for the
+ * first only; for the others it counts when a launch replays it. Each kind has at most one such fault; `nth` 0 removes it.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_fail_operation(gpubuf_device *device,
                                          uint32_t operation,
                                          uint64_t nth,
                                          uint32_t when);
+
+/**
+ * How many operations of a kind the device was asked for so far, those that a fault refused included: a run without faults
+ * counts, and the runs after it have each of them fail in turn (docs/faults.md).
+ *
+ * Not over the stand-in driver (GPUBUF_UNSUPPORTED), where gpubuf_standin_calls counts the driver's functions.
+ */
+GPUBUF_API GPUBUF_MUST_USE
+gpubuf_status gpubuf_host_count_operations(gpubuf_device *device,
+                                           uint32_t operation,
+                                           uint64_t *out_count);
 
 /** Limits the memory of GPUBUF_PLACEMENT_PINNED or GPUBUF_PLACEMENT_DEVICE to so many bytes, in whole pages, from now on. */
 GPUBUF_API GPUBUF_MUST_USE

@@ -67,6 +67,8 @@ pub struct HostDevice {
     graphs: Arc<kit::Graphs>,
     /// Pageable memory has pages of its own as well.
     debug: bool,
+    /// Referred to by each event there is.
+    event_count: Arc<()>,
 }
 
 /// A stream of an emulated device.
@@ -77,6 +79,7 @@ pub struct HostStream {
 
 struct HostEvent {
     event: engine::Event,
+    _counted: Arc<()>,
 }
 
 impl HostDevice {
@@ -121,7 +124,13 @@ impl HostDevice {
             device.fail_operation(kind, nth, when);
         }
         let debug = debug.is_on();
-        Ok(HostDevice { device, allocator: AllocatorCounters::default(), graphs: Arc::default(), debug })
+        Ok(HostDevice {
+            device,
+            allocator: AllocatorCounters::default(),
+            graphs: Arc::default(),
+            debug,
+            event_count: Arc::default(),
+        })
     }
 }
 
@@ -258,7 +267,8 @@ impl DeviceBackend for HostDevice {
     }
 
     fn create_event(&self) -> Result<Arc<dyn EventBackend>> {
-        Ok(Arc::new(HostEvent { event: self.device.create_event() }))
+        self.device.expect_event().map_err(|fault| from_fault(fault, "creating an event"))?;
+        Ok(Arc::new(HostEvent { event: self.device.create_event(), _counted: self.event_count.clone() }))
     }
 
     fn create_timed_event(&self) -> Result<Arc<dyn EventBackend>> {
@@ -378,6 +388,9 @@ impl EventBackend for HostEvent {
     }
 
     fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64> {
+        if self.failed() || earlier.failed() {
+            return fail!(CopyFailed, "the record of an event failed when it ran: it has no time; record it again");
+        }
         let elapsed = self.event.elapsed_since(own(earlier)?);
         elapsed.map(|time| time.as_nanos() as u64).map_err(|fault| from_fault(fault, "taking the time between events"))
     }
@@ -457,7 +470,7 @@ fn parse_failure(text: &str) -> Result<(Option<engine::OpKind>, u64, engine::Fai
         Error::new(
             Status::InvalidArgument,
             format!(
-                "GPUBUF_HOST_FAIL_OPERATION={text} is not kind:nth:when, as in copy:3:execution (kinds any, copy, fill, delay, call, record, wait, kernel; when submission or execution)"
+                "GPUBUF_HOST_FAIL_OPERATION={text} is not kind:nth:when, as in copy:3:execution (kinds any, copy, fill, delay, call, record, wait, kernel, allocation, registration, stream, event; when submission, execution or loss)"
             ),
         )
     };
@@ -471,11 +484,16 @@ fn parse_failure(text: &str) -> Result<(Option<engine::OpKind>, u64, engine::Fai
         "record" => Some(engine::OpKind::Record),
         "wait" => Some(engine::OpKind::Wait),
         "kernel" => Some(engine::OpKind::Scatter),
+        "allocation" => Some(engine::OpKind::Allocation),
+        "registration" => Some(engine::OpKind::Registration),
+        "stream" => Some(engine::OpKind::Stream),
+        "event" => Some(engine::OpKind::Event),
         _ => return Err(wrong()),
     };
     let when = match when {
         "submission" => engine::FailWhen::Submission,
         "execution" => engine::FailWhen::Execution,
+        "loss" => engine::FailWhen::Loss,
         _ => return Err(wrong()),
     };
     Ok((kind, nth.parse().map_err(|_| wrong())?, when))

@@ -21,6 +21,21 @@ pub enum Operation {
     Wait,
     /// A kernel of the library's: the scatter of staged rows.
     Kernel,
+    /// The allocation of page-locked or device memory. From here on nothing is queued: the device is asked for something.
+    Allocation,
+    /// The page-locking of the caller's memory.
+    Registration,
+    /// The making of a stream.
+    Stream,
+    /// The making of an event.
+    Event,
+}
+
+impl Operation {
+    /// Whether it makes something, instead of being queued.
+    pub fn makes(self) -> bool {
+        matches!(self, Operation::Allocation | Operation::Registration | Operation::Stream | Operation::Event)
+    }
 }
 
 /// Where an armed fault strikes.
@@ -30,6 +45,23 @@ pub enum FailWhen {
     Submission,
     /// The operation is queued, and fails when it runs.
     Execution,
+    /// The operation is refused, since the device is lost in that moment.
+    Loss,
+}
+
+/// What a device has at this moment, by its own account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Bytes of page-locked memory that it allocated, in whole pages.
+    pub pinned_bytes: u64,
+    /// Bytes of device memory, in whole pages.
+    pub device_bytes: u64,
+    /// Ranges of the caller's memory that are page-locked.
+    pub registrations: u64,
+    /// Streams that are not over.
+    pub streams: u64,
+    /// Events.
+    pub events: u64,
 }
 
 /// How late each operation begins.
@@ -70,8 +102,13 @@ pub type Call = fn(&dyn View, [usize; 2]);
 
 /// The kit of a device. Faults are `unsupported` where the hardware is real.
 pub trait DeviceKit: Send + Sync {
-    /// Has the `nth` operation of a kind from now fail, once; `nth` 0 takes that back.
+    /// Has the `nth` operation of a kind from now fail, once; `nth` 0 takes that back. No kind: any that streams are given.
     fn fail_operation(&self, kind: Option<Operation>, nth: u64, when: FailWhen) -> Result<()>;
+    /// How many operations of a kind were asked for so far, those that were refused by a fault included. No kind: all that
+    /// streams are given.
+    fn count_operations(&self, kind: Option<Operation>) -> Result<u64>;
+    /// What there is.
+    fn census(&self) -> Result<Census>;
     /// Limits pinned or device memory, in bytes.
     fn limit_memory(&self, placement: Placement, bytes: u64) -> Result<()>;
     /// Loses the device for good.

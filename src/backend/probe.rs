@@ -5,6 +5,7 @@ use super::{DeviceBackend, RawMemory, StreamBackend, system_memory};
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
 use crate::fail;
+use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 use std::fmt;
 use std::time::Instant;
@@ -147,6 +148,9 @@ pub struct Capabilities {
     pub page_bytes: u64,
     /// What the system lets this process have.
     pub system: SystemMemory,
+    /// Bytes of page-locked and of device memory that were tried and cannot be given back, since nothing proves that the copies
+    /// on them are done.
+    pub left: [u64; 2],
 }
 
 impl Capabilities {
@@ -160,7 +164,7 @@ impl Capabilities {
 pub fn probe(device: &dyn DeviceBackend, deadline: Option<Instant>) -> Capabilities {
     let system = system_memory();
     let facts = device.facts();
-    let test = Test { device, deadline };
+    let test = Test { device, deadline, left: Cell::default() };
     let answers = Capability::ALL.map(|capability| match capability {
         Capability::SeesHostWrites => test.sees_host_writes(),
         Capability::PinnedMemory => explained(Answer::of(test.pinned()), &system),
@@ -179,6 +183,7 @@ pub fn probe(device: &dyn DeviceBackend, deadline: Option<Instant>) -> Capabilit
         thread_numa_node: node_of_fresh_memory(),
         device_memory: device.memory_info(),
         page_bytes: page_bytes() as u64,
+        left: test.left.get(),
         system,
     }
 }
@@ -186,11 +191,12 @@ pub fn probe(device: &dyn DeviceBackend, deadline: Option<Instant>) -> Capabilit
 struct Test<'a> {
     device: &'a dyn DeviceBackend,
     deadline: Option<Instant>,
+    left: Cell<[u64; 2]>,
 }
 
 /// Memory of a test, given back with it. Everything that used it has been waited for, or it is left.
 struct Lent<'a> {
-    device: &'a dyn DeviceBackend,
+    test: &'a Test<'a>,
     memory: RawMemory,
     in_use: bool,
 }
@@ -199,15 +205,19 @@ impl Drop for Lent<'_> {
     fn drop(&mut self) {
         if !self.in_use {
             // SAFETY: allocated by the test, dropped once, and no copy of it is under way.
-            unsafe { self.device.free(self.memory) };
+            unsafe { self.test.device.free(self.memory) };
+            return;
         }
+        let mut left = self.test.left.get();
+        left[usize::from(self.memory.placement == Placement::Device)] += self.memory.bytes as u64;
+        self.test.left.set(left);
     }
 }
 
 impl<'a> Test<'a> {
-    fn lend(&self, placement: Placement) -> Result<Lent<'a>> {
+    fn lend(&self, placement: Placement) -> Result<Lent<'_>> {
         let memory = self.device.allocate(placement, page_bytes())?;
-        Ok(Lent { device: self.device, memory, in_use: false })
+        Ok(Lent { test: self, memory, in_use: false })
     }
 
     /// Copies a page and waits for it.

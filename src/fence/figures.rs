@@ -66,6 +66,7 @@ impl Device {
             ("allocation_ns", allocator.allocation_ns.get()),
             ("frees", allocator.frees.get()),
             ("free_ns", allocator.free_ns.get()),
+            ("free_failures", allocator.free_failures.get()),
         ] {
             record = record.with(key, value);
         }

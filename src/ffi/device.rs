@@ -170,6 +170,8 @@ pub struct gpubuf_device_stats {
     /// Of `fallbacks`: buffers and blocks of uva memory that are a pinned and a device side, since the device does not see later host
     /// writes.
     pub fallbacks_uva: u64,
+    /// Frees and ends of registrations that the driver refused: that memory stays with it, and no byte of it is counted any more.
+    pub free_failures: u64,
 }
 
 growing!(
@@ -451,6 +453,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
             fallbacks_registration: fallbacks.registration,
             fallbacks_node: fallbacks.node,
             fallbacks_uva: counters.stand_ins.get(),
+            free_failures: allocator.free_failures.get(),
         });
         Ok(())
     })

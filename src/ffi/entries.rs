@@ -333,6 +333,7 @@ entries! {
     Normally gpubuf_host_set_pageable_late;
     Normally gpubuf_host_set_uva_stale;
     Normally gpubuf_host_fail_operation;
+    Normally gpubuf_host_count_operations;
     Normally gpubuf_host_limit_memory;
     Normally gpubuf_host_lose_device;
     AnyTime gpubuf_host_time_inside_ns;

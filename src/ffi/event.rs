@@ -39,7 +39,7 @@ pub unsafe extern "C" fn gpubuf_event_create_timed(
 ///
 /// Never waits. The driver's resolution is about half a microsecond.
 /// Errors: GPUBUF_BUSY (a mark is not reached yet), GPUBUF_NOT_BEGUN (never recorded), GPUBUF_UNSUPPORTED (not timed),
-/// GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
+/// GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST, GPUBUF_COPY_FAILED (a record that failed when it ran, which only an emulation has).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_event_elapsed_ns(
     earlier: *const gpubuf_event,

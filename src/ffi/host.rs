@@ -43,10 +43,42 @@ pub const GPUBUF_HOST_WAIT: u32 = 6;
 /// A kernel of the library's: the scatter of staged rows.
 pub const GPUBUF_HOST_KERNEL: u32 = 7;
 
+/// Allocations of page-locked and device memory. These and the kinds below are no part of GPUBUF_HOST_ANY, and fail at
+/// submission only; over the stand-in driver they are GPUBUF_UNSUPPORTED: there each function of the driver's can be made to fail.
+pub const GPUBUF_HOST_ALLOCATION: u32 = 8;
+/// Page-locking of the caller's memory.
+pub const GPUBUF_HOST_REGISTRATION: u32 = 9;
+/// Creations of streams.
+pub const GPUBUF_HOST_STREAM: u32 = 10;
+/// Creations of events.
+pub const GPUBUF_HOST_EVENT: u32 = 11;
+
 /// The operation is refused, nothing is queued.
 pub const GPUBUF_HOST_AT_SUBMISSION: u32 = 0;
 /// The operation is queued, and has no effect when it runs.
 pub const GPUBUF_HOST_AT_EXECUTION: u32 = 1;
+/// The operation is refused, since the device is lost in that moment.
+pub const GPUBUF_HOST_AS_A_LOSS: u32 = 2;
+
+fn operation(number: u32) -> Result<Option<Operation>> {
+    Ok(match number {
+        GPUBUF_HOST_ANY => None,
+        GPUBUF_HOST_COPY => Some(Operation::Copy),
+        GPUBUF_HOST_FILL => Some(Operation::Fill),
+        GPUBUF_HOST_DELAY => Some(Operation::Delay),
+        GPUBUF_HOST_CALL => Some(Operation::Call),
+        GPUBUF_HOST_RECORD => Some(Operation::Record),
+        GPUBUF_HOST_WAIT => Some(Operation::Wait),
+        GPUBUF_HOST_KERNEL => Some(Operation::Kernel),
+        GPUBUF_HOST_ALLOCATION => Some(Operation::Allocation),
+        GPUBUF_HOST_REGISTRATION => Some(Operation::Registration),
+        GPUBUF_HOST_STREAM => Some(Operation::Stream),
+        GPUBUF_HOST_EVENT => Some(Operation::Event),
+        _ => {
+            return fail!(InvalidArgument, "operation is {number}: GPUBUF_HOST_ANY to GPUBUF_HOST_EVENT (0 to 11)");
+        }
+    })
+}
 
 fn kit(device: &Device) -> Result<&dyn DeviceKit> {
     match device.backend().kit() {
@@ -315,7 +347,8 @@ pub unsafe extern "C" fn gpubuf_host_set_uva_stale(device: *mut gpubuf_device, s
 
 /// Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.
 ///
-/// `when` is GPUBUF_HOST_AT_SUBMISSION or GPUBUF_HOST_AT_EXECUTION. Each kind has at most one such fault; `nth` 0 removes it.
+/// `when` is GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AS_A_LOSS. What goes into a capture counts for the
+/// first only; for the others it counts when a launch replays it. Each kind has at most one such fault; `nth` 0 removes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_fail_operation(
     device: *mut gpubuf_device,
@@ -325,33 +358,44 @@ pub unsafe extern "C" fn gpubuf_host_fail_operation(
 ) -> gpubuf_status {
     call(Entry::gpubuf_host_fail_operation, (device, operation, nth, when), |c| {
         let kit = kit(c.get(device, "device")?)?;
-        let kind = match operation {
-            GPUBUF_HOST_ANY => None,
-            GPUBUF_HOST_COPY => Some(Operation::Copy),
-            GPUBUF_HOST_FILL => Some(Operation::Fill),
-            GPUBUF_HOST_DELAY => Some(Operation::Delay),
-            GPUBUF_HOST_CALL => Some(Operation::Call),
-            GPUBUF_HOST_RECORD => Some(Operation::Record),
-            GPUBUF_HOST_WAIT => Some(Operation::Wait),
-            GPUBUF_HOST_KERNEL => Some(Operation::Kernel),
-            _ => {
-                return fail!(
-                    InvalidArgument,
-                    "operation is {operation}: GPUBUF_HOST_ANY to GPUBUF_HOST_KERNEL (0 to 7)"
-                );
-            }
-        };
+        let kind = self::operation(operation)?;
         let when = match when {
             GPUBUF_HOST_AT_SUBMISSION => FailWhen::Submission,
+            GPUBUF_HOST_AT_EXECUTION if kind.is_some_and(Operation::makes) => {
+                return fail!(
+                    InvalidArgument,
+                    "when is GPUBUF_HOST_AT_EXECUTION (1), and operation {operation} is done at the call: GPUBUF_HOST_AT_SUBMISSION (0)"
+                );
+            }
             GPUBUF_HOST_AT_EXECUTION => FailWhen::Execution,
+            GPUBUF_HOST_AS_A_LOSS => FailWhen::Loss,
             _ => {
                 return fail!(
                     InvalidArgument,
-                    "when is {when}: GPUBUF_HOST_AT_SUBMISSION or GPUBUF_HOST_AT_EXECUTION (0 or 1)"
+                    "when is {when}: GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AS_A_LOSS (0 to 2)"
                 );
             }
         };
         kit.fail_operation(kind, nth, when)
+    })
+}
+
+/// How many operations of a kind the device was asked for so far, those that a fault refused included: a run without faults
+/// counts, and the runs after it have each of them fail in turn (docs/faults.md).
+///
+/// Not over the stand-in driver (GPUBUF_UNSUPPORTED), where gpubuf_standin_calls counts the driver's functions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_host_count_operations(
+    device: *mut gpubuf_device,
+    operation: u32,
+    out_count: *mut u64,
+) -> gpubuf_status {
+    call(Entry::gpubuf_host_count_operations, |c| {
+        let kit = kit(c.get(device, "device")?)?;
+        let kind = self::operation(operation)?;
+        let out = c.out(out_count, "out_count")?;
+        out.set(kit.count_operations(kind)?);
+        Ok(())
     })
 }
 

@@ -46,6 +46,8 @@ pub struct Cuda(*mut c_void);
 
 // SAFETY: the handle of a library that stays open is good on every thread.
 unsafe impl Sync for Cuda {}
+// SAFETY: as above.
+unsafe impl Send for Cuda {}
 
 macro_rules! calls {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)+) => {
@@ -103,8 +105,13 @@ calls! {
     gpubuf_standin_fail_call(function: *const c_char, nth: u64, code: c_int) -> c_int;
     gpubuf_standin_lose_device(ordinal: c_int, code: c_int) -> c_int;
     gpubuf_standin_set_attribute(ordinal: c_int, attribute: c_int, value: c_int) -> c_int;
+    gpubuf_standin_lose_at_call(function: *const c_char, nth: u64, ordinal: c_int, code: c_int) -> c_int;
+    gpubuf_standin_count_thread(counts: c_int) -> c_int;
+    gpubuf_standin_struck() -> u64;
+    gpubuf_standin_live(ordinal: c_int, kind: c_uint) -> u64;
     gpubuf_standin_stream_hold(stream: usize) -> c_int;
     gpubuf_standin_stream_release(stream: usize) -> c_int;
+    gpubuf_standin_stream_is_held(stream: usize) -> c_int;
 }
 
 /// A context that nobody used before, current nowhere, of a stand-in without faults; 0 with a real driver, whose primary

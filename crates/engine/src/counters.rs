@@ -26,6 +26,14 @@ pub struct ByKind {
     pub write_value: u64,
     /// Scatters.
     pub scatter: u64,
+    /// Allocations.
+    pub allocation: u64,
+    /// Registrations.
+    pub registration: u64,
+    /// Streams.
+    pub stream: u64,
+    /// Events.
+    pub event: u64,
 }
 
 impl ByKind {
@@ -41,10 +49,14 @@ impl ByKind {
             OpKind::WaitValue => self.wait_value,
             OpKind::WriteValue => self.write_value,
             OpKind::Scatter => self.scatter,
+            OpKind::Allocation => self.allocation,
+            OpKind::Registration => self.registration,
+            OpKind::Stream => self.stream,
+            OpKind::Event => self.event,
         }
     }
 
-    /// The sum over all kinds.
+    /// The sum over all kinds that streams are given.
     pub fn total(&self) -> u64 {
         let kernels = self.call + self.scatter;
         let values = self.wait_value + self.write_value;
@@ -56,7 +68,7 @@ impl ByKind {
 /// When a device is idle, `submitted == executed + failed + dropped` for each kind.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Counters {
-    /// Operations taken into a stream.
+    /// Operations taken into a stream. What makes memory, streams and events counts as submitted and executed at once.
     pub submitted: ByKind,
     /// Operations that ran to their end without failing.
     pub executed: ByKind,
@@ -81,7 +93,7 @@ pub struct Counters {
 }
 
 #[derive(Default)]
-pub(crate) struct Tally([AtomicU64; 9]);
+pub(crate) struct Tally([AtomicU64; 13]);
 
 impl Tally {
     pub(crate) fn add(&self, kind: OpKind) {
@@ -100,6 +112,10 @@ impl Tally {
             wait_value: of(OpKind::WaitValue),
             write_value: of(OpKind::WriteValue),
             scatter: of(OpKind::Scatter),
+            allocation: of(OpKind::Allocation),
+            registration: of(OpKind::Registration),
+            stream: of(OpKind::Stream),
+            event: of(OpKind::Event),
         }
     }
 }

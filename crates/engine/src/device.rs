@@ -57,6 +57,7 @@ impl Device {
     /// [`Fault::DeviceLost`], [`Fault::Closed`].
     pub fn allocate(&self, kind: MemoryKind, bytes: usize) -> Result<Allocation, Fault> {
         self.core().admit()?;
+        self.core().makes(OpKind::Allocation, policy::out_of_memory(kind))?;
         let core = self.core();
         let in_place = core.settings.read().in_place;
         memory::allocate(core.id, kind, bytes, core.usage(kind), in_place, core.margins)
@@ -175,6 +176,8 @@ impl Device {
 
     fn make_queue(&self, role: Role) -> Result<Arc<Queue>, Fault> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        self.core().admit()?;
+        self.core().makes(OpKind::Stream, Fault::NoResources)?;
         // Locked to the end, so that a loss or a close either refuses the stream or finds it in the list.
         let mut streams = self.core().streams.lock();
         policy::admit(self.is_lost(), streams.closed)?;
@@ -196,6 +199,14 @@ impl Device {
         Ok(queue)
     }
 
+    /// Counts an event that is to be made against the faults armed for it.
+    ///
+    /// # Errors
+    /// [`Fault::NoResources`] for an armed fault, or [`Fault::DeviceLost`] if it lost the device.
+    pub fn expect_event(&self) -> Result<(), Fault> {
+        self.core().makes(OpKind::Event, Fault::NoResources)
+    }
+
     /// Makes an event; it may be recorded on and waited for by streams of any device.
     pub fn create_event(&self) -> Event {
         self.core().tallies.events_created.fetch_add(1, Ordering::Relaxed);
@@ -205,11 +216,7 @@ impl Device {
     /// Loses the device for good: running operations stop as soon as they can, queued ones are dropped, and events that
     /// are not complete report `Lost`. Their waiters wake. All but a running call is settled on return.
     pub fn lose(&self) {
-        self.core().lost.store(true, Ordering::SeqCst);
-        captures::device_gone(self.core().id);
-        for queue in self.core().queues() {
-            queue.abandon();
-        }
+        self.core().lose();
     }
 
     /// Whether [`lose`](Device::lose) was called.
@@ -217,8 +224,8 @@ impl Device {
         self.core().is_lost()
     }
 
-    /// Arms a fault: the `nth` operation from now that passes `kind` (all kinds if `None`) on this device fails, once;
-    /// 1 is the next one. Only operations whose arguments are good count. Each filter has at most one fault, which a
+    /// Arms a fault: the `nth` operation from now that passes `kind` (all that streams are given if `None`) on this device
+    /// fails, once; 1 is the next one. Only operations whose arguments are good count. Each filter has at most one fault, which a
     /// new one replaces; `nth` 0 disarms it.
     pub fn fail_operation(&self, kind: Option<OpKind>, nth: u64, when: FailWhen) {
         self.core().armory.arm(kind, nth, when);
@@ -237,6 +244,17 @@ impl Device {
     /// Bytes of a kind in use, in whole pages, with freed memory that queued operations still use.
     pub fn memory_used(&self, kind: MemoryKind) -> u64 {
         self.core().usage(kind).used.load(Ordering::Relaxed)
+    }
+
+    /// Ranges of the caller's memory that are registered now.
+    pub fn registrations(&self) -> usize {
+        memory::registrations(self.core().id)
+    }
+
+    /// Streams that are not over: those that somebody has a handle to, and those that still have work.
+    pub fn live_streams(&self) -> usize {
+        let streams = self.core().streams.lock();
+        streams.workers.iter().filter(|worker| !worker.ended.load(Ordering::Acquire)).count()
     }
 
     /// Sets the link's latency in nanoseconds and its bandwidth in bytes per second (0: no limit), for copies that

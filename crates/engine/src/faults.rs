@@ -12,8 +12,10 @@ use crate::operation::OpKind;
 pub enum FailWhen {
     /// The submission is refused.
     Submission,
-    /// The operation is queued and then has no effect.
+    /// The operation is queued and then has no effect. What makes memory, streams and events is refused.
     Execution,
+    /// The submission is refused, since the device is lost in that moment.
+    Loss,
 }
 
 struct Armed {
@@ -43,7 +45,7 @@ impl Armory {
     }
 
     /// Counts a submission against every matching filter and tells whether it fails. When several strike at once, all
-    /// are used up and a refusal wins.
+    /// are used up; a loss wins, then a refusal.
     pub(crate) fn strike(&self, kind: OpKind) -> Option<FailWhen> {
         self.strike_if(kind, |_| true)
     }
@@ -61,10 +63,13 @@ impl Armory {
         let mut struck = None;
         let mut armed = self.armed.lock();
         armed.retain_mut(|fault| {
-            if counts(fault.when) && fault.kind.is_none_or(|wanted| wanted == kind) {
+            if counts(fault.when) && fault.kind.map_or(!kind.makes(), |wanted| wanted == kind) {
                 fault.left -= 1;
                 if fault.left == 0 {
-                    if struck != Some(FailWhen::Submission) {
+                    let rank = |when| {
+                        [FailWhen::Execution, FailWhen::Submission, FailWhen::Loss].iter().position(|w| *w == when)
+                    };
+                    if struck.is_none_or(|before| rank(before) < rank(fault.when)) {
                         struck = Some(fault.when);
                     }
                     return false;
@@ -124,6 +129,18 @@ mod tests {
         armory.arm(None, 1, FailWhen::Execution);
         armory.arm(None, 0, FailWhen::Execution);
         assert_eq!(armory.strike(OpKind::Wait), None);
+    }
+
+    #[test]
+    fn what_makes_something_is_counted_by_its_own_kind_only_and_a_loss_wins() {
+        let armory = Armory::default();
+        armory.arm(None, 1, FailWhen::Loss);
+        armory.arm(Some(OpKind::Event), 1, FailWhen::Submission);
+        assert_eq!(armory.strike(OpKind::Stream), None);
+        assert_eq!(armory.strike(OpKind::Event), Some(FailWhen::Submission));
+        armory.arm(Some(OpKind::Fill), 1, FailWhen::Submission);
+        assert!(!armory.refuses(OpKind::Copy), "nothing is lost in a capture");
+        assert_eq!(armory.strike(OpKind::Fill), Some(FailWhen::Loss));
     }
 
     #[test]

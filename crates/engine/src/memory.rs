@@ -358,6 +358,12 @@ pub(crate) fn free_all(owner: u64) {
     space.entries.retain(|_, entry| !matches!(entry, Entry::Live { region, .. } if region.owner == owner));
 }
 
+/// Ranges that device `owner` has registered.
+pub(crate) fn registrations(owner: u64) -> usize {
+    let registered = |entry: &&Entry| matches!(entry, Entry::Live { region, host: true } if region.owner == owner && region.is_registered());
+    SPACE.read().entries.values().filter(registered).count()
+}
+
 /// The kind of memory of device `owner` that holds the whole range.
 pub(crate) fn kind_of(owner: u64, address: u64, bytes: usize) -> Option<MemoryKind> {
     // Kept locked: a free at the same time would take the reference for an operation's.

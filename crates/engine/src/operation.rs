@@ -33,6 +33,21 @@ pub enum OpKind {
     WriteValue,
     /// [`Op::Scatter`].
     Scatter,
+    /// [`Device::allocate`](crate::Device::allocate). From here on it is the device that is asked, not a stream.
+    Allocation,
+    /// [`Device::register`](crate::Device::register).
+    Registration,
+    /// [`Device::create_stream`](crate::Device::create_stream) and its like.
+    Stream,
+    /// An event, where its maker asks [`Device::expect_event`](crate::Device::expect_event) first.
+    Event,
+}
+
+impl OpKind {
+    /// Whether it makes something, instead of being queued.
+    pub(crate) fn makes(self) -> bool {
+        matches!(self, OpKind::Allocation | OpKind::Registration | OpKind::Stream | OpKind::Event)
+    }
 }
 
 /// When an [`Op::WaitValue`] passes, for a memory word `a` and its `value`.

@@ -118,7 +118,10 @@ impl Queue {
         let mut state = self.state.lock();
         policy::admit(self.device.is_lost(), state.closing)?;
         state.make_room(1)?;
-        let doomed = self.device.dooms(kind)?;
+        let doomed = match self.device.dooms(kind) {
+            Ok(doomed) => doomed,
+            Err(fault) => return Err(self.refuse(state, fault)),
+        };
         let order = &self.device.order;
         let before = order.draw(self.role);
         let task = make();
@@ -156,7 +159,7 @@ impl Queue {
                 }
                 Err(fault) => {
                     state.items.truncate(before);
-                    return Err(fault);
+                    return Err(self.refuse(state, fault));
                 }
             }
         }
@@ -164,6 +167,15 @@ impl Queue {
         nodes.iter().for_each(|node| self.device.tallies.submitted.add(node.kind()));
         self.poke(state);
         Ok(())
+    }
+
+    /// Lets the lock go, and then loses the device where that is what an armed fault does.
+    fn refuse(&self, state: MutexGuard<'_, State>, fault: Fault) -> Fault {
+        drop(state);
+        if fault == Fault::DeviceLost {
+            self.device.lose();
+        }
+        fault
     }
 
     /// Whether the stream takes more work.

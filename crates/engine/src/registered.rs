@@ -8,6 +8,7 @@ use crate::config::MemoryKind;
 use crate::device::Device;
 use crate::mapping::{Mapping, page_bytes};
 use crate::memory::{Alias, Allocation, Entry, Region, SPACE, seen_by_device};
+use crate::operation::OpKind;
 use crate::policy::Fault;
 
 impl Device {
@@ -23,6 +24,7 @@ impl Device {
     /// The range must be readable and writable, and stay so until it is unregistered and its queued operations are done.
     pub unsafe fn register(&self, host: *mut u8, bytes: usize) -> Result<Allocation, Fault> {
         self.core().admit()?;
+        self.core().makes(OpKind::Registration, Fault::OutOfHostMemory)?;
         // SAFETY: this function's contract.
         unsafe { register(self.core().id, host as usize, bytes, self.core().settings.read().in_place) }
     }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use crate::captures;
 use crate::config::{Config, MemoryKind, Settings};
 use crate::counters::Tallies;
 use crate::faults::{Armory, FailWhen};
@@ -86,14 +87,44 @@ impl Core {
         self.ended.notify_all();
     }
 
-    /// Counts an operation against the armed faults: whether it will fail when it runs, or an error if it fails now.
+    /// Counts an operation against the armed faults: whether it will fail when it runs, or an error if it fails now. With
+    /// `DeviceLost` the device is to be lost, once no lock is held.
     pub(crate) fn dooms(&self, kind: OpKind) -> Result<bool, Fault> {
         match self.armory.strike(kind) {
             Some(FailWhen::Submission) => {
                 self.tallies.refused.add(kind);
                 Err(Fault::OperationFailed)
             }
+            Some(FailWhen::Loss) => Err(Fault::DeviceLost),
             struck => Ok(struck.is_some()),
+        }
+    }
+
+    /// Counts the making of something: `fault` if it fails. Called under no lock.
+    pub(crate) fn makes(&self, kind: OpKind, fault: Fault) -> Result<(), Fault> {
+        match self.armory.strike(kind) {
+            None => {
+                self.tallies.submitted.add(kind);
+                self.tallies.executed.add(kind);
+                Ok(())
+            }
+            Some(FailWhen::Loss) => {
+                self.lose();
+                Err(Fault::DeviceLost)
+            }
+            Some(_) => {
+                self.tallies.refused.add(kind);
+                Err(fault)
+            }
+        }
+    }
+
+    /// See [`Device::lose`](crate::Device::lose). Called under no lock.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        captures::device_gone(self.id);
+        for queue in self.queues() {
+            queue.abandon();
         }
     }
 

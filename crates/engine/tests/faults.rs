@@ -25,6 +25,50 @@ fn a_fault_at_submission_queues_nothing() {
 }
 
 #[test]
+fn what_makes_something_fails_and_is_counted() {
+    let device = device();
+    device.fail_operation(Some(OpKind::Allocation), 2, FailWhen::Submission);
+    let allocate = |kind| device.allocate(kind, 64).map(drop);
+    assert_eq!(allocate(MemoryKind::Pinned), Ok(()));
+    assert_eq!(allocate(MemoryKind::Device), Err(Fault::OutOfDeviceMemory));
+    assert_eq!(allocate(MemoryKind::Device), Ok(()));
+    device.fail_operation(Some(OpKind::Stream), 1, FailWhen::Submission);
+    assert_eq!(device.create_stream().map(drop), Err(Fault::NoResources));
+    device.fail_operation(Some(OpKind::Event), 1, FailWhen::Submission);
+    assert_eq!(device.expect_event(), Err(Fault::NoResources));
+    let mut page = [0u8; 64];
+    device.fail_operation(Some(OpKind::Registration), 1, FailWhen::Submission);
+    // SAFETY: a local that outlives its registration.
+    assert_eq!(unsafe { device.register(page.as_mut_ptr(), 64) }.map(drop), Err(Fault::OutOfHostMemory));
+    // SAFETY: as above.
+    unsafe { device.register(page.as_mut_ptr(), 64) }.unwrap();
+    assert_eq!((device.registrations(), device.live_streams()), (1, 0));
+    device.unregister(page.as_mut_ptr()).unwrap();
+    let counters = device.counters();
+    assert_eq!((counters.submitted.allocation, counters.refused.allocation, counters.refused.stream), (2, 1, 1));
+    assert_eq!(counters.submitted.total(), 0, "none was given to a stream");
+}
+
+#[test]
+fn a_device_is_lost_at_an_operation() {
+    for kind in [OpKind::Delay, OpKind::Record, OpKind::Allocation, OpKind::Stream, OpKind::Event] {
+        let device = device();
+        let stream = device.create_stream().unwrap();
+        let event = device.create_event();
+        device.fail_operation(Some(kind), 1, FailWhen::Loss);
+        let refused = match kind {
+            OpKind::Delay => try_submit(&stream, Op::Delay { ns: 0 }, 0),
+            OpKind::Record => stream.record(&event, 0),
+            OpKind::Allocation => device.allocate(MemoryKind::Device, 64).map(drop),
+            OpKind::Stream => device.create_stream().map(drop),
+            _ => device.expect_event(),
+        };
+        assert_eq!((refused, device.is_lost()), (Err(Fault::DeviceLost), true), "{kind:?}");
+        assert_eq!(stream.synchronize(patience()), Err(Fault::DeviceLost));
+    }
+}
+
+#[test]
 fn a_fault_at_execution_leaves_the_target_and_shows_in_the_record_with_its_tag() {
     let device = device();
     let stream = device.create_stream().unwrap();

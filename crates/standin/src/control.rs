@@ -11,7 +11,10 @@ use crate::code;
 use crate::context;
 use crate::context_calls;
 use crate::driver::{Ordinal, driver};
-use crate::entry::{self, In};
+use crate::entry::{self, In, Strike};
+use crate::event;
+use crate::fault::When;
+use crate::graph;
 use crate::proc_address;
 use crate::stream::{self, Stream};
 
@@ -48,7 +51,7 @@ pub extern "C" fn gpubuf_standin_reset() {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_standin_calls(function: *const c_char) -> u64 {
     if function.is_null() {
-        return entry::calls_of_all();
+        return entry::of_all().calls();
     }
     // SAFETY: this function's contract.
     let function = unsafe { In::argument(function) };
@@ -56,29 +59,90 @@ pub unsafe extern "C" fn gpubuf_standin_calls(function: *const c_char) -> u64 {
     name.map_or(0, |name| entry::counter(name).calls())
 }
 
-/// Has the `nth` call from now of a function return `code`, whatever number, and do nothing else; 1 is the next. A
-/// new fault replaces the one before; `nth` 0 disarms it. `INVALID_VALUE` if there is no such function.
+/// Has the `nth` call from now of a function return `code`, whatever number, and do nothing else; 1 is the next. Null is any
+/// function: that fault is beside those of the single functions. A new fault replaces the one before; `nth` 0 disarms it.
+/// `INVALID_VALUE` if there is no such function.
 ///
 /// # Safety
 /// `function` is null or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_standin_fail_call(function: *const c_char, nth: u64, code: i32) -> i32 {
     // SAFETY: this function's contract.
-    let function = unsafe { In::argument(function) };
-    match function.text().ok().and_then(proc_address::exported) {
-        Some(name) => {
-            entry::counter(name).arm(nth, code);
-            0
+    answer(unsafe { counter(function) }.map(|counter| counter.arm(nth, Strike::Refuse(code))))
+}
+
+/// As [`gpubuf_standin_fail_call`], but the device is lost with `code` (not 0) before that call does anything, so that it
+/// answers as it does on a lost device.
+///
+/// # Safety
+/// `function` is null or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gpubuf_standin_lose_at_call(
+    function: *const c_char,
+    nth: u64,
+    ordinal: i32,
+    code: i32,
+) -> i32 {
+    on(ordinal, |ordinal| {
+        if code == 0 {
+            return Err(code::INVALID_VALUE);
         }
-        None => code::INVALID_VALUE,
+        // SAFETY: this function's contract.
+        unsafe { counter(function) }?.arm(nth, Strike::Lose(ordinal, code));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `function` is null or a C string.
+unsafe fn counter(function: *const c_char) -> Result<&'static entry::Counter, i32> {
+    if function.is_null() {
+        return Ok(entry::of_all());
+    }
+    // SAFETY: this function's contract.
+    let function = unsafe { In::argument(function) };
+    let name = function.text().ok().and_then(proc_address::exported).ok_or(code::INVALID_VALUE)?;
+    Ok(entry::counter(name))
+}
+
+/// How many faults of calls have struck since the last reset.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_struck() -> u64 {
+    entry::struck()
+}
+
+/// Whether calls of this thread count from now on, and can be made to fail (1, as at first) or not (0): for what a test does
+/// itself, between the calls that it is about.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_count_thread(counts: i32) -> i32 {
+    entry::count_this_thread(counts != 0);
+    0
+}
+
+/// What the contexts of a device have at this moment: kind 0 bytes of page-locked memory, 1 bytes of device memory (both in
+/// whole pages), 2 registered ranges of host memory, 3 streams, but for default ones, 4 events, 5 graphs and executable graphs.
+/// The largest number where there is no such device or kind.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpubuf_standin_live(ordinal: i32, kind: u32) -> u64 {
+    let Ok(ordinal) = driver().ordinal(ordinal) else { return u64::MAX };
+    let contexts = ordinal.contexts();
+    let sum = |count: &dyn Fn(&context::Context) -> u64| contexts.iter().map(|context| count(context)).sum();
+    match kind {
+        0 => sum(&|context| context.engine.memory_used(MemoryKind::Pinned)),
+        1 => sum(&|context| context.engine.memory_used(MemoryKind::Device)),
+        2 => sum(&|context| context.engine.registrations() as u64),
+        3 => sum(&|context| stream::all_of(context).iter().filter(|stream| !stream.engine.is_legacy()).count() as u64),
+        4 => sum(&event::count_of),
+        5 => sum(&graph::count_of),
+        _ => u64::MAX,
     }
 }
 
 /// Has the `nth` operation from now of a kind fail with `code` on a device. Kinds: 0 any, 1 copy, 2 fill, 3 delay,
 /// 4 call (a host function), 5 record, 6 wait for an event, 7 wait for a value, 8 write of a value, 9 a kernel. `when` 0: the call
 /// that submits it returns the code and queues nothing. `when` 1: it is queued, and ends its context with the code
-/// when it would run. Captured operations count for the latter when a launch replays them. Each kind has one fault;
-/// `nth` 0 disarms it.
+/// when it would run. `when` 2: the call that submits it loses the device, with the code. Captured operations count for the
+/// latter two when a launch replays them. Each kind has one fault; `nth` 0 disarms it.
 #[unsafe(no_mangle)]
 pub extern "C" fn gpubuf_standin_fail_operation(ordinal: i32, kind: u32, nth: u64, when: u32, code: i32) -> i32 {
     on(ordinal, |ordinal| {
@@ -95,11 +159,15 @@ pub extern "C" fn gpubuf_standin_fail_operation(ordinal: i32, kind: u32, nth: u6
             9 => Some(OpKind::Scatter),
             _ => return Err(code::INVALID_VALUE),
         };
-        // A context cannot end with success.
-        if when > 1 || (when == 1 && code == 0) {
-            return Err(code::INVALID_VALUE);
-        }
-        ordinal.faults.arm(kind, nth, when == 1, code);
+        let when = match when {
+            0 => When::Submission,
+            // A context cannot end with success.
+            _ if code == 0 => return Err(code::INVALID_VALUE),
+            1 => When::Execution,
+            2 => When::Loss,
+            _ => return Err(code::INVALID_VALUE),
+        };
+        ordinal.faults.arm(kind, nth, when, code);
         Ok(())
     })
 }

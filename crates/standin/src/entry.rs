@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::code;
 use crate::context::{self, Context};
-use crate::driver::{self, Driver};
+use crate::driver::{self, Driver, Ordinal};
 
 /// Makes an exported function. The word before `fn` says who may call it and what the body gets:
 /// `always` anyone; `initialised` after `cuInit`, the driver; `contextual` with a healthy current context, that context.
@@ -135,28 +135,60 @@ pub(crate) struct Counter {
     calls: AtomicU64,
     /// Spares the lock in the usual case.
     armed: AtomicBool,
-    /// Calls left until it strikes (1 is the next) and its code.
-    fault: Mutex<(u64, i32)>,
+    fault: Mutex<Option<Armed>>,
+}
+
+struct Armed {
+    /// Calls until it strikes; 1 is the next.
+    left: u64,
+    strike: Strike,
+}
+
+/// What a fault does to a call.
+#[derive(Clone, Copy)]
+pub(crate) enum Strike {
+    /// It returns a code, and does nothing else.
+    Refuse(i32),
+    /// A device is lost with a code before the call does anything.
+    Lose(&'static Ordinal, i32),
 }
 
 static COUNTERS: Mutex<BTreeMap<&'static str, &'static Counter>> = Mutex::new(BTreeMap::new());
+/// Of the calls of every function.
+static ALL: Counter = Counter { calls: AtomicU64::new(0), armed: AtomicBool::new(false), fault: Mutex::new(None) };
+static STRUCK: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static COUNTS: Cell<bool> = const { Cell::new(true) };
+}
 
 /// The counter of the function of that name.
 pub(crate) fn counter(name: &'static str) -> &'static Counter {
     COUNTERS.lock().entry(name).or_insert_with(|| Box::leak(Box::default()))
 }
 
-/// Calls so far, of all functions.
-pub(crate) fn calls_of_all() -> u64 {
-    COUNTERS.lock().values().map(|counter| counter.calls()).sum()
+/// The counter of the calls of all functions.
+pub(crate) fn of_all() -> &'static Counter {
+    &ALL
+}
+
+/// Faults that have struck since the last reset.
+pub(crate) fn struck() -> u64 {
+    STRUCK.load(Ordering::Relaxed)
+}
+
+/// Whether calls of this thread are counted, and can fail.
+pub(crate) fn count_this_thread(counts: bool) {
+    COUNTS.set(counts);
 }
 
 /// Counts from zero again and disarms all faults.
 pub(crate) fn reset() {
-    for counter in COUNTERS.lock().values() {
+    for counter in COUNTERS.lock().values().copied().chain([&ALL]) {
         counter.calls.store(0, Ordering::Relaxed);
-        counter.arm(0, 0);
+        counter.arm(0, Strike::Refuse(0));
     }
+    STRUCK.store(0, Ordering::Relaxed);
 }
 
 impl Counter {
@@ -164,29 +196,28 @@ impl Counter {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Has the `nth` call from now return `code` and do nothing else; 0 disarms.
-    pub(crate) fn arm(&self, nth: u64, code: i32) {
+    /// Has the `nth` call from now meet a fault; 0 disarms.
+    pub(crate) fn arm(&self, nth: u64, strike: Strike) {
         let mut fault = self.fault.lock();
-        *fault = (nth, code);
+        *fault = (nth > 0).then_some(Armed { left: nth, strike });
         self.armed.store(nth > 0, Ordering::Release);
     }
 
-    /// Counts a call; the code that it must return if the armed fault strikes.
-    fn count(&self) -> Option<i32> {
+    /// Counts a call; what the armed fault does to it if it strikes.
+    fn count(&self) -> Option<Strike> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if !self.armed.load(Ordering::Acquire) {
             return None;
         }
         let mut fault = self.fault.lock();
-        if fault.0 == 0 {
-            return None;
-        }
-        fault.0 -= 1;
-        if fault.0 > 0 {
+        let armed = fault.as_mut()?;
+        armed.left -= 1;
+        if armed.left > 0 {
             return None;
         }
         self.armed.store(false, Ordering::Release);
-        Some(fault.1)
+        STRUCK.fetch_add(1, Ordering::Relaxed);
+        fault.take().map(|armed| armed.strike)
     }
 }
 
@@ -197,8 +228,14 @@ impl Call {
 
     fn run(&self, body: impl FnOnce() -> Result<(), i32>) -> i32 {
         let _inside = Inside::enter();
-        if let Some(code) = self.counter.get_or_init(|| counter(self.name)).count() {
-            return code;
+        if COUNTS.try_with(Cell::get).unwrap_or(true) {
+            let own = self.counter.get_or_init(|| counter(self.name)).count();
+            for strike in [own, ALL.count()].into_iter().flatten() {
+                match strike {
+                    Strike::Refuse(code) => return code,
+                    Strike::Lose(ordinal, code) => ordinal.lose(code),
+                }
+            }
         }
         match catch_unwind(AssertUnwindSafe(body)) {
             Ok(Ok(())) => 0,

@@ -33,6 +33,10 @@ pub(crate) fn forget_all_of(context: &Context) {
     drop(EVENTS.remove_all(|event| std::ptr::eq(&*event.context, context)));
 }
 
+pub(crate) fn count_of(context: &Context) -> u64 {
+    EVENTS.all(|event| std::ptr::eq(&*event.context, context)).len() as u64
+}
+
 /// An event by its handle, if its context is healthy; it may be another than the current one (programming guide,
 /// "Stream and Event Behavior").
 fn find(handle: u64) -> Result<Arc<Event>, i32> {

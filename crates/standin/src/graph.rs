@@ -37,6 +37,11 @@ pub(crate) fn forget_all_of(context: &Context) {
     drop(GRAPHS.remove_all(|(_, graph)| std::ptr::eq(&*graph.context, context)));
 }
 
+pub(crate) fn count_of(context: &Context) -> u64 {
+    let executables = EXECUTABLES.all(|executable| std::ptr::eq(&*executable.context, context)).len();
+    (executables + GRAPHS.all(|(_, graph)| std::ptr::eq(&*graph.context, context)).len()) as u64
+}
+
 /// Makes the handle of a captured graph.
 pub(crate) fn keep(engine: gpubuf_engine::Graph, context: &Arc<Context>) -> Result<u64, i32> {
     let context = context.clone();
@@ -112,7 +117,7 @@ impl Executable {
         match self.fate(stream) {
             Fate::Run => stream.engine.launch(&self.engine, 0)?,
             // SAFETY: the operation names no memory.
-            Fate::Fail(code) => unsafe { stream.engine.submit(stream.failing(code), 0)? },
+            Fate::Fail(code) | Fate::Lose(code) => unsafe { stream.engine.submit(stream.failing(code), 0)? },
         }
         let arguments = [self.context.handle as usize, 0];
         // SAFETY: the function takes any numbers.

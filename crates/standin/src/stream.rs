@@ -114,7 +114,13 @@ impl Stream {
         if !faults.any() {
             return Ok(Fate::Run);
         }
-        faults.submit(kind, self.is_capturing())
+        match faults.submit(kind, self.is_capturing())? {
+            Fate::Lose(code) => {
+                self.context.ordinal.lose(code);
+                Err(code)
+            }
+            fate => Ok(fate),
+        }
     }
 
     /// Queues an operation that was admitted.
@@ -124,7 +130,7 @@ impl Stream {
     pub(crate) unsafe fn queue(&self, fate: Fate, op: Op) -> Result<(), i32> {
         let op = match fate {
             Fate::Run => op,
-            Fate::Fail(code) => self.failing(code),
+            Fate::Fail(code) | Fate::Lose(code) => self.failing(code),
         };
         // SAFETY: this function's contract.
         unsafe { self.engine.submit(op, 0) }.map_err(|fault| self.context.code(fault))

@@ -42,11 +42,54 @@ fn an_armed_call_returns_its_code_once_and_does_nothing() {
     ok(arm(1, 2));
     cuda.gpubuf_standin_reset();
     device_memory(64);
-    // Before initialisation, too, and for any function.
+    // Before initialisation, too.
     ok(cuda.gpubuf_standin_fail_call(c"cuInit".as_ptr().cast(), 1, 802));
     assert_eq!(cuda.cuInit(0), 802);
     assert_eq!(cuda.gpubuf_standin_fail_call(c"cuNothing".as_ptr().cast(), 1, 2), 1);
-    assert_eq!(cuda.gpubuf_standin_fail_call(std::ptr::null(), 1, 2), 1);
+}
+
+#[test]
+fn a_call_of_any_function_fails_or_loses_the_device() {
+    let _session = session();
+    let cuda = cuda();
+    let stream = side_stream();
+    let any = std::ptr::null();
+    ok(cuda.gpubuf_standin_fail_call(any, 3, 999));
+    ok(cuda.cuStreamQuery(stream));
+    // What a test does itself is left out.
+    ok(cuda.gpubuf_standin_count_thread(0));
+    ok(cuda.cuStreamQuery(stream));
+    ok(cuda.gpubuf_standin_count_thread(1));
+    ok(cuda.cuCtxSynchronize());
+    assert_eq!((cuda.cuStreamQuery(stream), cuda.gpubuf_standin_struck()), (999, 1));
+    ok(cuda.cuStreamQuery(stream));
+    assert_eq!(cuda.gpubuf_standin_lose_at_call(any, 1, 0, 0), 1);
+    assert_eq!(cuda.gpubuf_standin_lose_at_call(c"cuNothing".as_ptr().cast(), 1, 0, 719), 1);
+    assert_eq!(cuda.gpubuf_standin_lose_at_call(any, 1, 9, 719), 101);
+    ok(cuda.gpubuf_standin_lose_at_call(c"cuStreamQuery".as_ptr().cast(), 2, 0, 719));
+    ok(cuda.cuStreamQuery(stream));
+    ok(cuda.cuCtxSynchronize());
+    assert_eq!(cuda.cuStreamQuery(stream), 719);
+    assert_eq!((cuda.cuCtxSynchronize(), cuda.gpubuf_standin_struck()), (719, 2));
+    cuda.gpubuf_standin_reset();
+    assert_eq!(cuda.gpubuf_standin_struck(), 0);
+}
+
+#[test]
+fn what_there_is_is_counted() {
+    let _session = session();
+    let cuda = cuda();
+    let live = || [0, 1, 2, 3, 4, 5].map(|kind| cuda.gpubuf_standin_live(0, kind));
+    let before = live();
+    let stream = side_stream();
+    let memory = device_memory(64);
+    let event = made(|event| cuda.cuEventCreate(event, 2));
+    assert_eq!(live(), [before[0], before[1] + 4096, before[2], before[3] + 1, before[4] + 1, before[5]]);
+    ok(cuda.cuEventDestroy_v2(event));
+    ok(cuda.cuMemFree_v2(memory));
+    ok(cuda.cuStreamDestroy_v2(stream));
+    assert_eq!(live(), before);
+    assert_eq!([cuda.gpubuf_standin_live(9, 0), cuda.gpubuf_standin_live(0, 6)], [u64::MAX; 2]);
 }
 
 #[test]
@@ -54,7 +97,8 @@ fn bad_settings_are_refused() {
     let _session = session();
     let cuda = cuda();
     assert_eq!(cuda.gpubuf_standin_fail_operation(0, 10, 1, 0, 1), 1);
-    assert_eq!(cuda.gpubuf_standin_fail_operation(0, 1, 1, 2, 1), 1);
+    assert_eq!(cuda.gpubuf_standin_fail_operation(0, 1, 1, 3, 1), 1);
+    assert_eq!(cuda.gpubuf_standin_fail_operation(0, 1, 1, 2, 0), 1);
     assert_eq!(cuda.gpubuf_standin_fail_operation(0, 1, 1, 1, 0), 1);
     assert_eq!(cuda.gpubuf_standin_fail_operation(7, 1, 1, 1, 1), 101);
     assert_eq!(cuda.gpubuf_standin_limit_memory(0, 2, 1), 1);

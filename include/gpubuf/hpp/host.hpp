@@ -142,9 +142,12 @@ outcome<Form> launch(const stream& on, const graph& which) noexcept(quiet<Form>)
 enum class operation : std::uint32_t {
   any = GPUBUF_HOST_ANY, copy = GPUBUF_HOST_COPY, fill = GPUBUF_HOST_FILL, delay = GPUBUF_HOST_DELAY,
   call = GPUBUF_HOST_CALL, record = GPUBUF_HOST_RECORD, wait = GPUBUF_HOST_WAIT,
-  kernel = GPUBUF_HOST_KERNEL,
+  kernel = GPUBUF_HOST_KERNEL, allocation = GPUBUF_HOST_ALLOCATION, registration = GPUBUF_HOST_REGISTRATION,
+  stream = GPUBUF_HOST_STREAM, event = GPUBUF_HOST_EVENT,
 };
-enum class when : std::uint32_t { at_submission = GPUBUF_HOST_AT_SUBMISSION, at_execution = GPUBUF_HOST_AT_EXECUTION };
+enum class when : std::uint32_t {
+  at_submission = GPUBUF_HOST_AT_SUBMISSION, at_execution = GPUBUF_HOST_AT_EXECUTION, as_a_loss = GPUBUF_HOST_AS_A_LOSS,
+};
 
 /// Every operation takes `fixed` longer, and up to `random_max` more, drawn from the seed.
 template <class Form = throwing>
@@ -173,6 +176,13 @@ outcome<Form> set_uva_stale(const device& of, bool stale) noexcept(quiet<Form>) 
 template <class Form = throwing>
 outcome<Form> fail_operation(const device& of, operation kind, std::uint64_t nth, when at) noexcept(quiet<Form>) {
   return detail::done<Form>(gpubuf_host_fail_operation(of.capi(), detail::number(kind), nth, detail::number(at)));
+}
+/// How many operations of this kind the device was asked for so far.
+template <class Form = throwing>
+outcome<Form, std::uint64_t> count_operations(const device& of, operation kind) noexcept(quiet<Form>) {
+  std::uint64_t count = 0;
+  const gpubuf_status code = gpubuf_host_count_operations(of.capi(), detail::number(kind), &count);
+  return detail::give<Form>(code, count);
 }
 template <class Form = throwing>
 outcome<Form> limit_memory(const device& of, placement kind, std::uint64_t bytes) noexcept(quiet<Form>) {

@@ -185,6 +185,7 @@ table! {
         gpubuf_standin_time_inside_ns() -> u64;
         gpubuf_standin_fail_operation(ordinal: c_int, kind: u32, nth: u64, when: u32, code: Code) -> c_int;
         gpubuf_standin_lose_device(ordinal: c_int, code: Code) -> c_int;
+        gpubuf_standin_live(ordinal: c_int, kind: u32) -> u64;
         gpubuf_standin_limit_memory(ordinal: c_int, kind: u32, bytes: u64) -> c_int;
         gpubuf_standin_set_link(ordinal: c_int, latency_ns: u64, bytes_per_second: u64) -> c_int;
         gpubuf_standin_set_delay(ordinal: c_int, fixed_ns: u64, seed: u64, max_ns: u64) -> c_int;

@@ -8,7 +8,7 @@ use super::driver::Simulation;
 use super::event::CudaEvent;
 use super::stream::CudaStream;
 use super::wait::poll;
-use crate::backend::kit::{Call, Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
+use crate::backend::kit::{Call, Census, Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
 use crate::backend::{EventBackend, EventState, StreamBackend};
 use crate::config::Placement;
 use crate::error::Result;
@@ -374,14 +374,40 @@ impl DeviceKit for CudaDevice {
             Some(Operation::Record) => 5,
             Some(Operation::Wait) => 6,
             Some(Operation::Kernel) => 9,
+            Some(_) => {
+                return fail!(
+                    Unsupported,
+                    "memory, streams and events are made by many functions of the driver's: have one of them fail with gpubuf_standin_fail_call"
+                );
+            }
         };
         // A refusal says nothing of the device; work that fails when it runs takes the device with it.
         let (when, code) = match when {
             FailWhen::Submission => (0, codes::UNKNOWN),
             FailWhen::Execution => (1, codes::LAUNCH_FAILED),
+            FailWhen::Loss => (2, codes::LAUNCH_FAILED),
         };
         // SAFETY: plain numbers.
         told(unsafe { (self.simulation()?.gpubuf_standin_fail_operation)(self.ordinal, kind, nth, when, code) })
+    }
+
+    fn count_operations(&self, _kind: Option<Operation>) -> Result<u64> {
+        fail!(Unsupported, "here the functions of the driver's are counted: ask gpubuf_standin_calls")
+    }
+
+    fn census(&self) -> Result<Census> {
+        // SAFETY: plain numbers, here and below.
+        let live = |kind| match unsafe { (self.simulation()?.gpubuf_standin_live)(self.ordinal, kind) } {
+            u64::MAX => fail!(InvalidArgument, "the simulation does not count that ({kind})"),
+            count => Ok(count),
+        };
+        Ok(Census {
+            pinned_bytes: live(0)?,
+            device_bytes: live(1)?,
+            registrations: live(2)?,
+            streams: live(3)?,
+            events: live(4)?,
+        })
     }
 
     fn limit_memory(&self, placement: Placement, bytes: u64) -> Result<()> {

@@ -217,7 +217,7 @@ impl Memory {
         if code != 0 {
             let error = self.context.error(code, format_args!("clearing {bytes} bytes of device memory"));
             // SAFETY: just allocated, and given to nobody.
-            unsafe { self.free_uncounted(memory) };
+            let _ = unsafe { self.free_or_tell(memory) };
             return Err(error);
         }
         Ok(memory)
@@ -391,7 +391,7 @@ impl Memory {
             Ok(address) => memory.device = address,
             Err(error) if memory.placement != Placement::Pinned => {
                 // SAFETY: just allocated, and given to nobody.
-                unsafe { self.free_uncounted(memory) };
+                let _ = unsafe { self.free_or_tell(memory) };
                 return Err(error);
             }
             // Copies use the host address.
@@ -499,14 +499,25 @@ impl Memory {
     /// It came from this value, was not freed before, and neither the CPU nor the device uses it.
     pub unsafe fn free(&self, memory: RawMemory) {
         // SAFETY: the caller's promise.
-        self.counters.free(|| unsafe { self.free_uncounted(memory) });
+        let _ = self.counters.free(|| unsafe { self.free_or_tell(memory) });
     }
 
     /// # Safety
     /// As for [`Memory::free`].
-    unsafe fn free_uncounted(&self, memory: RawMemory) {
+    unsafe fn free_or_tell(&self, memory: RawMemory) -> std::result::Result<(), ()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.free_uncounted(memory) }.map_err(|error| {
+            // It stays where it is; nobody above could do better.
+            let bytes = memory.bytes;
+            log::write(Level::Error, format_args!("{bytes} bytes stay with the driver: {}", error.message()));
+        })
+    }
+
+    /// # Safety
+    /// As for [`Memory::free`].
+    unsafe fn free_uncounted(&self, memory: RawMemory) -> Result<()> {
         let driver = self.context.driver();
-        let Ok(_entered) = self.context.enter_relaxed() else { return };
+        let _entered = self.context.enter_relaxed()?;
         let host: *mut c_void = memory.host.cast();
         let code = match (memory.backing, memory.placement) {
             (Backing::Foreign | Backing::Heap, _) => 0,
@@ -542,12 +553,7 @@ impl Memory {
                 worst
             }
         };
-        if code != 0 {
-            // A free that fails leaves the memory where it is; nobody above could do better.
-            self.context.note(code);
-            let text = driver.explain(code);
-            log::write(Level::Error, format_args!("freeing {} bytes failed: {text}", memory.bytes));
-        }
+        self.context.check(code, "giving memory back")
     }
 }
 

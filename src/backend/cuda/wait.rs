@@ -1,8 +1,9 @@
 //! Host waits with a deadline. The driver's own waits have none, so what may end early polls, ever more rarely.
 
-use super::codes::Code;
 use super::context::Context;
 use crate::backend::exit;
+use crate::error::{Error, Result};
+use crate::fail;
 use crate::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -48,20 +49,21 @@ struct State {
     asked: u64,
     /// Every wait up to this number was begun after it was asked for, and is over.
     answered: u64,
-    code: Code,
+    /// What the last one came to.
+    failure: Option<Error>,
     running: bool,
 }
 
 impl ContextWait {
     /// Nothing is waited for yet.
     pub fn new() -> Arc<ContextWait> {
-        let state = State { asked: 0, answered: 0, code: 0, running: false };
+        let state = State { asked: 0, answered: 0, failure: None, running: false };
         Arc::new(ContextWait { state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// Waits for all work of the context; `None` is the deadline. A deadline that is over still leaves an idle context the time
     /// to say so.
-    pub fn wait(self: &Arc<ContextWait>, context: &Arc<Context>, deadline: Option<Instant>) -> Option<Code> {
+    pub fn wait(self: &Arc<ContextWait>, context: &Arc<Context>, deadline: Option<Instant>) -> Option<Result<()>> {
         let Some(deadline) = deadline else { return Some(synchronize(context)) };
         let now = Instant::now();
         let deadline = if deadline > now { deadline } else { now + GRACE };
@@ -71,8 +73,8 @@ impl ContextWait {
         if !state.running {
             let (waiting, context) = (self.clone(), context.clone());
             let thread = std::thread::Builder::new().name("gpubuf-wait".into());
-            if thread.spawn(move || waiting.run(&context)).is_err() {
-                return None;
+            if let Err(error) = thread.spawn(move || waiting.run(&context)) {
+                return Some(fail!(OutOfHostMemory, "no thread to wait for the device: {error}"));
             }
             state.running = true;
         }
@@ -81,7 +83,8 @@ impl ContextWait {
                 return None;
             }
         }
-        Some(state.code)
+        // Each who waited is told.
+        Some(state.failure.as_ref().map_or(Ok(()), |error| Err(Error::new(error.status(), error.message()))))
     }
 
     /// Whether the thread is still in the driver.
@@ -94,25 +97,24 @@ impl ContextWait {
         while state.answered < state.asked {
             let number = state.asked;
             drop(state);
-            let code = match exit::Call::begin() {
+            let waited = match exit::Call::begin() {
                 Some(_call) => synchronize(context),
-                None => super::codes::DEINITIALIZED,
+                None => fail!(ShutDown, "the process is exiting, and so is the driver"),
             };
             state = self.state.lock();
             state.answered = number;
-            state.code = code;
+            state.failure = waited.err();
             self.changed.notify_all();
         }
         state.running = false;
     }
 }
 
-fn synchronize(context: &Context) -> Code {
-    match context.enter_relaxed() {
-        // SAFETY: the context is current.
-        Ok(_entered) => unsafe { (context.driver().cuCtxSynchronize)() },
-        Err(_) => super::codes::UNKNOWN,
-    }
+fn synchronize(context: &Context) -> Result<()> {
+    let doing = "waiting for the device";
+    let _entered = context.enter_relaxed().map_err(|error| error.context(doing))?;
+    // SAFETY: the context is current.
+    context.check(unsafe { (context.driver().cuCtxSynchronize)() }, doing)
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The test kit of the emulated device.
 
 use super::{HostDevice, HostStream, from_fault};
-use crate::backend::kit::{Call, Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
+use crate::backend::kit::{Call, Census, Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use gpubuf_engine as engine;
 use std::collections::BTreeMap;
 
@@ -44,23 +44,50 @@ fn unknown(number: u64) -> Error {
     )
 }
 
+fn of_engine(operation: Operation) -> engine::OpKind {
+    match operation {
+        Operation::Copy => engine::OpKind::Copy,
+        Operation::Fill => engine::OpKind::Fill,
+        Operation::Delay => engine::OpKind::Delay,
+        Operation::Call => engine::OpKind::Call,
+        Operation::Record => engine::OpKind::Record,
+        Operation::Wait => engine::OpKind::Wait,
+        Operation::Kernel => engine::OpKind::Scatter,
+        Operation::Allocation => engine::OpKind::Allocation,
+        Operation::Registration => engine::OpKind::Registration,
+        Operation::Stream => engine::OpKind::Stream,
+        Operation::Event => engine::OpKind::Event,
+    }
+}
+
 impl DeviceKit for HostDevice {
     fn fail_operation(&self, kind: Option<Operation>, nth: u64, when: FailWhen) -> Result<()> {
-        let kind = kind.map(|kind| match kind {
-            Operation::Copy => engine::OpKind::Copy,
-            Operation::Fill => engine::OpKind::Fill,
-            Operation::Delay => engine::OpKind::Delay,
-            Operation::Call => engine::OpKind::Call,
-            Operation::Record => engine::OpKind::Record,
-            Operation::Wait => engine::OpKind::Wait,
-            Operation::Kernel => engine::OpKind::Scatter,
-        });
         let when = match when {
             FailWhen::Submission => engine::FailWhen::Submission,
             FailWhen::Execution => engine::FailWhen::Execution,
+            FailWhen::Loss => engine::FailWhen::Loss,
         };
-        self.device.fail_operation(kind, nth, when);
+        self.device.fail_operation(kind.map(of_engine), nth, when);
         Ok(())
+    }
+
+    fn count_operations(&self, kind: Option<Operation>) -> Result<u64> {
+        let engine::Counters { submitted, refused, .. } = self.device.counters();
+        Ok(match kind.map(of_engine) {
+            None => submitted.total() + refused.total(),
+            Some(kind) => submitted.of(kind) + refused.of(kind),
+        })
+    }
+
+    fn census(&self) -> Result<Census> {
+        Ok(Census {
+            pinned_bytes: self.device.memory_used(engine::MemoryKind::Pinned),
+            device_bytes: self.device.memory_used(engine::MemoryKind::Device),
+            registrations: self.device.registrations() as u64,
+            streams: self.device.live_streams() as u64,
+            // One reference is the device's own.
+            events: Arc::strong_count(&self.event_count) as u64 - 1,
+        })
     }
 
     fn limit_memory(&self, placement: Placement, bytes: u64) -> Result<()> {

@@ -141,6 +141,10 @@ functions! {
     gpubuf_standin_reset() -> ();
     gpubuf_standin_calls(function: *const i8) -> u64;
     gpubuf_standin_fail_call(function: *const i8, nth: u64, code: i32);
+    gpubuf_standin_lose_at_call(function: *const i8, nth: u64, ordinal: i32, code: i32);
+    gpubuf_standin_struck() -> u64;
+    gpubuf_standin_count_thread(counts: i32);
+    gpubuf_standin_live(ordinal: i32, kind: u32) -> u64;
     gpubuf_standin_fail_operation(ordinal: i32, kind: u32, nth: u64, when: u32, code: i32);
     gpubuf_standin_lose_device(ordinal: i32, code: i32);
     gpubuf_standin_limit_memory(ordinal: i32, kind: u32, bytes: u64);
