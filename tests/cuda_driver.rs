@@ -176,6 +176,76 @@ fn codes_that_nobody_knows_are_refusals_and_no_more() {
     buffer_works(&device);
 }
 
+#[test]
+fn a_device_that_is_lost_while_it_is_waited_for_is_lost_whoever_asks() {
+    if moved("a_device_that_is_lost_while_it_is_waited_for_is_lost_whoever_asks", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    let device = open(&self::cuda());
+    assert_eq!(cuda.gpubuf_standin_lose_device(0, 719), 0);
+    // Its first call, which only enters the context, and every one after it.
+    for _ in 0..2 {
+        let error = device.drain(Timeout::Infinite).expect_err("a loss");
+        assert_eq!(error.status(), Status::DeviceLost, "{error}");
+        let within = Timeout::Within(std::time::Duration::from_secs(10));
+        assert_eq!(status(device.synchronize(within)), Status::DeviceLost);
+    }
+}
+
+#[test]
+fn a_context_that_is_refused_is_no_device_and_the_next_open_asks_again() {
+    if moved("a_context_that_is_refused_is_no_device_and_the_next_open_asks_again", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    for (function, code, wanted) in [
+        ("cuDevicePrimaryCtxRetain", 2, Status::OutOfDeviceMemory),
+        ("cuDevicePrimaryCtxRetain", 999, Status::DriverError),
+        ("cuDeviceGet", 999, Status::DriverError),
+        ("cuStreamCreate", 999, Status::DriverError),
+    ] {
+        cuda.fail_next(function, code);
+        let error = refusal(&self::cuda());
+        assert_eq!(error.status(), wanted, "{function}: {error}");
+        assert!(error.message().contains(&code.to_string()), "{error}");
+        let mut active = 1;
+        assert_eq!(cuda.cuDevicePrimaryCtxGetState(0, &mut 0, &mut active), 0);
+        assert_eq!(active, 0, "{function}: the context is not kept");
+    }
+    buffer_works(&open(&self::cuda()));
+}
+
+#[test]
+fn what_the_driver_does_not_take_back_is_counted() {
+    if moved("what_the_driver_does_not_take_back_is_counted", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    let device = open(&self::cuda());
+    let mut lent = vec![0u8; 3 * 4096];
+    let released = Arc::new(gpubuf::sync::AtomicBool::new(false));
+    for function in ["cuMemFree_v2", "cuMemFreeHost", "cuMemHostUnregister"] {
+        let mut options = pair_of(4096);
+        if function == "cuMemHostUnregister" {
+            let skip = lent.as_ptr().align_offset(4096);
+            options.host_memory = lent[skip..].as_mut_ptr();
+            let told = released.clone();
+            options.release = Some(Box::new(move || told.store(true, gpubuf::sync::Ordering::Release)));
+        }
+        let before = device.backend().allocator().free_failures.get();
+        let it = buffer(&device, options);
+        cuda.fail_next(function, 999);
+        drop(it);
+        device.drain(Timeout::Infinite).expect("nobody is refused for it");
+        assert_eq!(device.backend().allocator().free_failures.get() - before, 1, "{function}");
+        assert_eq!((device.counters.pinned_bytes.get(), device.counters.device_bytes.get()), (0, 0));
+    }
+    assert!(released.load(gpubuf::sync::Ordering::Acquire), "it is its owner's again, if still page-locked");
+    std::mem::forget(lent);
+    buffer_works(&device);
+}
+
 fn buffer_works(device: &Arc<Device>) {
     let (stream, buffer) = (stream(device), buffer(device, pair_of(64)));
     buffer.copy(true, 0, ALL, &stream, Some(Timeout::Infinite)).expect("a copy");

@@ -103,6 +103,86 @@ fn a_failed_download_is_never_read_while_others_record_on_its_stream() {
     });
 }
 
+/// A copy back runs well, whatever it copies: who reads it is told that there was nothing to copy.
+#[test]
+fn what_comes_back_from_where_nothing_arrived_is_told_to_its_reader() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (first, second) = (stream(&device), stream(&device));
+    let buffer = pair(&device);
+    for kind in [Operation::Copy, Operation::Fill] {
+        common::hold(&first);
+        fail_next(&device, kind, FailWhen::Execution);
+        match kind {
+            Operation::Copy => buffer.copy(true, 0, ALL, &first, None).expect("a copy"),
+            _ => buffer.fill(false, true, &[1], Some(&first), Timeout::Try).expect("a fill"),
+        }
+        buffer.copy(false, 0, ALL, &second, None).expect("a copy back, behind it");
+        common::release(&first);
+        let read = || {
+            let begun = buffer.begin(Access::Read, 0, 1, Timeout::Infinite);
+            status(begun.and_then(|(_, token)| buffer.end(Access::Read, token)))
+        };
+        assert_eq!([read(), read()], [Status::CopyFailed, Status::Ok], "{kind:?}: told once");
+        assert_eq!(status(buffer.copy(true, 0, ALL, &first, Some(Timeout::Infinite))), Status::Ok, "and not again");
+    }
+    assert_eq!(buffer.stats().expect("figures").flows.failures, 2);
+}
+
+#[test]
+fn a_block_that_was_promoted_by_a_copy_that_failed_is_not_read() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let stream = stream(&device);
+    let pool = Pool::create(&device, PoolOptions::new(Placement::Uva, BYTES, 1)).expect("a pool");
+    let lease = pool.acquire(0, Timeout::Try).expect("a block");
+    common::hold(&stream);
+    fail_next(&device, Operation::Copy, FailWhen::Execution);
+    lease.promote(&stream).expect("promoted");
+    lease.demote(&stream).expect("demoted");
+    common::release(&stream);
+    assert_eq!(status(lease.begin(Access::Read, 0, 1, Timeout::Infinite)), Status::CopyFailed);
+    assert_eq!(status(lease.begin(Access::Read, 0, 1, Timeout::Infinite)), Status::Ok);
+}
+
+#[test]
+fn an_event_whose_record_failed_has_no_time() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let stream = stream(&device);
+    let [first, second] = [(); 2].map(|()| gpubuf::fence::Event::create(&device, true, "").expect("an event"));
+    fail_next(&device, Operation::Record, FailWhen::Execution);
+    first.record(&stream).expect("a record");
+    second.record(&stream).expect("a record");
+    second.wait(Timeout::Infinite).expect("reached");
+    assert_eq!(status(second.elapsed_since(&first)), Status::CopyFailed);
+    first.record(&stream).expect("a record");
+    first.wait(Timeout::Infinite).expect("reached");
+    assert_eq!(status(first.elapsed_since(&second)), Status::Ok);
+}
+
+#[test]
+fn a_probe_that_cannot_prove_its_copies_leaves_its_pages_and_counts_them() {
+    let device = device();
+    // The probe's own wait: on the host backend nothing can keep it from being answered.
+    let Some(cuda) = (common::backend() == gpubuf::backend::BackendKind::Cuda).then(common::standin::Cuda::open) else {
+        return;
+    };
+    cuda.fail_next("cuEventRecord", 999);
+    device.probe(Timeout::Infinite).expect("a probe");
+    device.drain(Timeout::Infinite).expect("a drain");
+    let counters = &device.counters;
+    let (pinned, on_device) = (counters.pinned_bytes.get(), counters.device_bytes.get());
+    assert!(pinned > 0 && on_device > 0, "{pinned} {on_device}");
+    assert_eq!(counters.quarantined_bytes.get(), pinned + on_device);
+}
+
 #[test]
 fn a_block_whose_fence_failed_can_be_given_back() {
     let device = device();

@@ -3,12 +3,14 @@
 mod bound;
 mod copies;
 mod graph;
+mod lineage;
 mod marks;
 mod publish;
 mod resize;
 mod scatter;
 
 pub use graph::HoldMark;
+pub(crate) use lineage::Lineage;
 pub use resize::Keep;
 pub use scatter::{Entry, scatter};
 
@@ -41,6 +43,8 @@ pub struct Block {
     timer: Option<Box<Timer>>,
     /// See [`Block::standing_in`].
     stands_in: bool,
+    /// What the bytes that came back from the device side were made of.
+    lineage: Lineage,
 }
 
 impl Block {
@@ -49,7 +53,18 @@ impl Block {
         let dirty = (host.is_some() && device.is_some()).then(Box::default);
         let (flows, timer) = (Flows::default(), None);
         let (holds, stands_in) = (graph::Holds::default(), false);
-        Block { name: name.clone(), bytes, host, device, holds, dirty, flows, timer, stands_in }
+        Block {
+            name: name.clone(),
+            bytes,
+            host,
+            device,
+            holds,
+            dirty,
+            flows,
+            timer,
+            stands_in,
+            lineage: Lineage::default(),
+        }
     }
 
     /// Its name.
@@ -116,6 +131,11 @@ impl Block {
             dirty.settle(false);
         }
         let settled = self.sides_mut().try_for_each(Side::settle);
+        self.lineage.prune();
+        if settled.is_err() {
+            // Told once: what comes back from here on is sent anew, or its reader knows.
+            self.lineage.forget();
+        }
         self.count_failure(settled)
     }
 
@@ -145,7 +165,10 @@ impl Block {
             // The wait may have found a copy failed.
             dirty.settle(false);
         }
-        begun
+        match begun {
+            Ok((_, token)) if access == Access::Read => self.expect_lineage(token).and(begun),
+            begun => begun,
+        }
     }
 
     /// Ends a CPU access. What was written is newer on the host side from now on.

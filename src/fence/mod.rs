@@ -25,6 +25,7 @@ mod uses;
 mod watch;
 
 pub use area::Area;
+pub(crate) use block::Lineage;
 pub use block::{Block, Entry, HoldMark, Keep, scatter};
 pub use device::{Care, Device, Member};
 pub use devices::{shut_down_all, uptime};

@@ -26,6 +26,20 @@ impl Device {
         }
         self.refuse_deadlock_in_callback()?;
         let found = Arc::new(probe(self.backend(), timeout.deadline()));
+        let [pinned, device] = found.left;
+        if pinned + device > 0 {
+            self.counters.pinned_bytes.add(pinned);
+            self.counters.device_bytes.add(device);
+            self.counters.quarantined_bytes.add(pinned + device);
+            log::write(
+                Level::Warn,
+                format_args!(
+                    "{} bytes of a probe of {} are quarantined: a copy on them could not be proven done",
+                    pinned + device,
+                    self.name()
+                ),
+            );
+        }
         *self.probed.0.lock() = Some(found.clone());
         Ok(found)
     }

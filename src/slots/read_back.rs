@@ -7,7 +7,7 @@ use crate::config::Timeout;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
-use crate::fence::{Block, HostWait, Outcome, Piece, Range, Role, Side, Timeline, transfer};
+use crate::fence::{Block, HostWait, Lineage, Outcome, Piece, Range, Role, Side, Timeline, transfer};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// One read-back entry.
@@ -22,11 +22,23 @@ pub(super) struct Body {
     failed: bool,
     /// Somebody has its address, and has not ended it.
     pub is_read: bool,
+    /// What was read: copies to the device block that may have failed before.
+    lineage: Lineage,
+    /// The copy of the device block that was read, if that was the source.
+    copy: Option<usize>,
 }
 
 impl ReadBack {
     pub fn new(side: Side) -> ReadBack {
-        ReadBack { body: Mutex::new(Body { side: Some(side), failed: false, is_read: false }) }
+        ReadBack {
+            body: Mutex::new(Body {
+                side: Some(side),
+                failed: false,
+                is_read: false,
+                lineage: Lineage::default(),
+                copy: None,
+            }),
+        }
     }
 }
 
@@ -130,12 +142,15 @@ impl Slots {
             return Err(error);
         }
         body.failed = false;
+        body.lineage.forget();
+        body.copy = device.as_ref().map(|(copy, _)| *copy);
         let from = match (source, device.as_mut()) {
             (Source::Slots(_), Some((_, device))) => device.block.device.as_mut(),
             (Source::Slots(_), None) => None,
             (Source::Block(side, _), _) => Some(side),
         };
-        let (Some(from), Some(to)) = (from, &mut body.side) else {
+        let Body { side, lineage, .. } = &mut *body;
+        let (Some(from), Some(to)) = (from, side) else {
             give_back(false);
             return Err(self.destroyed());
         };
@@ -143,6 +158,7 @@ impl Slots {
         to.forget_known();
         let piece = [Piece { source: range.start, target: 0, bytes }];
         let pieces = if bytes == 0 { &[] } else { &piece[..] };
+        lineage.copied_from(from);
         let before = (from.order_count(), to.order_count());
         let outcome = transfer(from, to, pieces, timeline, Role::ReadBack);
         self.count_order(before.0, from.order_count());
@@ -249,13 +265,27 @@ impl Slots {
         };
         // It may have ended before the lock was had.
         self.desk(&frozen.book.lock(), read_back)?;
-        let Body { side: Some(side), failed, .. } = &mut *body else { return Err(self.destroyed()) };
+        let Body { side: Some(side), failed, lineage, copy, .. } = &mut *body else { return Err(self.destroyed()) };
         let wait = HostWait::new(timeout, &self.counters.host);
         let waited = side.wait_all(&wait, Check::ReadBackWaits, "reading").and_then(|()| side.settle());
         if let Err(error) = waited {
             *failed |= error.status() == Status::CopyFailed;
             frozen.book.lock().desks[index].quarantined = side.is_quarantined();
             return Err(error.context(format_args!("read-back {read_back}")));
+        }
+        if let Some(fence) = lineage.take_failed().filter(|_| on(Check::CopyFailed)) {
+            *failed = true;
+            // The next commit to that copy sends every slot, and need not tell of it again.
+            let device = copy.and_then(|copy| frozen.copies[copy].device.try_lock().map(|device| (copy, device)));
+            let told = device.map(|(copy, mut device)| self.settle_device(frozen, copy, &mut device));
+            return match told {
+                Some(Err(error)) => Err(error.context(format_args!("read-back {read_back}"))),
+                _ => fail!(
+                    CopyFailed,
+                    "read-back {read_back} of {}: what it read was never there, since a copy before had failed when it ran ({fence})",
+                    self.name
+                ),
+            };
         }
         if *failed {
             return fail!(CopyFailed, "read-back {read_back} of {}: its copy failed when it ran", self.name);

@@ -200,6 +200,8 @@ impl Tiers {
                 }
                 None if any || may => self.pause(wait)?,
                 None => {
+                    // What a lost device was to give back it never will.
+                    self.device.expect_usable()?;
                     return fail!(
                         Budget,
                         "{bytes} bytes more in the {} tier: {}; release accesses, end blocks, or raise a budget",

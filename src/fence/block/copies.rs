@@ -118,6 +118,9 @@ impl Block {
         if let Some(timer) = &mut self.timer {
             timer.collect(&mut self.flows);
         }
+        if !moves.down.is_empty() {
+            self.copied_back();
+        }
         let (Some(host), Some(device)) = (&mut self.host, &mut self.device) else {
             return fail!(Unsupported, "{} has one side only: there is nothing to copy to", self.name);
         };

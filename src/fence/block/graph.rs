@@ -213,6 +213,9 @@ impl Block {
 
     /// A replay is queued up to this fence.
     pub fn add_replay(&mut self, fence: &Fence, mark: &HoldMark) {
+        if mark.written.is_some() {
+            self.copied_back();
+        }
         // It fails only where `each` does.
         let _ = self.replay_uses(mark, |side, write, range, _| {
             side.add_replay(fence, write, range);
