@@ -152,16 +152,19 @@ fn each_call_of_the_driver_fails_once() {
     eprintln!("{steps} steps; {all} calls");
     for (function, count) in calls.into_iter().filter(|(_, count)| *count > 0) {
         let mut codes = vec![UNKNOWN];
-        if function.starts_with("cuMem") {
+        if ["cuMemAlloc", "cuMemHostAlloc", "cuMemHostRegister", "cuStreamCreate"]
+            .iter()
+            .any(|it| function.starts_with(it))
+        {
             codes.push(OUT_OF_MEMORY);
         }
         for code in codes {
             let call = |nth| vec![Fault::Call { function: function.clone(), nth, code }];
-            runs(&format!("{function} answering {code}"), numbers(count, 6).into_iter().map(call));
+            runs(&format!("{function} answering {code}"), numbers(count, 3).into_iter().map(call));
         }
     }
-    runs("the device lost at a call", numbers(all, 60).into_iter().map(|nth| vec![Fault::LossAtCall { nth }]));
-    runs("the device lost before a step", numbers(steps, 30).into_iter().map(|nth| vec![Fault::LossAtStep { nth }]));
+    runs("the device lost at a call", numbers(all, 40).into_iter().map(|nth| vec![Fault::LossAtCall { nth }]));
+    runs("the device lost before a step", numbers(steps, 20).into_iter().map(|nth| vec![Fault::LossAtStep { nth }]));
     finish();
 }
 

@@ -2344,7 +2344,7 @@ gpubuf_status gpubuf_event_create_timed(gpubuf_device *device,
  *
  * Never waits. The driver's resolution is about half a microsecond.
  * Errors: GPUBUF_BUSY (a mark is not reached yet), GPUBUF_NOT_BEGUN (never recorded), GPUBUF_UNSUPPORTED (not timed),
- * GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST.
+ * GPUBUF_WRONG_DEVICE, GPUBUF_DEVICE_LOST, GPUBUF_COPY_FAILED (a record that failed when it ran, which only an emulation has).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_event_elapsed_ns(const gpubuf_event *earlier,

@@ -390,7 +390,7 @@ pub unsafe extern "C" fn gpubuf_host_count_operations(
     operation: u32,
     out_count: *mut u64,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_host_count_operations, |c| {
+    call(Entry::gpubuf_host_count_operations, (device, operation, out_count), |c| {
         let kit = kit(c.get(device, "device")?)?;
         let kind = self::operation(operation)?;
         let out = c.out(out_count, "out_count")?;
