@@ -40,8 +40,9 @@ void gpubuf_standin_reset(void);
 uint64_t gpubuf_standin_calls(const char *function);
 
 /**
- * Has the `nth` call from now of a function return `code`, whatever number, and do nothing else; 1 is the next. A
- * new fault replaces the one before; `nth` 0 disarms it. `INVALID_VALUE` if there is no such function.
+ * Has the `nth` call from now of a function return `code`, whatever number, and do nothing else; 1 is the next. Null is any
+ * function: that fault is beside those of the single functions. A new fault replaces the one before; `nth` 0 disarms it.
+ * `INVALID_VALUE` if there is no such function.
  *
  * @par Safety
  * `function` is null or a C string.
@@ -51,11 +52,40 @@ int32_t gpubuf_standin_fail_call(const char *function,
                                  int32_t code);
 
 /**
+ * As `gpubuf_standin_fail_call`, but the device is lost with `code` (not 0) before that call does anything, so that it
+ * answers as it does on a lost device.
+ *
+ * @par Safety
+ * `function` is null or a C string.
+ */
+int32_t gpubuf_standin_lose_at_call(const char *function,
+                                    uint64_t nth,
+                                    int32_t ordinal,
+                                    int32_t code);
+
+/** How many faults of calls have struck since the last reset. */
+uint64_t gpubuf_standin_struck(void);
+
+/**
+ * Whether calls of this thread count from now on, and can be made to fail (1, as at first) or not (0): for what a test does
+ * itself, between the calls that it is about.
+ */
+int32_t gpubuf_standin_count_thread(int32_t counts);
+
+/**
+ * What the contexts of a device have at this moment: kind 0 bytes of page-locked memory, 1 bytes of device memory (both in
+ * whole pages), 2 registered ranges of host memory, 3 streams, but for default ones, 4 events, 5 graphs and executable graphs.
+ * The largest number where there is no such device or kind.
+ */
+uint64_t gpubuf_standin_live(int32_t ordinal,
+                             uint32_t kind);
+
+/**
  * Has the `nth` operation from now of a kind fail with `code` on a device. Kinds: 0 any, 1 copy, 2 fill, 3 delay,
  * 4 call (a host function), 5 record, 6 wait for an event, 7 wait for a value, 8 write of a value, 9 a kernel. `when` 0: the call
  * that submits it returns the code and queues nothing. `when` 1: it is queued, and ends its context with the code
- * when it would run. Captured operations count for the latter when a launch replays them. Each kind has one fault;
- * `nth` 0 disarms it.
+ * when it would run. `when` 2: the call that submits it loses the device, with the code. Captured operations count for the
+ * latter two when a launch replays them. Each kind has one fault; `nth` 0 disarms it.
  */
 int32_t gpubuf_standin_fail_operation(int32_t ordinal,
                                       uint32_t kind,
