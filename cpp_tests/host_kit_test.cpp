@@ -133,7 +133,7 @@ TEST_F(HostKit, OperationsAreCountedAndWhatMakesSomethingFailsToo) {
   host::fail_operation(device, host::operation::allocation, 2, host::when::at_submission);
   EXPECT_STATUS(status::out_of_device_memory, gpubuf::buffer::create<float, no_throw>(device, {4})) << "the device side";
   EXPECT_EQ(0u, device.stats().quarantined_bytes);
-  host::fail_operation(device, host::operation::record, 1, host::when::as_a_loss);
+  host::fail_operation(device, host::operation::record, 1, host::when::at_loss);
   EXPECT_FALSE(status::ok == buffer.to_device<no_throw>(stream));
   EXPECT_STATUS(status::device_lost, stream.synchronize<no_throw>());
 }

@@ -503,7 +503,7 @@
 #define GPUBUF_HOST_AT_EXECUTION 1
 
 /** The operation is refused, since the device is lost in that moment. */
-#define GPUBUF_HOST_AS_A_LOSS 2
+#define GPUBUF_HOST_AT_LOSS 2
 
 /** The right to use one block of a pool, from acquire to release. */
 typedef struct gpubuf_block gpubuf_block;
@@ -5019,7 +5019,7 @@ gpubuf_status gpubuf_host_set_uva_stale(gpubuf_device *device,
 /**
  * Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.
  *
- * `when` is GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AS_A_LOSS. What goes into a capture counts for the
+ * `when` is GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AT_LOSS. What goes into a capture counts for the
  * first only; for the others it counts when a launch replays it. Each kind has at most one such fault; `nth` 0 removes it.
  */
 GPUBUF_API GPUBUF_MUST_USE

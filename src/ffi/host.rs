@@ -58,7 +58,7 @@ pub const GPUBUF_HOST_AT_SUBMISSION: u32 = 0;
 /// The operation is queued, and has no effect when it runs.
 pub const GPUBUF_HOST_AT_EXECUTION: u32 = 1;
 /// The operation is refused, since the device is lost in that moment.
-pub const GPUBUF_HOST_AS_A_LOSS: u32 = 2;
+pub const GPUBUF_HOST_AT_LOSS: u32 = 2;
 
 fn operation(number: u32) -> Result<Option<Operation>> {
     Ok(match number {
@@ -347,7 +347,7 @@ pub unsafe extern "C" fn gpubuf_host_set_uva_stale(device: *mut gpubuf_device, s
 
 /// Has the `nth` operation of a kind (GPUBUF_HOST_ANY, GPUBUF_HOST_COPY, ...) from now fail, once; 1 is the next one.
 ///
-/// `when` is GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AS_A_LOSS. What goes into a capture counts for the
+/// `when` is GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AT_LOSS. What goes into a capture counts for the
 /// first only; for the others it counts when a launch replays it. Each kind has at most one such fault; `nth` 0 removes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_fail_operation(
@@ -368,11 +368,11 @@ pub unsafe extern "C" fn gpubuf_host_fail_operation(
                 );
             }
             GPUBUF_HOST_AT_EXECUTION => FailWhen::Execution,
-            GPUBUF_HOST_AS_A_LOSS => FailWhen::Loss,
+            GPUBUF_HOST_AT_LOSS => FailWhen::Loss,
             _ => {
                 return fail!(
                     InvalidArgument,
-                    "when is {when}: GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AS_A_LOSS (0 to 2)"
+                    "when is {when}: GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AT_LOSS (0 to 2)"
                 );
             }
         };

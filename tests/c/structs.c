@@ -13,7 +13,7 @@ int main(void) {
   /* No padding: every byte of a struct has a meaning. */
   CHECK_LAYOUT(gpubuf_device_options, 16, 8, 8, 8, 8, 8, 8, 8, 8);
   CHECK_LAYOUT(gpubuf_device_info, 10 * 4, 8);
-  CHECK_LAYOUT(gpubuf_device_stats, 8, 39 * 8);
+  CHECK_LAYOUT(gpubuf_device_stats, 8, 40 * 8);
   CHECK_LAYOUT(gpubuf_device_summary, 8 * 4, 8, 16, 32, 128);
   CHECK_LAYOUT(gpubuf_capabilities, 12 * 4, 11 * 8);
   CHECK_LAYOUT(gpubuf_buffer_options, 24, 64, 8, 8, 8, 8, 8, 16);
@@ -152,8 +152,8 @@ int main(void) {
   CHECK(data == NULL && token == 5);
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_buffer_used_on(good, stream, 0));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_buffer_zero(good, 4, stream, GPUBUF_TIMEOUT_TRY));
-  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device, 8, 1, GPUBUF_HOST_AT_SUBMISSION));
-  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device, GPUBUF_HOST_ANY, 1, 2));
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device, 12, 1, GPUBUF_HOST_AT_SUBMISSION));
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_fail_operation(device, GPUBUF_HOST_ANY, 1, 3));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_limit_memory(device, GPUBUF_PLACEMENT_UVA, 1));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_set_pageable_late(device, 2));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_host_set_uva_stale(device, 2));

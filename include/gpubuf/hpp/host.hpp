@@ -146,7 +146,7 @@ enum class operation : std::uint32_t {
   stream = GPUBUF_HOST_STREAM, event = GPUBUF_HOST_EVENT,
 };
 enum class when : std::uint32_t {
-  at_submission = GPUBUF_HOST_AT_SUBMISSION, at_execution = GPUBUF_HOST_AT_EXECUTION, as_a_loss = GPUBUF_HOST_AS_A_LOSS,
+  at_submission = GPUBUF_HOST_AT_SUBMISSION, at_execution = GPUBUF_HOST_AT_EXECUTION, at_loss = GPUBUF_HOST_AT_LOSS,
 };
 
 /// Every operation takes `fixed` longer, and up to `random_max` more, drawn from the seed.

@@ -375,7 +375,7 @@ impl World {
             status(name, arguments);
         }
         for operation in gpubuf_calls::values("GPUBUF_HOST_") {
-            status("gpubuf_host_fail_operation", &[device, operation, 0, number("GPUBUF_HOST_AT_EXECUTION")]);
+            status("gpubuf_host_fail_operation", &[device, operation, 0, number("GPUBUF_HOST_AT_SUBMISSION")]);
         }
     }
 
