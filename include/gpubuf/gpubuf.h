@@ -5021,6 +5021,7 @@ gpubuf_status gpubuf_host_set_uva_stale(gpubuf_device *device,
  *
  * `when` is GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AT_LOSS. What goes into a capture counts for the
  * first only; for the others it counts when a launch replays it. Each kind has at most one such fault; `nth` 0 removes it.
+ * Over the stand-in driver the kinds from GPUBUF_HOST_ALLOCATION on are GPUBUF_UNSUPPORTED: there gpubuf_standin_fail_call does it.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_host_fail_operation(gpubuf_device *device,

@@ -349,6 +349,7 @@ pub unsafe extern "C" fn gpubuf_host_set_uva_stale(device: *mut gpubuf_device, s
 ///
 /// `when` is GPUBUF_HOST_AT_SUBMISSION, GPUBUF_HOST_AT_EXECUTION or GPUBUF_HOST_AT_LOSS. What goes into a capture counts for the
 /// first only; for the others it counts when a launch replays it. Each kind has at most one such fault; `nth` 0 removes it.
+/// Over the stand-in driver the kinds from GPUBUF_HOST_ALLOCATION on are GPUBUF_UNSUPPORTED: there gpubuf_standin_fail_call does it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_host_fail_operation(
     device: *mut gpubuf_device,

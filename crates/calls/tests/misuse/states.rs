@@ -470,7 +470,10 @@ fn from_callbacks() {
             // In a world of the trigger's own: the function may end what it is given.
             trigger(&mut sentinel, &slot);
             let job = finished.recv_timeout(Duration::from_secs(60)).expect("the callback ran");
-            job.judge(&mut report, &world, &before, when, &[usual(function)]);
+            // The thread that tells may be the one that has the driver let memory go: then it cannot wait for that.
+            let busy = when == "from a release" && function.name == "gpubuf_buffer_detach" && crate::driver::is_used();
+            let wanted: &[&str] = if busy { &["GPUBUF_OK", "GPUBUF_TIMEOUT"] } else { &[usual(function)] };
+            job.judge(&mut report, &world, &before, when, wanted);
             job.end();
             ok("gpubuf_log_set_callback", &[0, 0]);
             if function.name.starts_with("gpubuf_host_") {
