@@ -85,10 +85,11 @@ pub unsafe trait Growing: Copy {
     }
 }
 
-/// Says that structs are [`Growing`], and what their pointers lead to: `name { field: text, field: words count_field }`. One that
+/// Says that structs are [`Growing`], and what their pointers lead to: `name { field: text, field: words count_field, field:
+/// options_of<its_type> }`. One that
 /// grew says from how many bytes, since callers may be as old as that. In what it grew by, 0 must mean what the library did before.
 macro_rules! growing {
-    ($($name:ident $(from $first:literal)? $({ $($field:ident: $kind:ident $($count:ident)?),+ })?),+) => { $(
+    ($($name:ident $(from $first:literal)? $({ $($field:ident: $kind:ident $($count:ident)? $(<$to:ident>)?),+ })?),+) => { $(
         // SAFETY: every field is a number, a pointer or a nullable function, ordered without padding (a test adds them up),
         // and the first is struct_size.
         unsafe impl $crate::ffi::arguments::Growing for $name {
@@ -96,7 +97,7 @@ macro_rules! growing {
             $(const FIRST: usize = $first;)?
             $(const PARTS: &'static [$crate::ffi::recorded::Part] = &[$($crate::ffi::recorded::Part {
                 offset: std::mem::offset_of!($name, $field),
-                kind: $crate::ffi::recorded::PartKind::$kind$((std::mem::offset_of!($name, $count)))?,
+                kind: $crate::ffi::recorded::PartKind::$kind$((std::mem::offset_of!($name, $count)))?$(::<$to>())?,
             }),+];)?
         }
 

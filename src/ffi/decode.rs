@@ -59,8 +59,8 @@ growing!(gpubuf_decode_options from 88 {
     padded_sizes: words padded_size_count,
     source_workspace: handle,
     source_tiers: handle,
-    tiered: pointer,
-    predictive: pointer
+    tiered: options_of<gpubuf_tiers_options>,
+    predictive: options_of<gpubuf_predictor_options>
 });
 
 /// Zeroes `struct_size` bytes, sets struct_size and the defaults. Does nothing with NULL, or where struct_size is too small.

@@ -99,7 +99,9 @@ pub struct List<T>(pub *const T, pub usize);
 impl<T: Copy> List<T> {
     fn encode(self, outcome: Outcome, out: &mut Encoder, mut item: impl FnMut(T, &mut Encoder)) {
         let List(items, count) = self;
-        let there = if items.is_null() || !outcome.contents { 0 } else { count.min(ENTRIES) };
+        // A count that no call accepts says nothing of what is there.
+        let told = outcome.contents && (outcome.results || count <= ENTRIES);
+        let there = if items.is_null() || !told { 0 } else { count.min(ENTRIES) };
         out.number(count as u64);
         out.number(there as u64);
         for index in 0..there {
@@ -244,8 +246,19 @@ pub enum PartKind {
     handle,
     /// Memory of the caller's, which is the same where its address is.
     address,
+    /// Options: what they are, and how they are written.
+    options(fn(&mut Encoder), fn(u64, Outcome, &mut Encoder)),
     /// Anything else: whether it is there.
     pointer,
+}
+
+impl PartKind {
+    /// Options of this type, which lead to no other options.
+    pub const fn options_of<T: Growing>() -> PartKind {
+        PartKind::options(describe_options::<T>, |address, outcome, out| {
+            encode_options(address as usize as *const T, outcome, out);
+        })
+    }
 }
 
 /// Structs with options, and what their fields lead to.
@@ -259,6 +272,7 @@ pub fn describe_options<T: Growing>(out: &mut Encoder) {
             PartKind::handle => out.byte(b'h'),
             PartKind::address => out.byte(b'v'),
             PartKind::pointer => out.byte(b'p'),
+            PartKind::options(describe, _) => describe(out),
             PartKind::words(count) => {
                 out.byte(b'w');
                 out.number(count as u64);
@@ -319,6 +333,7 @@ pub fn encode_options<T: Growing>(pointer: *const T, outcome: Outcome, out: &mut
             }
             PartKind::handle => handle(value as usize, out),
             PartKind::address => out.number(value),
+            PartKind::options(_, encode) => encode(value, outcome, out),
             PartKind::pointer => {}
         }
     }
@@ -424,6 +439,11 @@ mod tests {
         assert_eq!(bytes(nowhere, Status::StaleHandle), [1]);
         assert_eq!(bytes(List(nowhere.cast::<u64>(), 3), Status::WrongKind), [3, 0]);
         assert_eq!(bytes(nowhere.cast::<super::super::pool::gpubuf_pool_options>(), Status::Broken), [1]);
+        assert_eq!(
+            bytes(List(nowhere.cast::<u64>(), 300), Status::InvalidArgument),
+            [0xac, 2, 0],
+            "more than there can be"
+        );
         assert_eq!(bytes(nowhere.cast_mut().cast::<u64>(), Status::Busy), [1], "nor is a result read");
         assert_eq!(bytes(nowhere.cast_mut().cast::<super::super::pool::gpubuf_pool_stats>(), Status::ShutDown), [0]);
     }

@@ -111,6 +111,10 @@ fn is_for_now(status: i32) -> bool {
 
 const CONTENTS: Skip = "read or wrote data that is not recorded";
 
+const PARAMETERS: Skip = "has other parameters in this version";
+
+const CUT: Skip = "needed a list, or options, of which not all is recorded";
+
 const DRIVERS: Skip = "needed an object of the driver's";
 
 /// Why calls of a function are not made again.
@@ -347,12 +351,12 @@ impl Player<'_> {
         };
         for value in values {
             let Some(param) = function.params.get(prepared.arguments.len()) else {
-                return Err("has other parameters in this version");
+                return Err(PARAMETERS);
             };
             self.argument(recorded, param, value, object, &mut prepared)?;
         }
         if prepared.arguments.len() != function.params.len() {
-            return Err("has other parameters in this version");
+            return Err(PARAMETERS);
         }
         for (argument, param) in prepared.arguments.iter_mut().zip(function.params) {
             if param.role == Role::Timeout {
@@ -385,7 +389,10 @@ impl Player<'_> {
             Value::Signed(number) => *number as u64,
             Value::Text(None) => 0,
             Value::Text(Some(text)) => self.memory.text(text),
-            Value::Options(options) => self.options(recorded, param, options.as_ref())?,
+            Value::Options(options) => {
+                let Role::Options { of } = param.role else { return Err(PARAMETERS) };
+                self.options(recorded, of, options.as_ref())?
+            }
             Value::Figures(None) => 0,
             Value::Figures(Some(size)) => {
                 let space = self.memory.space((*size as usize).clamp(8, 1 << 16));
@@ -395,18 +402,18 @@ impl Player<'_> {
             Value::Handles(list) => {
                 let items: Result<Vec<u64>, Skip> =
                     list.items.iter().map(|item| self.handle(*item, recorded.status)).collect();
-                let pointer = self.list_pointer(list, items?);
+                let pointer = self.list_pointer(list, items?)?;
                 prepared.arguments.push(pointer);
                 list.count
             }
-            Value::Words(list) => self.list_pointer(list, list.items.clone()),
+            Value::Words(list) => self.list_pointer(list, list.items.clone())?,
             Value::Rows(list) => {
                 let data = self.memory.data();
                 let items = list.items.iter().flat_map(|[slot, reserved, first, count, there]| {
                     [slot & 0xffff_ffff | reserved << 32, *first, *count, there * data]
                 });
                 let items: Vec<u64> = items.collect();
-                prepared.arguments.push(self.list_pointer(list, items));
+                prepared.arguments.push(self.list_pointer(list, items)?);
                 list.count
             }
             Value::There(false) => 0,
@@ -435,12 +442,12 @@ impl Player<'_> {
         space
     }
 
-    fn list_pointer<T>(&mut self, list: &List<T>, items: Vec<u64>) -> u64 {
-        match (list.count, items.is_empty()) {
-            (0, _) => 0,
+    fn list_pointer<T>(&mut self, list: &List<T>, items: Vec<u64>) -> Result<u64, Skip> {
+        match list.items.len() as u64 {
             // It was NULL, or nobody looked at it.
-            (_, true) => 0,
-            _ => self.memory.list(&items),
+            0 => Ok(0),
+            there if there < list.count => Err(CUT),
+            _ => Ok(self.memory.list(&items)),
         }
     }
 
@@ -464,9 +471,8 @@ impl Player<'_> {
         }
     }
 
-    fn options(&mut self, recorded: &Call, param: &Param, options: Option<&Options>) -> Result<u64, Skip> {
-        let Role::Options { of } = param.role else { return Err("has other parameters in this version") };
-        let Some(structure) = structure(of) else { return Err("has other parameters in this version") };
+    fn options(&mut self, recorded: &Call, of: &str, options: Option<&Options>) -> Result<u64, Skip> {
+        let Some(structure) = structure(of) else { return Err(PARAMETERS) };
         let none = Options::default();
         let given = match options {
             Some(options) => options,
@@ -489,11 +495,19 @@ impl Player<'_> {
             let (word, at) = (u64::from(*word), at + 1);
             words[at / 2] |= word << (32 * (at % 2));
         }
+        let led: Vec<(usize, &str)> = structure
+            .fields
+            .iter()
+            .filter_map(|field| if let Role::Options { of } = field.role { Some((field.offset, of)) } else { None })
+            .collect();
         for (offset, value) in &given.parts {
             let was_there = words.get(offset / 8).is_some_and(|word| *word != 0);
+            let of = led.iter().find(|(field, _)| field == offset).map(|(_, of)| *of);
             let now = match value {
                 Value::Text(Some(text)) => self.memory.text(text),
-                Value::Words(list) => self.list_pointer(list, list.items.clone()),
+                Value::Words(list) => self.list_pointer(list, list.items.clone())?,
+                // NULL is none of them here, and no defaults.
+                Value::Options(Some(options)) => self.options(recorded, of.ok_or(PARAMETERS)?, Some(options))?,
                 Value::Handle(handle) => self.handle(*handle, recorded.status)?,
                 Value::Foreign(address) if was_there => self.memory.foreign(*address),
                 _ => 0,
@@ -510,6 +524,8 @@ impl Player<'_> {
                 Role::UserData { .. } | Role::Native => *word = 0,
                 Role::Input(gpubuf_calls::Extent::Element) if *word != 0 => *word = self.memory.data(),
                 Role::Address => *word = self.address(*word),
+                // Only that they were there.
+                Role::Options { .. } if *word == 1 => return Err(CUT),
                 _ => {}
             }
         }

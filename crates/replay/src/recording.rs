@@ -5,6 +5,8 @@ use std::fmt;
 
 const MAGIC: &[u8] = b"GPUBUFRC";
 const FORMAT: u64 = 1;
+/// How deep options lead to options, at most.
+const NESTED: u32 = 1;
 
 /// What is wrong with a file, and where.
 #[derive(Debug)]
@@ -137,7 +139,7 @@ pub struct List<T> {
 #[derive(Clone, Debug)]
 enum Kind {
     Plain(u8),
-    Options(Vec<(usize, u8)>),
+    Options(Vec<(usize, Kind)>),
 }
 
 struct Function {
@@ -239,7 +241,7 @@ impl<'b> Reader<'b> {
         Ok(List { count, items })
     }
 
-    fn options(&mut self, parts: &[(usize, u8)]) -> Result<Option<Options>, Broken> {
+    fn options(&mut self, parts: &[(usize, Kind)]) -> Result<Option<Options>, Broken> {
         let size = match self.number()? {
             0 => return Ok(None),
             1 => return Ok(Some(Options::default())),
@@ -264,13 +266,11 @@ impl<'b> Reader<'b> {
             return Ok(Some(options));
         }
         for (offset, kind) in parts.iter().filter(|(offset, _)| offset + 8 <= size as usize) {
-            let value = match kind {
-                b'p' => continue,
-                b't' => Value::Text(self.bytes_or_none()?),
-                b'h' => Value::Handle(self.handle()?),
-                b'v' => Value::Foreign(self.number()?),
-                _ => Value::Words(self.list(Reader::number)?),
-            };
+            // Whether a pointer was there is in the words.
+            if matches!(kind, Kind::Plain(b'p')) {
+                continue;
+            }
+            let value = self.value(kind, false)?;
             options.parts.push((*offset, value));
         }
         Ok(Some(options))
@@ -308,29 +308,35 @@ impl<'b> Reader<'b> {
         })
     }
 
+    /// What the fields of a struct lead to; options as deep as `nested`.
+    fn parts(&mut self, nested: u32) -> Result<Vec<(usize, Kind)>, Broken> {
+        let mut parts = Vec::new();
+        for _ in 0..self.number()? {
+            let offset = self.number()?;
+            let kind = match self.byte()? {
+                b's' if nested > 0 => Kind::Options(self.parts(nested - 1)?),
+                b'w' => {
+                    self.number()?;
+                    Kind::Plain(b'w')
+                }
+                letter if b"thvp".contains(&letter) => Kind::Plain(letter),
+                _ => return self.broken("a field of no kind"),
+            };
+            if offset > 1 << 16 {
+                return self.broken("a field outside of its struct");
+            }
+            parts.push((offset as usize, kind));
+        }
+        Ok(parts)
+    }
+
     fn function(&mut self) -> Result<(u64, Function), Broken> {
         let (number, name, count) = (self.number()?, self.text()?, self.number()?);
         let mut arguments = Vec::new();
         for _ in 0..count {
             let letter = self.byte()?;
             arguments.push(match letter {
-                b's' => {
-                    let mut parts = Vec::new();
-                    for _ in 0..self.number()? {
-                        let offset = self.number()?;
-                        let kind = self.byte()?;
-                        match kind {
-                            b't' | b'h' | b'v' | b'p' => {}
-                            b'w' => drop(self.number()?),
-                            _ => return self.broken("a field of no kind"),
-                        }
-                        if offset > 1 << 16 {
-                            return self.broken("a field outside of its struct");
-                        }
-                        parts.push((offset as usize, kind));
-                    }
-                    Kind::Options(parts)
-                }
+                b's' => Kind::Options(self.parts(NESTED)?),
                 _ if b"hnitflwepvNH".contains(&letter) => Kind::Plain(letter),
                 _ => return self.broken("an argument of no kind"),
             });

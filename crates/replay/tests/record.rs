@@ -1,6 +1,9 @@
 //! What a process records: this program runs itself with GPUBUF_RECORD and reads what came out.
 
 use gpubuf::ffi::block::{gpubuf_block_begin_write, gpubuf_block_end_write, gpubuf_block_release};
+use gpubuf::ffi::decode::{
+    gpubuf_decode_options, gpubuf_decode_options_init, gpubuf_slots_create_decode, gpubuf_slots_tiers,
+};
 use gpubuf::ffi::device::{
     gpubuf_device_destroy, gpubuf_device_open, gpubuf_device_options, gpubuf_device_options_init,
 };
@@ -9,9 +12,12 @@ use gpubuf::ffi::library::{gpubuf_describe, gpubuf_shutdown};
 use gpubuf::ffi::pool::{
     gpubuf_pool_acquire, gpubuf_pool_create, gpubuf_pool_destroy, gpubuf_pool_options, gpubuf_pool_options_init,
 };
+use gpubuf::ffi::predictor::{gpubuf_predictor_options, gpubuf_predictor_options_init};
 use gpubuf::ffi::report::gpubuf_report;
+use gpubuf::ffi::slots::{gpubuf_slots_destroy, gpubuf_slots_freeze};
 use gpubuf::ffi::spec::{gpubuf_spec, gpubuf_spec_init};
 use gpubuf::ffi::stream::{gpubuf_stream_create, gpubuf_stream_destroy, gpubuf_stream_synchronize};
+use gpubuf::ffi::tiers::{gpubuf_tiers_destroy, gpubuf_tiers_options, gpubuf_tiers_options_init};
 use gpubuf::ffi::types::{GPUBUF_BACKEND_HOST, gpubuf_block, gpubuf_device, gpubuf_pool, gpubuf_stream};
 use gpubuf::ffi::workspace::{
     gpubuf_workspace_create, gpubuf_workspace_entry, gpubuf_workspace_get, gpubuf_workspace_list,
@@ -106,6 +112,35 @@ fn many() {
     }
 }
 
+/// Slots whose options lead to others; and more sizes than a recording has of a list.
+fn decode() {
+    let device = device();
+    let (mut slots, mut tiers) = (null_mut(), null_mut());
+    let sizes: Vec<u64> = (1..=1000).collect();
+    // SAFETY: options on this stack, lists, and results.
+    unsafe {
+        let mut tiered: gpubuf_tiers_options = std::mem::zeroed();
+        gpubuf_tiers_options_init(&raw mut tiered, size_of::<gpubuf_tiers_options>() as u32);
+        (tiered.device_bytes, tiered.pinned_bytes, tiered.label) = (1 << 24, 1 << 24, c"below".as_ptr());
+        let mut predictive: gpubuf_predictor_options = std::mem::zeroed();
+        gpubuf_predictor_options_init(&raw mut predictive, size_of::<gpubuf_predictor_options>() as u32);
+        let mut options: gpubuf_decode_options = std::mem::zeroed();
+        gpubuf_decode_options_init(&raw mut options, size_of::<gpubuf_decode_options>() as u32);
+        (options.max_batch, options.max_tokens, options.max_seq_len) = (4, 16, 64);
+        (options.tiered, options.predictive) = (&raw const tiered, &raw const predictive);
+        assert_eq!(gpubuf_slots_create_decode(device, &raw const options, &raw mut slots), 0);
+        assert_eq!(gpubuf_slots_freeze(slots), 0);
+        assert_eq!(gpubuf_slots_tiers(slots, &raw mut tiers), 0);
+        gpubuf_tiers_destroy(tiers);
+        gpubuf_slots_destroy(slots);
+        (options.tiered, options.predictive) = (null(), null());
+        (options.padded_sizes, options.padded_size_count) = (sizes.as_ptr(), sizes.len() as u64);
+        assert_eq!(gpubuf_slots_create_decode(device, &raw const options, &raw mut slots), 0);
+        gpubuf_slots_destroy(slots);
+        gpubuf_device_destroy(device);
+    }
+}
+
 /// Runs in a process of its own.
 #[test]
 fn scenario() {
@@ -179,6 +214,7 @@ fn scenario() {
             waiter.join().expect("no panic");
             releaser.join().expect("no panic");
         }
+        Ok("decode") => decode(),
         Ok(other) => panic!("no scenario {other}"),
     }
 }
@@ -285,6 +321,22 @@ fn calls_from_callbacks_are_marked() {
     assert!(recording.calls.iter().filter(|call| call.inside || call.elsewhere).count() == 2);
     let (code, text) = replay(&file, &[]);
     assert!(code == Some(0) && text.contains("not made: 1: made by functions on streams"), "{text}");
+}
+
+#[test]
+fn options_that_lead_to_options_are_replayed_and_cut_lists_are_not() {
+    let (file, recording) = record("decode");
+    let Value::Options(Some(options)) = &recording.calls[1].arguments[1] else { panic!() };
+    let nested = options.parts.iter().find_map(|(_, part)| match part {
+        Value::Options(Some(tiered)) => tiered.parts.iter().find(|(_, part)| matches!(part, Value::Text(Some(_)))),
+        _ => None,
+    });
+    assert_eq!(nested.map(|(_, part)| part), Some(&Value::Text(Some(b"below".to_vec()))));
+    let (code, text) = replay(&file, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("not made: 1: needed a list, or options, of which not all is recorded"), "{text}");
+    let (code, text) = replay(&file, &["--set", "tiers.device_bytes=1"]);
+    assert!(code == Some(1) && text.contains("DIFFERS: call 3: thread 1: gpubuf_slots_freeze("), "{text}");
 }
 
 #[test]
