@@ -389,6 +389,114 @@ fn a_child_and_the_end_of_the_device_find_everything_open() {
     end.says(&["all open"]);
 }
 
+/// Whoever listens to the log may call the library, also about what is damaged.
+#[test]
+fn a_sink_that_waits_for_the_damaged_memory_does_not_keep_the_process_from_ending() {
+    let test = "a_sink_that_waits_for_the_damaged_memory_does_not_keep_the_process_from_ending";
+    let end = apart(test, &[], || {
+        // SAFETY: a number, and later a signal that ends a process that hangs.
+        unsafe { libc::alarm(60) };
+        let (device, _) = debugged(Debug::On);
+        let own = device.clone();
+        gpubuf::config::log::set_sink(Some(Arc::new(move |_, text| {
+            eprintln!("heard: {}", text.to_string_lossy());
+            let _ = own.drain(Timeout::Infinite);
+        })));
+        let tokens = tokens(&device, Placement::Pinned, 100);
+        let (at, token) = tokens.begin(Access::Write, 0, ALL, Timeout::Try).expect("a guard");
+        refill_too_early(at.wrapping_add(100));
+        let _ = tokens.end(Access::Write, token);
+    });
+    let Some(end) = end else { return };
+    assert_eq!(end.signal, Some(libc::SIGABRT), "{}", end.said);
+    end.says(&["heard: ==gpubuf== a write behind the end of a block"]);
+}
+
+/// What is not the watch's business ends the process as it would without: at once.
+#[test]
+fn faults_on_watched_memory_for_another_reason_are_passed_on() {
+    let test = "faults_on_watched_memory_for_another_reason_are_passed_on";
+    for case in ["unmapped", "code"] {
+        let end = apart(test, &[("CASE", case)], || {
+            // SAFETY: a number, and later a signal that ends a process that hangs.
+            unsafe { libc::alarm(20) };
+            let (device, _) = debugged(Debug::On);
+            if std::env::var("CASE").as_deref() == Ok("code") {
+                let tokens = tokens(&device, Placement::Pinned, 4096);
+                let at = fill(&tokens, 0xC3);
+                // SAFETY: none: it is no code, which is what is tested.
+                unsafe { std::mem::transmute::<*mut u8, extern "C" fn()>(at)() };
+            }
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: new memory, which is then taken away from the buffer that has it: what is tested.
+            unsafe {
+                let own: *mut u8 = libc::mmap(std::ptr::null_mut(), 8192, access, flags, -1, 0).cast();
+                let options = BufferOptions { host: Placement::Pageable, host_memory: own, ..pair_of(8192) };
+                let borrowed = buffer(&device, options);
+                let kept = fill(&borrowed, 1);
+                libc::munmap(own.cast(), 8192);
+                read_too_early(kept);
+            }
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.signal, Some(libc::SIGSEGV), "{case}: {}", end.said);
+        assert!(!end.said.contains("==gpubuf=="), "{}", end.said);
+    }
+}
+
+/// A handler that passes on what it gets to whoever was there before it.
+#[test]
+fn a_later_handler_that_passes_faults_on_gets_each_once() {
+    use gpubuf::sync::{AtomicPtr, AtomicUsize, Ordering};
+    static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn later(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+        // SAFETY: what was there before, as the system gave it; and the end, where it does not come by itself.
+        unsafe {
+            if SEEN.fetch_add(1, Ordering::SeqCst) > 0 {
+                libc::_exit(9);
+            }
+            let before = (*BEFORE.load(Ordering::SeqCst)).sa_sigaction;
+            std::mem::transmute::<usize, extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void)>(before)(
+                signal, info, context,
+            );
+        }
+    }
+    let test = "a_later_handler_that_passes_faults_on_gets_each_once";
+    for (case, reports) in [("stray", 1), ("foreign", 0)] {
+        let end = apart(test, &[("CASE", case)], || {
+            // SAFETY: the default, so that the library's handler has nothing before it; a handler in front of the library's.
+            unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+            let (device, stream) = debugged(Debug::On);
+            // SAFETY: as above.
+            unsafe {
+                let mut own: libc::sigaction = std::mem::zeroed();
+                own.sa_sigaction = later as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as usize;
+                own.sa_flags = libc::SA_SIGINFO;
+                let before = Box::leak(Box::new(std::mem::zeroed()));
+                libc::sigaction(libc::SIGSEGV, &own, before);
+                BEFORE.store(before, Ordering::SeqCst);
+            }
+            if std::env::var("CASE").as_deref() == Ok("foreign") {
+                drop(stream);
+                drop(device);
+                let (_device, _stream) = debugged(Debug::On);
+                read_too_early(std::ptr::without_provenance(64));
+                return;
+            }
+            let tokens = tokens(&device, Placement::Pinned, 100);
+            let kept = fill(&tokens, 1);
+            hold(&stream);
+            queue_the_copy(&tokens, &stream);
+            refill_too_early(kept);
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.signal, Some(libc::SIGSEGV), "{case} {:?}: {}", end.code, end.said);
+        assert_eq!(end.said.matches("==gpubuf== a write to").count(), reports, "{}", end.said);
+    }
+}
+
 #[test]
 fn leaks_are_told_and_fail_where_that_was_asked_for() {
     use std::ffi::c_void;
@@ -408,6 +516,14 @@ fn leaks_are_told_and_fail_where_that_was_asked_for() {
             assert_eq!(gpubuf_stream_create(device, &mut stream), 0);
         }
     }
+    /// What is left in a buffer of the C library's at the exit.
+    fn print() {
+        unsafe extern "C" {
+            static stdout: *mut libc::FILE;
+        }
+        // SAFETY: a text that ends.
+        unsafe { libc::fputs(c"printed by the program".as_ptr(), stdout) };
+    }
     for (case, leaks, code) in [
         ("exit", "error", 1),
         ("exit", "report", 0),
@@ -418,6 +534,7 @@ fn leaks_are_told_and_fail_where_that_was_asked_for() {
         let environment = [("CASE", case), ("GPUBUF_LEAKS", leaks), ("GPUBUF_TRACK", "1"), ("GPUBUF_BACKEND", "host")];
         let end = apart(test, &environment, || {
             forget_a_stream();
+            print();
             if std::env::var("CASE").as_deref() == Ok("shutdown") {
                 // SAFETY: takes a number.
                 let status = unsafe { gpubuf_shutdown(u64::MAX) };
@@ -427,6 +544,7 @@ fn leaks_are_told_and_fail_where_that_was_asked_for() {
         });
         let Some(end) = end else { return };
         assert_eq!(end.code, Some(code), "{case} {leaks}: {}", end.said);
+        end.says(&["printed by the program"]);
         let told = format!("==gpubuf== {case}: not destroyed: stream #");
         assert_eq!(end.said.contains(&told), !leaks.is_empty(), "{case} {leaks}: {}", end.said);
         let by = "made by debug::leaks_are_told_and_fail_where_that_was_asked_for::forget_a_stream at";

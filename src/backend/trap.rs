@@ -196,19 +196,23 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     let thread = thread_number();
     let here = PROCESS.load(Ordering::SeqCst) == std::process::id() && ANSWERER.load(Ordering::SeqCst) != thread;
     // Codes up to 0 are signals that somebody sent.
-    let answer = if code > 0 && here && is_ours(address) { ask(address, context, thread) } else { FOREIGN };
+    let (instruction, access) = of_context(context);
+    // A jump to memory that holds no code is nothing that a page's state could allow.
+    let ours = code > 0 && here && instruction != address && is_ours(address);
+    let answer = if ours { ask(address, instruction, access, thread) } else { FOREIGN };
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
     match answer {
         AGAIN => {}
-        STRAY => restore(),
+        // Behind a handler that came later and passes faults on there is nothing to put back.
+        STRAY if restore() => {}
         // SAFETY: the arguments of this very call.
         _ => unsafe { pass_on(signal, info, context, code) },
     }
 }
 
 /// The answer of the thread that may do anything; that the fault is none of ours, where there is no answer.
-fn ask(address: usize, context: *mut libc::c_void, thread: u32) -> u32 {
+fn ask(address: usize, instruction: usize, access: u32, thread: u32) -> u32 {
     let late = Instant::now() + PATIENCE;
     while TAKEN.swap(true, Ordering::SeqCst) {
         if Instant::now() > late {
@@ -216,7 +220,6 @@ fn ask(address: usize, context: *mut libc::c_void, thread: u32) -> u32 {
         }
         nap();
     }
-    let (instruction, access) = of_context(context);
     ADDRESS.store(address, Ordering::SeqCst);
     INSTRUCTION.store(instruction, Ordering::SeqCst);
     ACCESS.store(access, Ordering::SeqCst);
@@ -288,18 +291,18 @@ pub fn tell(text: &str) {
     }
 }
 
-/// Puts what was there before back, where ours is in force still.
-fn restore() {
+/// Puts what was there before back, where ours is in force still; false if it is not.
+fn restore() -> bool {
     let before = BEFORE.load(Ordering::SeqCst);
     if before.is_null() {
-        return;
+        return false;
     }
     // SAFETY: a zeroed record is a valid one; the calls read and write the records named, and may be made in a handler.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();
-        if libc::sigaction(libc::SIGSEGV, ptr::null(), &mut now) == 0 && now.sa_sigaction == handler() {
-            libc::sigaction(libc::SIGSEGV, before, ptr::null_mut());
-        }
+        libc::sigaction(libc::SIGSEGV, ptr::null(), &mut now) == 0
+            && now.sa_sigaction == handler()
+            && libc::sigaction(libc::SIGSEGV, before, ptr::null_mut()) == 0
     }
 }
 
@@ -405,6 +408,8 @@ fn answer(judge: &'static dyn Judge, pipe: i32) {
 // ---- installing ----------------------------------------------------------------------------------------------------
 
 static INSTALLED: Mutex<u32> = Mutex::new(0);
+/// Ours could not be taken out: another came in front of it, and may know it.
+static LEFT_BEHIND: AtomicBool = AtomicBool::new(false);
 
 /// The handler, while somebody has one of these.
 pub struct Trap(());
@@ -423,7 +428,10 @@ impl Trap {
                 ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
                 libc::sigemptyset(&mut ours.sa_mask);
                 libc::sigaction(libc::SIGSEGV, ptr::null(), &mut before);
-                if before.sa_sigaction != handler() {
+                let is_default = [libc::SIG_DFL, libc::SIG_IGN].contains(&before.sa_sigaction);
+                // In front of a handler that passes faults on to ours, each would call the other for ever.
+                let behind = LEFT_BEHIND.load(Ordering::SeqCst) && !is_default;
+                if before.sa_sigaction != handler() && !behind {
                     BEFORE.store(Box::leak(Box::new(before)), Ordering::SeqCst);
                     libc::sigaction(libc::SIGSEGV, &ours, ptr::null_mut());
                 }
@@ -438,8 +446,8 @@ impl Drop for Trap {
     fn drop(&mut self) {
         let mut installed = INSTALLED.lock();
         *installed -= 1;
-        if *installed == 0 {
-            restore();
+        if *installed == 0 && !restore() {
+            LEFT_BEHIND.store(true, Ordering::SeqCst);
         }
     }
 }

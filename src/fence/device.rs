@@ -154,7 +154,12 @@ impl Device {
         trap::tell(text);
         log::write(Level::Error, format_args!("{text}"));
         if self.debug == Debug::On {
-            log::deliver();
+            // On a thread of its own: the sink may call the library, and this thread has locks.
+            let told = std::thread::Builder::new().spawn(log::deliver);
+            let late = Instant::now() + Duration::from_secs(5);
+            while told.as_ref().is_ok_and(|told| !told.is_finished()) && Instant::now() < late {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             std::process::abort();
         }
     }

@@ -60,6 +60,11 @@ unsafe extern "C" fn forked() {
     enter(FORKED);
 }
 
+unsafe extern "C" {
+    /// The C library's.
+    static stdout: *mut libc::FILE;
+}
+
 extern "C" fn exiting() {
     let before = enter(EXITING);
     if before & FORKED != 0 {
@@ -75,7 +80,11 @@ extern "C" fn exiting() {
         record::close();
     }
     if live > 0 && leaks() == Leaks::Error {
-        // SAFETY: ends the process, whose exit handlers that were registered later have run.
-        unsafe { libc::_exit(1) };
+        // SAFETY: writes out what the program printed, which nobody does any more, and ends the process, whose exit handlers
+        // that were registered later have run. Other streams may be locked for good, by a thread that reads from one.
+        unsafe {
+            libc::fflush(stdout);
+            libc::_exit(1);
+        }
     }
 }

@@ -27,10 +27,13 @@ impl Judge for OfMemory {
         {
             let at = fault.address - host;
             let allowed = state.allowed.iter().find(|(range, _)| (range.start..range.end).contains(&at));
-            let access = if state.open { CpuAccess::ReadWrite } else { allowed.map_or(CpuAccess::ReadWrite, |a| a.1) };
             let enough = if fault.store == Some(false) { CpuAccess::Read } else { CpuAccess::ReadWrite };
-            if access >= enough {
-                return if state.open && !watched.pages_cover(at) { Verdict::Foreign } else { Verdict::Again };
+            match allowed.filter(|_| !state.open) {
+                Some((_, access)) if *access >= enough => return Verdict::Again,
+                Some(_) => {}
+                // Not shut by us, or not any more: what faults there still does so for another reason.
+                None if system_allows(fault.address, enough) => return Verdict::Again,
+                None => return Verdict::Foreign,
             }
         }
         Verdict::Stray(report(&watched, &state, fault))
@@ -51,10 +54,15 @@ impl Judge for OfMemory {
     }
 }
 
-impl Watched {
-    fn pages_cover(&self, at: usize) -> bool {
-        (self.pages.start..self.pages.end).contains(&at)
-    }
+/// Whether the system would let the CPU in.
+fn system_allows(address: usize, access: CpuAccess) -> bool {
+    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
+    String::from_utf8_lossy(&maps).lines().any(|line| {
+        let mut words = line.split(['-', ' ']);
+        let mut number = || usize::from_str_radix(words.next()?, 16).ok();
+        let (Some(start), Some(end), Some(rights)) = (number(), number(), words.next()) else { return false };
+        (start..end).contains(&address) && rights.starts_with(if access == CpuAccess::Read { "r" } else { "rw" })
+    })
 }
 
 fn report(watched: &Watched, state: &State, fault: &Fault) -> String {
