@@ -39,19 +39,28 @@ struct Series {
   Run sizes;
 };
 
+// Where slots pad to, by their default table.
+std::uint64_t in_table(std::uint64_t tokens) {
+  if (tokens <= 2 || tokens > 512) return tokens;
+  if (tokens <= 4) return 4;
+  const std::uint64_t multiple = tokens <= 256 ? 8 : 16;
+  return (tokens + multiple - 1) / multiple * multiple;
+}
+
 std::vector<Series> steps(const Trace& trace, const Load& load) {
   BatcherOptions options;
   options.speed = load.speed;
   options.step_ms = load.step_ms;
   options.shapes.token_budget = load.token_budget;
   Batcher batcher(trace.requests, options);
-  std::vector<Series> out = {{"batch", {}}, {"tokens", {}}, {"bytes", {}}};
+  std::vector<Series> out = {{"batch", {}}, {"tokens", {}}, {"bytes", {}}, {"table", {}}};
   for (StepData step; batcher.next(step);) {
     const std::uint64_t batch = step.padded_batch, tokens = step.padded_tokens;
     out[0].sizes.push_back(batch);
     out[1].sizes.push_back(tokens);
     // Of the inputs that a step writes: ids, positions and slot mapping by token, the others by request.
     out[2].sizes.push_back(tokens * (4 + 8 + 8) + (batch + 1) * 4 + batch * (4 + 4 + 4 + 4 + 8));
+    out[3].sizes.push_back(in_table(step.tokens));
   }
   return out;
 }

@@ -385,7 +385,7 @@
 /** Those that came most often after the last size, then the most common ones. */
 #define GPUBUF_METHOD_MARKOV 1
 
-/** Those that came most often after the last two sizes, then those after the last one, then the most common ones. */
+/** Those that came most often after the last two sizes (a rare one by its power of two), then those of GPUBUF_METHOD_MARKOV. */
 #define GPUBUF_METHOD_MARKOV2 2
 
 /** The most common ones, until one of the others has hit more often than chance explains, and for as long as it leads. */

@@ -256,7 +256,7 @@ pub const GPUBUF_STRATEGY_PRIORITY: u32 = 2;
 pub const GPUBUF_METHOD_MOST_COMMON: u32 = 0;
 /// Those that came most often after the last size, then the most common ones.
 pub const GPUBUF_METHOD_MARKOV: u32 = 1;
-/// Those that came most often after the last two sizes, then those after the last one, then the most common ones.
+/// Those that came most often after the last two sizes (a rare one by its power of two), then those of GPUBUF_METHOD_MARKOV.
 pub const GPUBUF_METHOD_MARKOV2: u32 = 2;
 /// The most common ones, until one of the others has hit more often than chance explains, and for as long as it leads.
 pub const GPUBUF_METHOD_BLEND: u32 = 3;

@@ -35,6 +35,11 @@ impl Followers {
         }
     }
 
+    /// How often something came next, as the counts say that are left.
+    pub fn seen(&self) -> u32 {
+        self.counts[..self.len as usize].iter().sum()
+    }
+
     /// Adds them to a list that holds up to `most`.
     pub fn add_to(&self, list: &mut Sizes, most: usize) {
         self.sizes[..self.len as usize].iter().for_each(|size| list.add(*size, most));

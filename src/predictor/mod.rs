@@ -34,7 +34,7 @@ pub enum Method {
     MostCommon = 0,
     /// Those that came most often after the last size, then the most common ones.
     Markov = 1,
-    /// Those that came most often after the last two sizes, then as [`Method::Markov`].
+    /// Those that came most often after the last two sizes, a rare one by its magnitude, then as [`Method::Markov`].
     Markov2 = 2,
     /// Whichever of them does best: the most common ones, until another has hit more often than chance explains.
     #[default]

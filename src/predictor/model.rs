@@ -9,8 +9,17 @@ use crate::error::{Result, try_vec};
 /// The methods that a blend chooses from, in the order of what they know.
 pub(super) const EXPERTS: [Method; 3] = [Method::MostCommon, Method::Markov, Method::Markov2];
 
+/// A size that was followed less often than this says little of what follows; its magnitude after the size before does.
+/// A prompt's rest is such a size: what comes behind it is much as before.
+const FAMILIAR: u32 = 16;
+
 /// Contexts of two sizes that are kept for each size.
 const PAIRS_PER_SIZE: usize = 4;
+
+/// The size's power of two, as a number that no size is.
+fn magnitude(size: u64) -> u64 {
+    u64::MAX - size.ilog2() as u64
+}
 
 /// What was seen.
 pub(super) struct Model {
@@ -18,7 +27,7 @@ pub(super) struct Model {
     window: Window,
     /// By place of the size that came last.
     after_one: Vec<Followers>,
-    /// The two sizes that came last.
+    /// The two sizes that came last, the last one by its magnitude while it is not familiar.
     pairs: Table<[u64; 2]>,
     after_two: Vec<Followers>,
     /// Where the last size is, and the last two.
@@ -59,7 +68,8 @@ impl Model {
         }
         self.last = Some(place.at);
         self.last_pair = before.filter(|_| !self.after_two.is_empty()).map(|before| {
-            let pair = self.pairs.touch([before, size]);
+            let is_familiar = self.after_one[place.at].seen() >= FAMILIAR;
+            let pair = self.pairs.touch([before, if is_familiar { size } else { magnitude(size) }]);
             if pair.is_new {
                 self.after_two[pair.at] = Followers::default();
             }

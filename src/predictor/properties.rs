@@ -186,12 +186,13 @@ fn what_is_forgotten_leaves_nothing_to_who_takes_its_place() {
             PredictorOptions { method, count: 1, window: 1, most_sizes: 1, steps_in_flight: 1, ..Default::default() };
         let predictor = after(&[10, 20, 30].repeat(3), options);
         assert_eq!(*predictor.predict(), [if method == Method::Markov { 30 } else { 10 }]);
-        for size in 101..110 {
+        // Each of another magnitude, which is all that pairs know of a size that came once.
+        for size in (7..16).map(|power| 1 << power) {
             predictor.record(size).expect("a size");
             assert_eq!(*predictor.predict(), [size], "nothing is known of it, and it is the window");
         }
         let suggestion = predictor.suggested_pools().expect("memory");
-        assert_eq!((suggestion.uses, suggestion.bytes), (1, 109));
+        assert_eq!((suggestion.uses, suggestion.bytes), (1, 1 << 15));
     }
 }
 
@@ -316,6 +317,24 @@ fn a_size_that_two_others_follow_in_turn_needs_two_sizes_of_memory() {
     let blend = after(&run, options(Method::Blend));
     assert!(blend.stats().hits > 1900);
     assert_eq!(blend.believed(), Method::Markov2);
+}
+
+#[test]
+fn after_a_size_that_came_never_before_its_magnitude_is_gone_by() {
+    // Two batches in turns for long; between the steps of each a prompt's rest that is of another length each time.
+    let mut random = Random(5);
+    let run: Vec<u64> = (0..STEPS)
+        .map(|step| match step % 2 {
+            0 => 8 * (1 + step as u64 / 1000 % 2),
+            _ => 1024 + random.below(1024),
+        })
+        .collect();
+    let options = |method| PredictorOptions { method, count: 1, ..PredictorOptions::default() };
+    let hits = |method| after(&run, options(method)).stats().hits;
+    assert!(hits(Method::Markov) < 9_500, "the most common size of the window lags behind each change");
+    assert!(hits(Method::Markov2) > 9_900);
+    let blend = after(&run, options(Method::Blend));
+    assert!(blend.stats().hits > hits(Method::Markov));
 }
 
 // ---- Suggestions -----------------------------------------------------------------------------------------------------
