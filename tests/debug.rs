@@ -8,10 +8,13 @@ use gpubuf::backend::{BackendKind, DeviceOptions};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::debug::Debug;
 use gpubuf::config::{ALL, Placement, Timeout};
+use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::fence::{Access, Device, Timeline};
 use gpubuf::lease::Lease;
 use gpubuf::pool::{Pool, PoolOptions};
+use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, SlotsParts};
 use gpubuf::sync::Arc;
+use gpubuf::workspace::{Source, Spec, Workspace, WorkspaceOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -387,6 +390,35 @@ fn a_child_and_the_end_of_the_device_find_everything_open() {
     let Some(end) = end else { return };
     assert_eq!(end.signal, None, "{}", end.said);
     end.says(&["all open"]);
+}
+
+/// Slots that had the memory of a workspace's buffer leave it as they found it.
+#[test]
+fn memory_that_slots_give_back_to_its_source_is_open_to_its_next_user() {
+    let (device, _) = debugged(Debug::On);
+    let workspace = Workspace::create(&device, WorkspaceOptions::default()).expect("a workspace");
+    let parts = SlotsParts { source: Some(workspace.clone()), ..SlotsParts::default() };
+    let ring = SlotsOptions {
+        depth: 2,
+        read_back_depth: 0,
+        read_back_bytes: 0,
+        gap_bytes: 0,
+        device_depth: 1,
+        padded_sizes: &[],
+    };
+    let slots = Slots::create_with(&device, ring, parts, "inputs").expect("slots");
+    let shape = Shape::new(&[8192]).expect("a shape");
+    let (dtype, kind) = (Dtype::U8, SlotKind::Required);
+    slots
+        .add(&SlotOptions { name: "ids", dtype, shape, kind, own_copy: false, follows_tokens: false, pad: None })
+        .expect("a slot");
+    slots.freeze().expect("frozen");
+    drop(slots);
+    device.drain(Timeout::Infinite).expect("no damage");
+    let spec = Spec::new(Dtype::U8, shape, Placement::Pinned, Placement::None).expect("a spec");
+    let next = workspace.clone().take(&spec, Timeout::Try).expect("a buffer");
+    assert_eq!(workspace.stats().entries, 3, "that of the slots");
+    refill_too_early(fill(&next, 1));
 }
 
 /// Whoever listens to the log may call the library, also about what is damaged.

@@ -52,6 +52,10 @@ pub trait Arena: Send + Sync {
     fn part_back(&self, part: u64);
     /// The part may be in use for ever: it is never touched nor freed again.
     fn part_lost(&self, part: u64);
+    /// Whether its own memory is a block's, which is watched, too.
+    fn is_watched(&self) -> bool {
+        false
+    }
 }
 
 /// Memory of one side. Dropping it frees it at once: whoever may still have uses defers it instead.
@@ -297,6 +301,7 @@ impl Drop for Storage {
     fn drop(&mut self) {
         match (&self.origin, self.watch.take()) {
             (Origin::Borrowed(_), Some(watch)) => watch.handed_back(),
+            (Origin::Part(arena, _), Some(watch)) if arena.is_watched() => watch.handed_back(),
             (_, watch) => drop(watch),
         }
         match self.origin {

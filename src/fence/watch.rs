@@ -296,15 +296,26 @@ impl Watch {
         std::mem::forget(self);
     }
 
-    /// The memory is the caller's again.
+    /// The memory is the caller's again, or that of another block, which finds it open.
     pub(super) fn handed_back(self) {
+        {
+            let mut state = self.0.state.lock();
+            if !state.open {
+                self.0.protect(self.0.pages, CpuAccess::ReadWrite);
+            }
+            (state.stage, state.open, state._opens) = (Stage::Ended, true, None);
+            state.uses.clear();
+        }
         KNOWN.lock().forget(self.0.number);
-        std::mem::forget(self);
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        if self.0.state.lock().stage == Stage::Ended {
+            // Handed back.
+            return;
+        }
         // A part of a slab stays mapped, and shut until it is a block's again; what is freed faults by itself.
         self.0.leave(Stage::Ended);
         let mut known = KNOWN.lock();

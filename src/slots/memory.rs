@@ -47,6 +47,10 @@ impl Arena for Piece {
             held.lose();
         }
     }
+
+    fn is_watched(&self) -> bool {
+        true
+    }
 }
 
 impl Slots {
