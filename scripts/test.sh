@@ -51,7 +51,12 @@ cpp_tests() {
 # With the feature mutants a test can switch off one check of the contract, to see that it notices. These builds have a
 # directory of their own, for cargo gives the shared library the same name with and without the feature.
 mutants() {
-  GPUBUF_BACKEND=host CARGO_TARGET_DIR="$gpubuf_root/target/mutants" cargo test --locked -p gpubuf --features mutants --no-fail-fast --tests
+  local rc=0
+  export GPUBUF_BACKEND=host CARGO_TARGET_DIR="$gpubuf_root/target/mutants"
+  cargo test --locked -p gpubuf --features mutants --no-fail-fast --tests || rc=1
+  # A fault inside every function.
+  cargo test --locked -p gpubuf-calls --features mutants --test misuse with_a_broken_object || rc=1
+  return "$rc"
 }
 
 # The same tests with a CUDA driver below them that simulates: the library does not know the difference. One at a time, since

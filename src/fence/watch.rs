@@ -16,7 +16,7 @@ use super::name::{Name, Site};
 use super::side::{Access, Which};
 use super::timeline::{Fence, Proof};
 use super::uses::{Range, Role, Use};
-use crate::backend::{CpuAccess, RawMemory, trap};
+use crate::backend::{BackendKind, CpuAccess, RawMemory, trap};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -68,6 +68,8 @@ pub(super) struct Watched {
     name: Arc<Name>,
     which: Which,
     device: Weak<Device>,
+    /// Whether a seed perturbs the device's schedule.
+    perturbed: bool,
     memory: RawMemory,
     /// Whole pages that are this memory's alone: offsets from its first byte.
     pages: Range,
@@ -145,6 +147,7 @@ impl Watch {
             name: name.clone(),
             which,
             device: Arc::downgrade(device),
+            perturbed: device.backend().kind() == BackendKind::Host,
             memory,
             pages,
             behind: Range {
@@ -426,13 +429,22 @@ impl Watched {
         made(&mut text, self);
         let _ = writeln!(text, "  found at: {}", Site::here());
         text.push_str("  Whoever writes there writes more than the block has.\n");
-        seeded(&mut text);
+        self.seeded(&mut text);
         // Told once.
         if state.allowed.last().is_some_and(|last| last.1 == CpuAccess::ReadWrite) {
             // SAFETY: as above, and writable.
             unsafe { self.memory.host.add(start).write_bytes(BEHIND, end - start) };
         }
         self.found(&text);
+    }
+
+    /// How to run it again.
+    fn seeded(&self, text: &mut String) {
+        if self.perturbed
+            && let Ok(Some(seed)) = crate::config::debug::seed()
+        {
+            let _ = writeln!(text, "  To run this schedule again: GPUBUF_DEBUG_SEED={seed}");
+        }
     }
 
     fn written_after_release(&self, at: usize, state: &State) -> String {
@@ -445,7 +457,7 @@ impl Watched {
         text.push_str(
             "  Somebody wrote there while the block was free: a kernel or a copy on a stream that the release did not name, or\n  the CPU through another mapping.\n",
         );
-        seeded(&mut text);
+        self.seeded(&mut text);
         text
     }
 
@@ -641,7 +653,7 @@ fn changed(watched: &Watched, u: &Queued) -> String {
         text,
         "  Somebody wrote there between the two, through no guard, where no page could be protected. A write guard waits for\n  the copy: begin_write, or a span of a step."
     );
-    seeded(&mut text);
+    watched.seeded(&mut text);
     text
 }
 
@@ -649,12 +661,5 @@ fn made(text: &mut String, watched: &Watched) {
     let site = watched.name.site();
     if !site.is_empty() {
         let _ = writeln!(text, "    made by: {site}");
-    }
-}
-
-/// How to run it again.
-fn seeded(text: &mut String) {
-    if let Ok(Some(seed)) = crate::config::debug::seed() {
-        let _ = writeln!(text, "  To run this schedule again: GPUBUF_DEBUG_SEED={seed}");
     }
 }

@@ -1,6 +1,6 @@
 //! Blocks: a pool's, a manager's, or on their own. Ranges are in bytes.
 
-use super::arguments::{figures, flag, growing, init, label, memory, options};
+use super::arguments::{flag, growing, init, label, memory, options};
 use super::boundary::{call, plain};
 use super::buffer_sync::{policy, policy_or};
 use super::entries::Entry;
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn gpubuf_block_info_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_block_info_get, (block, inout_info), |c| {
         let block = c.get(block, "block")?;
-        let out = figures(inout_info, "inout_info")?;
+        let out = c.figures(inout_info, "inout_info")?;
         out.set(gpubuf_block_info {
             struct_size: 0,
             index: block.number() as u32,
@@ -297,6 +297,7 @@ pub unsafe extern "C" fn gpubuf_block_copy_out(
     call(Entry::gpubuf_block_copy_out, (block, offset, bytes, destination, timeout_ns), |c| {
         let block = c.get(block, "block")?;
         let destination = memory(destination.cast_const(), bytes == 0, "destination")?;
+        c.fault_point();
         // SAFETY: the caller's promise: `bytes` bytes can be written.
         unsafe { block.copy_out(offset, bytes, destination, block.home().device().timeout(timeout_ns)) }
     })
@@ -457,7 +458,7 @@ pub unsafe extern "C" fn gpubuf_block_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_block_stats_get, (block, inout_stats), |c| {
         let block = c.get(block, "block")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let (flows, newer) = block.flows()?;
         let timed = |flow: Flow| flow.ns.map_or(GPUBUF_ABSENT, |_| flow.timed);
         out.set(gpubuf_block_stats {

@@ -1,5 +1,6 @@
 //! The one way in: every exported function is a use of [`call`], or of [`plain`] where it can neither fail nor needs an object.
 
+use super::arguments::{Figures, Growing};
 use super::entries::{Entry, When};
 use super::handles::{Number, Pin};
 use super::objects::{self, Handle, Object, TABLE};
@@ -269,6 +270,11 @@ impl Call {
         }
     }
 
+    /// Where figures go.
+    pub fn figures<T: Growing>(&self, pointer: *mut T, name: &str) -> Result<OutFigures<'_, T>> {
+        Ok(OutFigures { call: self, figures: arguments::figures(pointer, name)? })
+    }
+
     /// Writes a text, as much as fits, and its full length.
     pub fn text(&self, text: &str, buffer: *mut c_char, capacity: usize, out_length: *mut usize) -> Result<()> {
         if buffer.is_null() && capacity > 0 {
@@ -360,8 +366,9 @@ impl Call {
         )
     }
 
-    /// Where a test has this call panic: its handles are kept, nothing is handed out yet.
-    fn fault_point(&self) {
+    /// Where a test has this call panic: its handles are kept, nothing is handed out yet. An output that is written in another
+    /// way than those of [`Out`], [`OutFigures`] and [`Call::text`] comes after this.
+    pub fn fault_point(&self) {
         if self.fault.take() {
             panic!("asked for by gpubuf_mutant_panic");
         }
@@ -388,6 +395,20 @@ impl<T> Out<'_, T> {
         // SAFETY: the caller's promise for a parameter that is not NULL: it can be written. Whether it is aligned is not
         // relied on.
         unsafe { self.pointer.write_unaligned(value) };
+    }
+}
+
+/// A checked output parameter for figures.
+pub struct OutFigures<'c, T> {
+    call: &'c Call,
+    figures: Figures<T>,
+}
+
+impl<T: Growing> OutFigures<'_, T> {
+    /// Writes them: the last thing a call does.
+    pub fn set(self, value: T) {
+        self.call.fault_point();
+        self.figures.set(value);
     }
 }
 

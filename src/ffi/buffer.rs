@@ -1,6 +1,6 @@
 //! Paired buffers. Ranges are in elements.
 
-use super::arguments::{figures, flag, growing, init, label, memory, options, reserved};
+use super::arguments::{flag, growing, init, label, memory, options, reserved};
 use super::boundary::{call, plain};
 use super::buffer_sync::policy;
 use super::entries::Entry;
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn gpubuf_buffer_info_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_buffer_info_get, (buffer, inout_info), |c| {
         let buffer = c.get(buffer, "buffer")?;
-        let out = figures(inout_info, "inout_info")?;
+        let out = c.figures(inout_info, "inout_info")?;
         let layout = buffer.layout();
         let dims = layout.shape();
         let dims = dims.dims();
@@ -424,6 +424,7 @@ pub unsafe extern "C" fn gpubuf_buffer_copy_out(
     call(Entry::gpubuf_buffer_copy_out, (buffer, first, count, destination, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let destination = memory(destination.cast_const(), count == 0, "destination")?;
+        c.fault_point();
         // SAFETY: the caller's promise: `count` elements can be written.
         unsafe { buffer.copy_out(first, count, destination, buffer.device().timeout(timeout_ns)) }
     })

@@ -1,6 +1,6 @@
 //! Which side of a buffer is newer, making both the same, and what moved.
 
-use super::arguments::{figures, growing};
+use super::arguments::growing;
 use super::boundary::call;
 use super::entries::Entry;
 use super::recorded::Memory;
@@ -195,6 +195,7 @@ pub unsafe extern "C" fn gpubuf_buffer_dirty_ranges(
         }
         let out = c.out(out_count, "out_count")?;
         let mut count = 0;
+        c.fault_point();
         buffer.newer(side, |newer| {
             if count < capacity {
                 let range = gpubuf_dirty_range {
@@ -224,7 +225,7 @@ pub unsafe extern "C" fn gpubuf_buffer_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_buffer_stats_get, (buffer, inout_stats), |c| {
         let buffer = c.get(buffer, "buffer")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let BufferStats { flows, newer, resizes, views, waits } = buffer.stats()?;
         let timed = |flow: Flow| flow.ns.map_or(GPUBUF_ABSENT, |_| flow.timed);
         out.set(gpubuf_buffer_stats {

@@ -1,6 +1,6 @@
 //! Devices.
 
-use super::arguments::{figures, flag, growing, init, label, options_or, reserved, text};
+use super::arguments::{flag, growing, init, label, options_or, reserved, text};
 use super::boundary::{STALE, call, plain};
 use super::entries::Entry;
 use super::report;
@@ -309,7 +309,7 @@ pub unsafe extern "C" fn gpubuf_device_info_get(
     call(Entry::gpubuf_device_info_get, (device, inout_info), |c| {
         let backend = c.get(device, "device")?.backend();
         let facts = backend.facts();
-        figures(inout_info, "inout_info")?.set(gpubuf_device_info {
+        c.figures(inout_info, "inout_info")?.set(gpubuf_device_info {
             struct_size: 0,
             backend: backend.kind() as u32,
             driver_version: facts.driver_version,
@@ -410,7 +410,7 @@ pub unsafe extern "C" fn gpubuf_device_stats_get(
         let device = c.get(device, "device")?;
         let counters = &device.counters;
         let (allocator, fallbacks) = (device.backend().allocator(), device.backend().fallbacks());
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         out.set(gpubuf_device_stats {
             struct_size: 0,
             reserved: 0,

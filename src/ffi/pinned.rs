@@ -1,6 +1,6 @@
 //! Managers of page-locked memory.
 
-use super::arguments::{figures, flag, growing, init, label, options};
+use super::arguments::{flag, growing, init, label, options};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::pool::twin;
@@ -378,7 +378,7 @@ pub unsafe extern "C" fn gpubuf_pinned_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_pinned_stats_get, (pinned, inout_stats), |c| {
         let pinned = c.get(pinned, "pinned")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let f = pinned.figures();
         out.set(gpubuf_pinned_stats {
             struct_size: 0,
@@ -434,6 +434,7 @@ pub unsafe extern "C" fn gpubuf_pinned_shares_get(
             return fail!(InvalidArgument, "shares is NULL and capacity is {capacity}");
         }
         let known = pinned.shares();
+        c.fault_point();
         for (place, share) in known.iter().enumerate().take(capacity) {
             let mut entry = gpubuf_pinned_share { owner: [0; 32], bytes: share.bytes, blocks: share.blocks };
             let name = share.owner.name().bytes();

@@ -1,6 +1,6 @@
 //! Pools of blocks.
 
-use super::arguments::{figures, flag, growing, init, label, options, reserved};
+use super::arguments::{flag, growing, init, label, options, reserved};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::types::*;
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn gpubuf_pool_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_pool_stats_get, (pool, inout_stats), |c| {
         let pool = c.get(pool, "pool")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let (levels, counters) = (pool.levels(), pool.counters());
         out.set(gpubuf_pool_stats {
             struct_size: 0,
@@ -309,7 +309,7 @@ pub unsafe extern "C" fn gpubuf_pool_block_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_pool_block_get, (pool, index, inout_block), |c| {
         let pool = c.get(pool, "pool")?;
-        let out = figures(inout_block, "inout_block")?;
+        let out = c.figures(inout_block, "inout_block")?;
         let Some(facts) = pool.block_facts(index) else {
             return fail!(NotFound, "{} has no block {index}, or it is quarantined", pool.name());
         };

@@ -1,6 +1,6 @@
 //! Size predictors.
 
-use super::arguments::{figures, growing, init, label, options_or};
+use super::arguments::{growing, init, label, options_or};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::recorded::Memory;
@@ -164,6 +164,7 @@ pub unsafe extern "C" fn gpubuf_predictor_predict(
         let out = c.out(out_count, "out_count")?;
         let sizes = predictor.predict();
         let count = sizes.len().min(capacity);
+        c.fault_point();
         for (at, size) in sizes[..count].iter().enumerate() {
             // SAFETY: the caller's promise: room for `capacity` sizes, of which this is one.
             unsafe { out_sizes.add(at).write_unaligned(*size) };
@@ -181,7 +182,7 @@ pub unsafe extern "C" fn gpubuf_predictor_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_predictor_stats_get, (predictor, inout_stats), |c| {
         let predictor = c.get(predictor, "predictor")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let stats = predictor.stats();
         out.set(gpubuf_predictor_stats {
             struct_size: 0,

@@ -1,6 +1,6 @@
 //! Memory pressure.
 
-use super::arguments::{figures, growing, init, label, options_or};
+use super::arguments::{growing, init, label, options_or};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::types::*;
@@ -238,7 +238,7 @@ pub unsafe extern "C" fn gpubuf_pressure_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_pressure_stats_get, (pressure, inout_stats), |c| {
         let pressure = c.get(pressure, "pressure")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let stats = pressure.stats();
         out.set(gpubuf_pressure_stats {
             struct_size: 0,

@@ -1,6 +1,6 @@
 //! What devices there are, and what one can do.
 
-use super::arguments::{figures, growing};
+use super::arguments::growing;
 use super::boundary::call;
 use super::device::backend_kind;
 use super::entries::Entry;
@@ -127,8 +127,8 @@ pub unsafe extern "C" fn gpubuf_device_summary_get(
     ordinal: u32,
     inout_summary: *mut gpubuf_device_summary,
 ) -> gpubuf_status {
-    call(Entry::gpubuf_device_summary_get, (backend, ordinal, inout_summary), |_| {
-        let out = figures(inout_summary, "inout_summary")?;
+    call(Entry::gpubuf_device_summary_get, (backend, ordinal, inout_summary), |c| {
+        let out = c.figures(inout_summary, "inout_summary")?;
         let found = DeviceSummary::of(backend_kind(backend)?, ordinal)?;
         out.set(gpubuf_device_summary {
             struct_size: 0,
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn gpubuf_device_probe(
 ) -> gpubuf_status {
     call(Entry::gpubuf_device_probe, (device, timeout_ns, inout_capabilities), |c| {
         let device = c.get(device, "device")?;
-        let out = figures(inout_capabilities, "inout_capabilities")?;
+        let out = c.figures(inout_capabilities, "inout_capabilities")?;
         let found = device.probe(device.timeout(timeout_ns))?;
         let facts = device.backend().facts();
         let answer = |capability| found.answer(capability).finding as u32;

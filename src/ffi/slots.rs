@@ -1,6 +1,6 @@
 //! Input slots.
 
-use super::arguments::{figures, flag, growing, init, label, list, options, options_or, text};
+use super::arguments::{flag, growing, init, label, list, options, options_or, text};
 use super::boundary::{Call, Out, call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
@@ -299,7 +299,7 @@ pub unsafe extern "C" fn gpubuf_slots_slot_info(
 ) -> gpubuf_status {
     call(Entry::gpubuf_slots_slot_info, (slots, slot, inout_info), |c| {
         let slots = c.get(slots, "slots")?;
-        let out = figures(inout_info, "inout_info")?;
+        let out = c.figures(inout_info, "inout_info")?;
         let info = slots.slot_info(slot)?;
         out.set(gpubuf_slot_info {
             struct_size: 0,
@@ -470,7 +470,7 @@ pub unsafe extern "C" fn gpubuf_slots_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_slots_stats_get, (slots, inout_stats), |c| {
         let slots = c.get(slots, "slots")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let stats = slots.stats();
         out.set(gpubuf_slots_stats {
             struct_size: 0,

@@ -1,6 +1,6 @@
 //! Staged rows: writes of parts of rows of a table, applied together.
 
-use super::arguments::{figures, growing, init, label, memory, options, reserved};
+use super::arguments::{growing, init, label, memory, options, reserved};
 use super::boundary::{call, plain};
 use super::buffer::access;
 use super::entries::Entry;
@@ -234,7 +234,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_info_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_staged_rows_info_get, (rows, inout_info), |c| {
         let rows = c.get(rows, "rows")?;
-        let out = figures(inout_info, "inout_info")?;
+        let out = c.figures(inout_info, "inout_info")?;
         let (staged_writes, staged_bytes) = rows.staged()?;
         let (max_writes, max_staged_bytes) = rows.room();
         out.set(gpubuf_staged_rows_info {
@@ -386,7 +386,7 @@ pub unsafe extern "C" fn gpubuf_staged_rows_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_staged_rows_stats_get, (rows, inout_stats), |c| {
         let rows = c.get(rows, "rows")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let s = rows.stats()?;
         out.set(gpubuf_staged_rows_stats {
             struct_size: 0,

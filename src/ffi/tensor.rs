@@ -1,6 +1,6 @@
 //! Tensors whose truth is the host's, and whose copies for the device are blocks of a pool.
 
-use super::arguments::{figures, growing, init, label, memory, options};
+use super::arguments::{growing, init, label, memory, options};
 use super::boundary::{call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn gpubuf_tensor_info_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_tensor_info_get, (tensor, inout_info), |c| {
         let tensor = c.get(tensor, "tensor")?;
-        let out = figures(inout_info, "inout_info")?;
+        let out = c.figures(inout_info, "inout_info")?;
         let of_tensor = tensor.shape();
         let dims = of_tensor.dims();
         let mut shape = [0; MAX_RANK];
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn gpubuf_tensor_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_tensor_stats_get, (tensor, inout_stats), |c| {
         let tensor = c.get(tensor, "tensor")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let stats = tensor.stats();
         out.set(gpubuf_tensor_stats {
             struct_size: 0,

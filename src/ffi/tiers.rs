@@ -1,6 +1,6 @@
 //! Blocks that move between tiers of memory.
 
-use super::arguments::{figures, growing, init, label, options};
+use super::arguments::{growing, init, label, options};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::recorded::List;
@@ -228,7 +228,7 @@ pub unsafe extern "C" fn gpubuf_tiers_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_tiers_stats_get, (tiers, inout_stats), |c| {
         let tiers = c.get(tiers, "tiers")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let stats = tiers.stats();
         out.set(gpubuf_tiers_stats {
             struct_size: 0,
@@ -261,7 +261,7 @@ pub unsafe extern "C" fn gpubuf_tiers_tier_get(
     call(Entry::gpubuf_tiers_tier_get, (tiers, tier, inout_stats), |c| {
         let tiers = c.get(tiers, "tiers")?;
         let tier = self::tier(tier)?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let stats = tiers.stats().tiers[tier as usize];
         out.set(gpubuf_tier_stats {
             struct_size: 0,
@@ -424,7 +424,7 @@ pub unsafe extern "C" fn gpubuf_tiered_block_info_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_tiered_block_info_get, (block, inout_info), |c| {
         let block = c.get(block, "block")?;
-        let out = figures(inout_info, "inout_info")?;
+        let out = c.figures(inout_info, "inout_info")?;
         let info = block.info()?;
         out.set(gpubuf_tiered_block_info {
             struct_size: 0,

@@ -1,6 +1,6 @@
 //! Workspaces: buffers by name and by spec.
 
-use super::arguments::{figures, flag, growing, init, label, options_or, text};
+use super::arguments::{flag, growing, init, label, options_or, text};
 use super::boundary::{call, plain};
 use super::entries::Entry;
 use super::spec::{gpubuf_spec, spec};
@@ -347,7 +347,7 @@ pub unsafe extern "C" fn gpubuf_workspace_stats_get(
 ) -> gpubuf_status {
     call(Entry::gpubuf_workspace_stats_get, (workspace, inout_stats), |c| {
         let workspace = c.get(workspace, "workspace")?;
-        let out = figures(inout_stats, "inout_stats")?;
+        let out = c.figures(inout_stats, "inout_stats")?;
         let stats = workspace.stats();
         out.set(gpubuf_workspace_stats {
             struct_size: 0,

@@ -1,6 +1,6 @@
 //! What a fault on watched memory is, in words.
 
-use super::{KNOWN, Stage, State, Watched, in_words, made, seeded};
+use super::{KNOWN, Stage, State, Watched, in_words, made};
 use crate::backend::CpuAccess;
 use crate::backend::trap::{Fault, Judge, Verdict};
 use crate::config::log::{self, Level};
@@ -85,7 +85,7 @@ fn report(watched: &Watched, state: &State, fault: &Fault) -> String {
         made(&mut text, watched);
         where_it_was(&mut text, fault);
         text.push_str("  The device alone uses this address. The CPU has the host side, between begin and end.\n");
-        seeded(&mut text);
+        watched.seeded(&mut text);
         return text;
     }
     let at = address as i128 - watched.memory.host as usize as i128;
@@ -130,7 +130,7 @@ fn report(watched: &Watched, state: &State, fault: &Fault) -> String {
         }
         _ => "  An address was kept, and used after its block was given back.\n",
     });
-    seeded(&mut text);
+    watched.seeded(&mut text);
     text
 }
 

@@ -589,11 +589,10 @@ fn with_a_broken_object() {
         // What it had in hand is broken, or was ended; an end of what is broken is no mistake.
         calling(function.name, "with a broken object");
         job.run();
-        let wanted: &[&str] = if function.name.ends_with("_destroy") {
-            &["GPUBUF_OK", "GPUBUF_STALE_HANDLE"]
-        } else {
-            &["GPUBUF_BROKEN", "GPUBUF_STALE_HANDLE"]
-        };
+        // This one's object is a device, which does not end.
+        let ends = function.name.ends_with("_destroy") && function.name != "gpubuf_host_graph_destroy";
+        let wanted: &[&str] =
+            if ends { &["GPUBUF_OK", "GPUBUF_STALE_HANDLE"] } else { &["GPUBUF_BROKEN", "GPUBUF_STALE_HANDLE"] };
         let wanted = if ["gpubuf_describe", "gpubuf_set_label"].contains(&function.name) {
             &["GPUBUF_OK", "GPUBUF_BROKEN"]
         } else {
@@ -602,5 +601,7 @@ fn with_a_broken_object() {
         job.judge(&mut report, &world, &before, "with a broken object", wanted);
     }
     sentinel.check();
+    // What follows is to be seen.
+    drop(std::panic::take_hook());
     report.finish("with a broken object");
 }
