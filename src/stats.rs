@@ -4,7 +4,8 @@ mod record;
 
 pub use record::{Record, Value};
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
+use crate::sync::plain::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// Nanoseconds of a clock that never goes back, some milliseconds behind at most, at a fraction of the cost of asking for the

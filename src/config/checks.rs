@@ -167,7 +167,8 @@ pub const fn on(_check: Check) -> bool {
 #[cfg(feature = "mutants")]
 mod mutants {
     use super::Check;
-    use crate::sync::{AtomicU32, Ordering};
+    use crate::sync::Ordering;
+    use crate::sync::plain::AtomicU32;
 
     /// The number of the check that is taken out.
     static DISABLED: AtomicU32 = AtomicU32::new(NONE);

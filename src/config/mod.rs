@@ -4,6 +4,8 @@ pub mod checks;
 pub mod debug;
 pub mod log;
 
+pub use crate::sync::sizes::{EVENTS_PER_STREAM, HANDLE_CHUNKS, HANDLES_PER_CHUNK};
+
 use crate::error::Result;
 use crate::fail;
 use std::time::{Duration, Instant};
@@ -127,8 +129,6 @@ impl Timeout {
 
 /// Every slot, and every owned allocation, starts on a multiple of this many bytes.
 pub const ALIGNMENT: usize = 256;
-/// Events that a stream makes ahead, so that a step never makes one.
-pub const EVENTS_PER_STREAM: usize = 256;
 /// Uses that one side of a block remembers; above, neighbours merge, and what cannot merge is refused.
 pub const USES_PER_SIDE: usize = 8;
 /// Places where one side of a block is newer than the other that are told apart; above, neighbours become one.

@@ -17,7 +17,8 @@ use crate::config::{DEFAULT_TIMEOUT_NS, TIMEOUT_DEFAULT, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::{Counter, DeviceCounters, Record};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Weak};
+use crate::sync::plain::AtomicU64;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
 use std::time::{Duration, Instant};
 
 /// An open device.
@@ -80,9 +81,8 @@ impl Device {
 
     /// Opens a device that is looked after.
     pub fn open_with(options: &DeviceOptions, care: Care, label: &str) -> Result<Arc<Device>> {
-        let interval = Duration::from_nanos(care.upkeep_interval_ns);
-        if !interval.is_zero() {
-            Upkeep::expect(interval)?;
+        if care.upkeep_interval_ns != 0 {
+            Upkeep::expect(Duration::from_nanos(care.upkeep_interval_ns))?;
         }
         let trap = if options.debug.is_on() {
             name::track();
@@ -90,7 +90,17 @@ impl Device {
         } else {
             None
         };
-        let Opened { backend, reason } = crate::backend::open(options)?;
+        Device::build(crate::backend::open(options)?, options.debug, trap, care, label)
+    }
+
+    /// Over a backend's device that is open already.
+    pub fn over(opened: Opened, care: Care, label: &str) -> Result<Arc<Device>> {
+        Device::build(opened, Debug::Off, None, care, label)
+    }
+
+    fn build(opened: Opened, debug: Debug, trap: Option<Trap>, care: Care, label: &str) -> Result<Arc<Device>> {
+        let Opened { backend, reason } = opened;
+        let interval = Duration::from_nanos(care.upkeep_interval_ns);
         let default_timeout_ns = match care.default_timeout_ns {
             0 => DEFAULT_TIMEOUT_NS,
             ns => ns,
@@ -100,7 +110,7 @@ impl Device {
             backend,
             reason,
             default_timeout_ns,
-            debug: options.debug,
+            debug,
             trap: Mutex::new(trap),
             counters: DeviceCounters::default(),
             timelines: Mutex::new(Vec::new()),

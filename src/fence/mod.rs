@@ -14,6 +14,7 @@ mod event;
 mod figures;
 mod flow;
 mod hold;
+mod known;
 mod name;
 mod probed;
 mod side;

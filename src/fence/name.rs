@@ -1,6 +1,7 @@
 //! What an object is called in messages, and where it was made.
 
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering};
+use crate::sync::plain::AtomicU64;
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering};
 use std::backtrace::Backtrace;
 use std::collections::HashMap;
 use std::fmt;

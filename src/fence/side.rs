@@ -17,7 +17,8 @@ use crate::config::checks::{Check, on};
 use crate::config::{GUARDS_PER_BLOCK, Placement, STREAMS_PER_CALL, TIMEOUT_DEFAULT, USES_PER_SIDE};
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::plain::AtomicU64;
+use crate::sync::{Arc, Ordering};
 use arrayvec::ArrayVec;
 
 const EVERYTHING: Range = Range { start: 0, end: usize::MAX };

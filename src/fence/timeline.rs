@@ -8,6 +8,7 @@
 
 use super::area::Area;
 use super::device::Device;
+use super::known::Known;
 use super::name::Name;
 use super::transfer::row_copy;
 use crate::backend::{EventBackend, EventState, Scatter, StreamBackend};
@@ -17,14 +18,15 @@ use crate::config::{EVENTS_PER_STREAM, STREAMS_PER_CALL, Timeout};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::{Counter, WaitCounters};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering};
+use crate::sync::sizes::SPIN_NS;
+use crate::sync::{Arc, Mutex, OnceLock};
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// A host wait looks this long before it sleeps: a wake-up costs more.
-const SPIN: Duration = Duration::from_micros(10);
+/// A host wait looks this long before it sleeps.
+const SPIN: Duration = Duration::from_nanos(SPIN_NS);
 /// Failed fences remembered per timeline; far above what a run that goes on can have outstanding.
 const FAILURES: usize = 65_536;
 /// Other timelines whose latest awaited sequence is remembered, to leave out needless waits.
@@ -55,9 +57,8 @@ pub struct Timeline {
     name: Name,
     device: Arc<Device>,
     stream: Box<dyn StreamBackend>,
-    /// The highest number known complete; every smaller one is, too. Stored with release after the event was seen.
-    known: AtomicU64,
-    any_failed: AtomicBool,
+    /// The highest number known complete, and whether anything failed.
+    known: Known,
     pending: Mutex<Pending>,
     /// The stream is the caller's.
     wrapped: bool,
@@ -117,8 +118,7 @@ impl Timeline {
             name: Name::new("stream", label),
             device: device.clone(),
             stream,
-            known: AtomicU64::new(0),
-            any_failed: AtomicBool::new(false),
+            known: Known::default(),
             pending: Mutex::new(Pending {
                 last: 0,
                 entries: VecDeque::with_capacity(2 * EVENTS_PER_STREAM),
@@ -153,7 +153,7 @@ impl Timeline {
 
     /// The highest fence number given out, and the highest known complete.
     pub fn progress(&self) -> (u64, u64) {
-        (self.pending.lock().last, self.known.load(Ordering::Acquire))
+        (self.pending.lock().last, self.known.passed())
     }
 
     /// Refuses a stream of another device.
@@ -382,7 +382,7 @@ impl Timeline {
             failed.pop_front();
         }
         failed.push_back(number);
-        self.any_failed.store(true, Ordering::Release);
+        self.known.note_failure();
         self.unreported.add(1);
         self.device.copy_failed();
     }
@@ -395,8 +395,8 @@ impl Timeline {
 
     /// What is known without asking the driver.
     fn look_up(&self, sequence: u64) -> Option<Proof> {
-        let known = self.known.load(Ordering::Acquire) >= sequence;
-        if self.any_failed.load(Ordering::Acquire) && self.pending.lock().failed.contains(&sequence) {
+        let known = self.known.has_passed(sequence);
+        if self.known.any_failed() && self.pending.lock().failed.contains(&sequence) {
             return Some(Proof::Failed);
         }
         known.then_some(Proof::Complete)
@@ -431,7 +431,7 @@ impl Timeline {
             }
         }
         if passed > 0 {
-            self.known.fetch_max(passed, Ordering::Release);
+            self.known.pass(passed);
         }
     }
 
@@ -560,7 +560,7 @@ impl Fence {
 
     /// Whether it is known to be done: a load, never a driver call.
     pub fn is_known(&self) -> bool {
-        self.timeline.known.load(Ordering::Acquire) >= self.sequence
+        self.timeline.known.has_passed(self.sequence)
     }
 
     /// What is known without a driver call.
@@ -571,10 +571,10 @@ impl Fence {
     /// What is known, without a driver call, of this fence and all of its stream from `first` on: failed if one failed.
     pub(super) fn look_up_since(&self, first: &Fence) -> Option<Proof> {
         let timeline = &self.timeline;
-        if timeline.known.load(Ordering::Acquire) < self.sequence {
+        if !timeline.known.has_passed(self.sequence) {
             return None;
         }
-        let failed = timeline.any_failed.load(Ordering::Acquire)
+        let failed = timeline.known.any_failed()
             && timeline.pending.lock().failed.iter().any(|failed| (first.sequence..=self.sequence).contains(failed));
         Some(if failed { Proof::Failed } else { Proof::Complete })
     }

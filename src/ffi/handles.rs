@@ -20,13 +20,11 @@
 //! other. Ending is one compare-and-swap of the whole word from (generation, dying, no pins): of all who brought the pins to
 //! 0 exactly one wins. A broken object is forgotten instead of dropped: nobody knows what state it is in.
 
+use crate::config::{HANDLE_CHUNKS as CHUNKS, HANDLES_PER_CHUNK as CHUNK};
 use crate::error::{Error, Result, Status};
-use crate::sync::{AtomicPtr, AtomicU64, Mutex, Ordering};
-use std::cell::UnsafeCell;
+use crate::sync::{AtomicPtr, AtomicU64, Guarded, Mutex, Ordering};
 use std::ops::Deref;
 
-const CHUNK: usize = 4096;
-const CHUNKS: usize = 4096;
 const INDEX_BITS: u32 = 24;
 
 const STATE: u64 = 3 << 30;
@@ -66,7 +64,7 @@ impl Number {
 
 struct Slot<T> {
     word: AtomicU64,
-    object: UnsafeCell<Option<T>>,
+    object: Guarded<Option<T>>,
 }
 
 /// Objects by number.
@@ -120,7 +118,7 @@ impl<T> Table<T> {
         };
         let slot = self.slot(index).ok_or_else(full)?;
         // SAFETY: the slot is free and came from the free list: nobody else looks at the object.
-        unsafe { *slot.object.get() = Some(object) };
+        unsafe { *slot.object.write() = Some(object) };
         // Added, not stored: a pin of somebody with an old handle may be on it for a moment.
         let before = slot.word.fetch_add(LIVE, Ordering::Release);
         Ok((index, (before >> 32) as u32))
@@ -137,7 +135,7 @@ impl<T> Table<T> {
         slots.try_reserve_exact(CHUNK).map_err(no_memory)?;
         // Room for all slots at once, so that giving one back never allocates.
         free.try_reserve((made + 1) * CHUNK).map_err(no_memory)?;
-        slots.extend((0..CHUNK).map(|_| Slot { word: AtomicU64::new(1 << 32 | FREE), object: UnsafeCell::new(None) }));
+        slots.extend((0..CHUNK).map(|_| Slot { word: AtomicU64::new(1 << 32 | FREE), object: Guarded::new(None) }));
         let chunk = Box::leak(slots.into_boxed_slice()).as_mut_ptr();
         self.chunks[made].store(chunk, Ordering::Release);
         let first = made * CHUNK;
@@ -200,7 +198,7 @@ impl<T> Table<T> {
             return;
         }
         // SAFETY: the slot is free and not on the free list yet: it is this thread's.
-        let object = unsafe { (*slot.object.get()).take() };
+        let object = unsafe { (*slot.object.write()).take() };
         if word & BROKEN != 0 {
             std::mem::forget(object);
         } else {
@@ -249,7 +247,7 @@ impl<T> Deref for Pin<'_, T> {
     fn deref(&self) -> &T {
         let slot = self.table.slot(self.index).expect("a pinned slot is there");
         // SAFETY: pinned when live, so the object is in and stays; nobody has it mutably meanwhile.
-        unsafe { (*slot.object.get()).as_ref() }.expect("a pinned slot has its object")
+        unsafe { (*slot.object.read()).as_ref() }.expect("a pinned slot has its object")
     }
 }
 

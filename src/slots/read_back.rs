@@ -261,6 +261,7 @@ impl Slots {
     fn read_entry(&self, frozen: &Frozen, read_back: u64, timeout: Timeout) -> Result<(*const u8, u64)> {
         let (index, bytes) = self.desk(&frozen.book.lock(), read_back)?;
         let Some(mut body) = frozen.read_backs[index].body.try_lock() else {
+            self.expect_alive()?;
             return Err(self.in_use(read_back));
         };
         // It may have ended before the lock was had.
@@ -307,6 +308,7 @@ impl Slots {
         let mut book = frozen.book.lock();
         let (index, _) = self.desk(&book, read_back)?;
         let Some(mut body) = frozen.read_backs[index].body.try_lock() else {
+            self.expect_alive()?;
             return Err(self.in_use(read_back));
         };
         body.is_read = false;

@@ -8,7 +8,8 @@ use crate::error::{Result, Status};
 use crate::fail;
 use crate::fence::Timeline;
 use crate::ops;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::plain::AtomicU64;
+use crate::sync::{Arc, Ordering};
 use std::fmt;
 use std::ops::Range;
 

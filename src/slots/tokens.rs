@@ -116,6 +116,7 @@ impl Slots {
             match entry.body.try_lock() {
                 Some(body) => filling.push((index, body)),
                 None => {
+                    self.expect_alive()?;
                     return Err(self.refuse(
                         Status::Busy,
                         format!(

@@ -8,7 +8,8 @@ use crate::config::{STREAMS_PER_CALL, Timeout};
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Access, Block, Device, Fence, HostWait, Name, Proof, Side, Timeline, Which};
-use crate::sync::{Arc, AtomicU64, MutexGuard, OneThread, Ordering};
+use crate::sync::plain::AtomicU64;
+use crate::sync::{Arc, MutexGuard, OneThread, Ordering};
 use arrayvec::ArrayVec;
 
 /// Accesses that may be open on one block at a time.

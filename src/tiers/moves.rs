@@ -221,7 +221,7 @@ impl Tiers {
             let message = format!("{}: other threads use the blocks that would make room", self.name);
             return Err(Error::new(status, message));
         }
-        std::thread::yield_now();
+        crate::sync::yield_now();
         Ok(())
     }
 

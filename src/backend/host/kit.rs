@@ -5,7 +5,8 @@ use crate::backend::kit::{Call, Census, Delay, DeviceKit, FailWhen, Operation, S
 use crate::config::Placement;
 use crate::error::{Error, Result, Status};
 use crate::fail;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::plain::AtomicU64;
+use crate::sync::{Arc, Mutex, Ordering};
 use gpubuf_engine as engine;
 use std::collections::BTreeMap;
 
