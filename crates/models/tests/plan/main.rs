@@ -1,0 +1,6 @@
+//! Small models of what threads do to the library at once, each run under every plan of a bounded number of preemptions.
+
+mod common;
+mod pool;
+mod ring;
+mod timeline;

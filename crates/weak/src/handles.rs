@@ -1,0 +1,1 @@
+../../../src/ffi/handles.rs

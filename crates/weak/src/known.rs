@@ -1,0 +1,1 @@
+../../../src/fence/known.rs

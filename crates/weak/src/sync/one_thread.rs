@@ -1,0 +1,1 @@
+../../../../src/sync/one_thread.rs
