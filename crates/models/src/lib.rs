@@ -16,6 +16,7 @@ pub mod graph;
 pub mod lease;
 pub mod ops;
 pub mod pool;
+pub mod record;
 pub mod slots;
 pub mod stats;
 

@@ -6,7 +6,7 @@ use super::lock::MutexGuard;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 thread_local! {
     static PASSED: Cell<bool> = const { Cell::new(false) };
@@ -59,6 +59,10 @@ impl Condvar {
     }
 
     pub fn wait_until<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> Waited {
+        Waited(self.sleep(guard, true))
+    }
+
+    pub fn wait_for<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>, _: Duration) -> Waited {
         Waited(self.sleep(guard, true))
     }
 

@@ -46,6 +46,11 @@ impl<T: ?Sized> Mutex<T> {
         guard
     }
 
+    /// No model limits the wait for a lock.
+    pub fn try_lock_for(&self, _: std::time::Duration) -> Option<MutexGuard<'_, T>> {
+        Some(self.lock())
+    }
+
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
