@@ -180,7 +180,7 @@ fn all_steps_are_given_up() {
             assert!(ended.map_or(true, |count| count == 0), "given up, and committed as well");
             slots.retire(*ticket, &[]).expect("retired");
         }
-        (Err(error), Ok(1)) => assert_eq!(error.status(), Status::NotBegun),
+        (Err(error), Ok(1)) => assert!([Status::NotBegun, Status::Busy].contains(&error.status()), "{error:?}"),
         (Err(error), _) => {
             // They met, and one of them was told.
             assert_eq!(error.status(), Status::Busy);
