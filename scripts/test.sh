@@ -71,7 +71,6 @@ on_the_standin() {
 if [ "${1:-}" = --lint ]; then
   section "lint" scripts/lint.sh
 fi
-section "mutation points" python3 scripts/mutate.py --check
 section "cargo test" env GPUBUF_BACKEND=host cargo test --locked --workspace --no-fail-fast
 section "cargo test on the stand-in driver" on_the_standin
 section "cargo test with mutants" mutants

@@ -24,15 +24,16 @@ impl<T> OneThread<T> {
             if let Some(guard) = self.value.try_lock() {
                 return Some(guard);
             }
-            let before = self.looks.load(Ordering::SeqCst);
+            let before = self.looks.load(Ordering::Acquire);
             if before & LOOKING == 0 {
-                // Nobody looks: if it is still taken, and no look has begun since, a user has it.
+                // Nobody looks, and those who did let go of the lock before their end that is seen here: if it is still taken,
+                // and no look has begun since, a user has it.
                 if let Some(guard) = self.value.try_lock() {
                     return Some(guard);
                 }
                 // Where a look has it, that look is seen to have begun: its lock came behind its count.
                 fence(Ordering::Acquire);
-                if self.looks.load(Ordering::SeqCst) == before {
+                if self.looks.load(Ordering::Relaxed) == before {
                     return None;
                 }
             }
@@ -53,24 +54,24 @@ impl<T> OneThread<T> {
             if let Some(value) = self.value.try_lock() {
                 break Some(value);
             }
-            let before = self.looks.load(Ordering::SeqCst);
+            let before = self.looks.load(Ordering::Acquire);
             if before & LOOKING == 1 {
                 // As above, but for this look.
                 let again = self.value.try_lock();
                 fence(Ordering::Acquire);
-                if again.is_some() || self.looks.load(Ordering::SeqCst) == before {
+                if again.is_some() || self.looks.load(Ordering::Relaxed) == before {
                     break again;
                 }
             }
             yield_now();
         };
         let seen = taken.map(|value| look(&value));
-        self.looks.fetch_sub(1, Ordering::SeqCst);
+        self.looks.fetch_sub(1, Ordering::Release);
         seen
     }
 
     fn begin_look(&self) {
-        self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::SeqCst);
+        self.looks.fetch_add(LOOK_BEGUN + 1, Ordering::Relaxed);
         // Before its lock, for whoever finds that taken.
         fence(Ordering::Release);
     }
@@ -84,7 +85,7 @@ impl<T> OneThread<T> {
     pub fn visit<R>(&self, visit: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.begin_look();
         let seen = self.value.try_lock().map(|mut value| visit(&mut value));
-        self.looks.fetch_sub(1, Ordering::SeqCst);
+        self.looks.fetch_sub(1, Ordering::Release);
         seen
     }
 }

@@ -16,9 +16,12 @@ pub mod graph;
 pub mod lease;
 pub mod ops;
 pub mod pool;
+pub mod predictor;
 pub mod record;
 pub mod slots;
 pub mod stats;
+pub mod tiers;
+pub mod workspace;
 
 pub mod device;
 pub mod plan;

@@ -62,6 +62,10 @@ impl<T> AtomicPtr<T> {
         switch();
         self.0.load(Ordering::SeqCst)
     }
+    pub fn swap(&self, value: *mut T, _: Ordering) -> *mut T {
+        switch();
+        self.0.swap(value, Ordering::SeqCst)
+    }
     pub fn store(&self, value: *mut T, _: Ordering) {
         switch();
         self.0.store(value, Ordering::SeqCst)

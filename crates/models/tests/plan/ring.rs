@@ -218,7 +218,7 @@ fn a_read_back() {
     other.join().unwrap();
     let last = stream.record().expect("a fence");
     last.wait(&HostWait::of_device(Timeout::Infinite)).expect("done");
-    drop(slots);
+    drop((step, slots));
     opening.end();
 }
 
