@@ -3,7 +3,7 @@
 //! own ([`device`]), whose streams are threads under the same scheduler. Memory is sequentially consistent here: weak memory
 //! orders are `crates/weak`'s.
 
-#![allow(dead_code, missing_docs, clippy::undocumented_unsafe_blocks)]
+#![allow(dead_code, missing_docs, clippy::undocumented_unsafe_blocks, clippy::new_without_default)]
 
 pub mod arena;
 pub mod backend;

@@ -3,6 +3,9 @@
 //!
 //! Then each place that orders memory is made relaxed in turn, and some model must notice.
 
+// Loom's threads are one thread of the system's.
+#![allow(clippy::arc_with_non_send_sync)]
+
 use gpubuf_weak::handles::Table;
 use gpubuf_weak::known::Known;
 use gpubuf_weak::sync::{self, AtomicBool, OneThread, Ordering, Site};

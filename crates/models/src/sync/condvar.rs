@@ -112,7 +112,7 @@ pub struct Sleepers(RefCell<Vec<Parker>>);
 impl Sleepers {
     /// Sleeps until it is so, or, where the wait is limited, until time passes.
     pub fn until(&self, limited: bool, is_so: impl Fn() -> bool) {
-        while !is_so() && !(limited && PASSED.get()) {
+        while !(is_so() || limited && PASSED.get()) {
             let parker = Parker::default();
             if limited {
                 SLEEPERS.with_borrow_mut(|sleepers| sleepers.push(parker.clone()));
