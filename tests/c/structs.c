@@ -35,7 +35,7 @@ int main(void) {
   CHECK_LAYOUT(gpubuf_slot_info, 16, 40, 8, 64);
   CHECK_LAYOUT(gpubuf_slot_rows, 8, 16, 8);
   CHECK_LAYOUT(gpubuf_slots_stats, 8, 18 * 8, 8, 8, 24);
-  CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8, 16);
+  CHECK_LAYOUT(gpubuf_decode_options, 16, 48, 8, 16, 4 * 8);
   CHECK_LAYOUT(gpubuf_spec, 24, 64);
   CHECK_LAYOUT(gpubuf_tensor_options, 16, 64, 8);
   CHECK_LAYOUT(gpubuf_tensor_info, 16, 64, 16);
