@@ -489,10 +489,13 @@ fn faults_on_watched_memory_for_another_reason_are_passed_on() {
                 unsafe { std::mem::transmute::<*mut u8, extern "C" fn()>(at)() };
             }
             let access = libc::PROT_READ | libc::PROT_WRITE;
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+            // Far from where the system puts what other threads ask for: nothing else comes to be there.
+            let place = std::ptr::without_provenance_mut(0x2000_0000_0000);
             // SAFETY: new memory, which is then taken away from the buffer that has it: what is tested.
             unsafe {
-                let own: *mut u8 = libc::mmap(std::ptr::null_mut(), 8192, access, flags, -1, 0).cast();
+                let own: *mut u8 = libc::mmap(place, 8192, access, flags, -1, 0).cast();
+                assert_eq!(own.addr(), place.addr(), "nothing is there yet");
                 let options = BufferOptions { host: Placement::Pageable, host_memory: own, ..pair_of(8192) };
                 let borrowed = buffer(&device, options);
                 let kept = fill(&borrowed, 1);
