@@ -129,7 +129,7 @@ AT(gpubuf_device_options, probe, 72);
 SIZE(gpubuf_device_info, 48);
 AT(gpubuf_device_info, numa_node, 16);
 AT(gpubuf_device_info, native_context, 40);
-SIZE(gpubuf_device_stats, 320);
+SIZE(gpubuf_device_stats, 328);
 AT(gpubuf_device_stats, host_bytes, 8);
 AT(gpubuf_device_stats, deferred_bytes, 40);
 AT(gpubuf_device_stats, copies, 72);
