@@ -353,17 +353,19 @@ static void expect(int holds, const char *what) {
   }
 }
 
-/* The library must see the same sizes: it refuses one byte less, and fills in its defaults for exactly this much. */
-#define INIT(type, init)                                                        \
+/* The library must see the same sizes: it refuses one byte less than a struct had at first, and fills in its defaults for exactly
+   what it has now. */
+#define INIT_FROM(type, first, init)                                            \
   do {                                                                          \
     type options, before;                                                       \
     memset(&options, 0x5a, sizeof options);                                     \
     memcpy(&before, &options, sizeof options);                                  \
-    init(&options, (uint32_t)sizeof options - 1);                               \
+    init(&options, (uint32_t)(first) - 1);                                      \
     expect(memcmp(&before, &options, sizeof options) == 0, #init " too small"); \
     init(&options, (uint32_t)sizeof options);                                   \
     expect(options.struct_size == sizeof options, #init);                       \
   } while (0)
+#define INIT(type, init) INIT_FROM(type, sizeof(type), init)
 
 int main(void) {
   gpubuf_device *device = NULL;
@@ -375,7 +377,7 @@ int main(void) {
   INIT(gpubuf_pool_options, gpubuf_pool_options_init);
   INIT(gpubuf_slots_options, gpubuf_slots_options_init);
   INIT(gpubuf_slot_options, gpubuf_slot_options_init);
-  INIT(gpubuf_decode_options, gpubuf_decode_options_init);
+  INIT_FROM(gpubuf_decode_options, 88, gpubuf_decode_options_init);
   INIT(gpubuf_spec, gpubuf_spec_init);
   INIT(gpubuf_workspace_options, gpubuf_workspace_options_init);
   INIT(gpubuf_tensor_options, gpubuf_tensor_options_init);
