@@ -78,7 +78,13 @@ fn check(name: &str, program: &Path, environment: &[(&str, PathBuf)]) -> String 
         .current_dir(library())
         .arg(library().join("libgpubuf.so"))
         .envs(environment.iter().map(|(name, value)| (name, value)));
-    let out = command.output().expect("the program runs");
+    let out = loop {
+        match command.output() {
+            // A child that another test starts at this moment has the file open still, as the linker wrote it.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            out => break out.expect("the program runs"),
+        }
+    };
     let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{name}: {}\n{stdout}{stderr}", out.status);
     stdout.into_owned()
