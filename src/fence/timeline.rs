@@ -402,9 +402,13 @@ impl Timeline {
         known.then_some(Proof::Complete)
     }
 
-    /// The event that proves `sequence`, and its own number.
+    /// The event that proves `sequence`, and its own number. `None`: it is known by now, which is asked under the lock that it
+    /// is noted in. Else the event of a later one, which may depend on whoever asks, would stand for one just passed.
     fn event_at(&self, sequence: u64) -> Option<(Arc<dyn EventBackend>, u64)> {
         let pending = self.pending.lock();
+        if self.known.has_passed(sequence) {
+            return None;
+        }
         let place = pending.entries.partition_point(|entry| entry.sequence < sequence);
         pending.entries.range(place..).find(|entry| entry.recorded).map(|entry| (entry.event.clone(), entry.sequence))
     }

@@ -101,9 +101,35 @@ fn a_wait_while_events_are_used_again() {
     });
 }
 
+/// Once a fence is proven, whoever asks again hears so, though the event of a later one is all that is left to ask.
+fn what_is_proven_stays_so() {
+    with_memory(|opening, memory| {
+        let stream = opening.stream();
+        let other = thread::spawn({
+            let stream = stream.clone();
+            move || {
+                wait(&stream.record().expect("a fence"));
+                let later = set(&stream, memory + 1, 2);
+                stream.poll();
+                later
+            }
+        });
+        let fence = set(&stream, memory, 1);
+        if fence.query() == Proof::Complete {
+            assert_eq!(fence.query(), Proof::Complete, "pending again");
+        }
+        let later = other.join().unwrap();
+        wait(&later);
+        if later.covers(&fence) {
+            assert_eq!(fence.query(), Proof::Complete, "a later one of its stream is");
+        }
+    });
+}
+
 #[test]
 fn every_plan() {
     check("two threads fence one stream", 1, 500, two_threads_fence_one_stream);
     check("a failure is heard", 1, 500, a_failure_is_heard);
     check("a wait while events are used again", 1, 500, a_wait_while_events_are_used_again);
+    check("what is proven stays so", 2, 100_000, what_is_proven_stays_so);
 }
