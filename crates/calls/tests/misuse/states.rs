@@ -313,6 +313,21 @@ extern "C" fn on_read(_: u32, _: *mut u64, _: *mut u64, user_data: *mut c_void) 
 extern "C" fn on_release(user_data: *mut c_void) {
     perform(user_data);
 }
+extern "C" fn on_give_back(_: u32, _: i32, _: i32, user_data: *mut c_void) {
+    perform(user_data);
+}
+extern "C" fn on_shortage(_: u32, _: u64, _: u32, user_data: *mut c_void) -> u32 {
+    perform(user_data);
+    0
+}
+extern "C" fn on_change(_: u32, _: u32, _: u64, _: u64, _: *const c_void, user_data: *mut c_void) {
+    perform(user_data);
+}
+/// Memory is full.
+extern "C" fn on_full(_: u32, used: *mut u64, limit: *mut u64, _: *mut c_void) {
+    // SAFETY: the library's, for the time of this call.
+    unsafe { *used = *limit }
+}
 
 #[test]
 fn from_a_function_on_a_stream() {
@@ -397,9 +412,10 @@ fn set(world: &mut World, of: &str, callback: &str, function: u64, slot: &Slot) 
     world.regions[11].set(offset(&user_data), slot.address().to_ne_bytes());
 }
 
-fn by_notice(world: &mut World, slot: &Slot) {
+/// A request that the manager's budget does not have.
+fn by_request(world: &mut World, slot: &Slot, callback: &str, function: u64) {
     let options = world.options("gpubuf_pinned_options");
-    set(world, "gpubuf_pinned_options", "notify", on_notice as *const () as u64, slot);
+    set(world, "gpubuf_pinned_options", callback, function, slot);
     let pinned = made("gpubuf_pinned_create", &[world.of("device"), options]);
     let request = world.options("gpubuf_pinned_request");
     let bytes = structure("gpubuf_pinned_request").and_then(|of| of.field("bytes")).expect("a field").offset;
@@ -410,9 +426,44 @@ fn by_notice(world: &mut World, slot: &Slot) {
     status("gpubuf_pinned_destroy", &[pinned]);
 }
 
+fn by_notice(world: &mut World, slot: &Slot) {
+    by_request(world, slot, "notify", on_notice as *const () as u64);
+}
+
+fn by_shortage(world: &mut World, slot: &Slot) {
+    by_request(world, slot, "out_of_memory", on_shortage as *const () as u64);
+}
+
+fn by_give_back(world: &mut World, slot: &Slot) {
+    let options = world.options("gpubuf_pool_options");
+    set(world, "gpubuf_pool_options", "give_back", on_give_back as *const () as u64, slot);
+    let pool = made("gpubuf_pool_create", &[world.of("device"), options]);
+    // All there are, then one for somebody who comes first and waits, if only for a moment.
+    let mut held = Vec::new();
+    let mut block = 0u64;
+    while status("gpubuf_pool_acquire", &[pool, 0, 0, &raw mut block as u64]) == 0 {
+        held.push(block);
+    }
+    let late = status("gpubuf_pool_acquire", &[pool, 1, 1, &raw mut block as u64]);
+    assert_eq!(status_name(late), "GPUBUF_TIMEOUT");
+    held.into_iter().for_each(|block| ok("gpubuf_block_release", &[block]));
+    status("gpubuf_pool_destroy", &[pool]);
+}
+
 fn by_reading(world: &mut World, slot: &Slot) {
+    by_look(world, slot, &[("read", on_read as *const () as u64)]);
+}
+
+fn by_change(world: &mut World, slot: &Slot) {
+    by_look(world, slot, &[("read", on_full as *const () as u64), ("notify", on_change as *const () as u64)]);
+}
+
+/// One look at how full memory is.
+fn by_look(world: &mut World, slot: &Slot, callbacks: &[(&str, u64)]) {
     let options = world.options("gpubuf_pressure_options");
-    set(world, "gpubuf_pressure_options", "read", on_read as *const () as u64, slot);
+    for (callback, function) in callbacks {
+        set(world, "gpubuf_pressure_options", callback, *function, slot);
+    }
     let pressure = made("gpubuf_pressure_create", &[world.of("device"), options]);
     status("gpubuf_pressure_step", &[pressure, 0]);
     status("gpubuf_pressure_destroy", &[pressure]);
@@ -435,13 +486,16 @@ fn from_callbacks() {
     if !is_alone("states::from_callbacks") {
         return;
     }
-    let triggers: [(&'static str, Trigger); 6] = [
+    let triggers: [(&'static str, Trigger); 9] = [
         ("from the log", by_log),
         ("from a list", by_list),
         ("from a prewarming", by_prewarm),
         ("from a notice", by_notice),
         ("from a reading of memory", by_reading),
         ("from a release", by_release),
+        ("from a shortage", by_shortage),
+        ("from a request to give back", by_give_back),
+        ("from a change of pressure", by_change),
     ];
     let (lender, mut sentinel) = (World::new(), World::new());
     let mut report = Report::new();
@@ -449,9 +503,9 @@ fn from_callbacks() {
         for (place, (when, trigger)) in triggers.into_iter().enumerate() {
             // All from the log; from each of the others those that work on the same things, and a part of the rest.
             let own =
-                [None, Some("workspace"), Some("predictor"), Some("pinned"), Some("pressure"), Some("buffer")][place];
-            if own.is_some_and(|own| !function.name.contains(own)) && function.index % (triggers.len() - 1) != place - 1
-            {
+                ["", "workspace", "predictor", "pinned", "pressure", "buffer", "pinned", "pool", "pressure"][place];
+            let others = || function.index % (triggers.len() - 1) == place - 1;
+            if !own.is_empty() && !function.name.contains(own) && !others() {
                 continue;
             }
             // This one replaces the callback that it is called from.
@@ -460,8 +514,8 @@ fn from_callbacks() {
             }
             let mut world = World::of_function(&lender, function);
             let job = Job::new(&mut world, function);
-            // Borrowed memory goes when no stream of this thread captures any more.
-            if world.capturing && when == "from a release" {
+            // Borrowed memory goes when no stream of this thread captures any more, and the driver may wait for all work first.
+            if (world.capturing || world.held) && when == "from a release" {
                 continue;
             }
             let before = contents(&world);
