@@ -99,7 +99,8 @@ pub fn call<A: Arguments>(entry: Entry, arguments: A, body: impl FnOnce(&Call) -
 #[cold]
 #[inline(never)]
 fn recorded<A: Arguments>(begun: Option<Begun>, entry: Entry, status: gpubuf_status, arguments: A) -> gpubuf_status {
-    if let Some(begun) = begun {
+    // A callback of this call may have forked: in the child the recording is locked for good by a thread that is not there.
+    if let Some(begun) = begun.filter(|_| process::state() & process::FORKED == 0) {
         let function = Function { number: entry as u16, name: entry.name(), signature: A::describe };
         // Nothing in there is expected to panic. If it did, the call would be missing, and nothing else.
         let _ = catch_unwind(AssertUnwindSafe(|| {
