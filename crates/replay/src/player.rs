@@ -333,7 +333,7 @@ impl Player<'_> {
     }
 
     fn prepare(&mut self, recorded: &Call, may_wait: bool) -> Result<Prepared, Skip> {
-        let mut name = recorded.function.as_str();
+        let mut name = &*recorded.function;
         let host = self.settings.backend == constant("GPUBUF_BACKEND_HOST");
         let wrapped = name == "gpubuf_stream_wrap_native" && host;
         if wrapped {
@@ -562,7 +562,7 @@ impl Player<'_> {
         // As many values as arguments, lists being two.
         let mut values = vec![None; prepared.arguments.len()];
         let mut at = 0;
-        let skipped = usize::from(recorded.function == "gpubuf_stream_wrap_native");
+        let skipped = usize::from(&*recorded.function == "gpubuf_stream_wrap_native");
         for (index, value) in recorded.arguments.iter().enumerate() {
             if index == 1 && skipped == 1 && prepared.function.name == "gpubuf_stream_create" {
                 continue;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 const MAGIC: &[u8] = b"GPUBUFRC";
 const FORMAT: u64 = 1;
@@ -55,7 +56,7 @@ pub struct Recording {
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The function's name.
-    pub function: String,
+    pub function: Arc<str>,
     /// The thread's number.
     pub thread: u64,
     /// When it ended, in milliseconds of the recording.
@@ -143,7 +144,7 @@ enum Kind {
 }
 
 struct Function {
-    name: String,
+    name: Arc<str>,
     arguments: Vec<Kind>,
 }
 
@@ -341,7 +342,7 @@ impl<'b> Reader<'b> {
                 _ => return self.broken("an argument of no kind"),
             });
         }
-        Ok((number, Function { name, arguments }))
+        Ok((number, Function { name: name.into(), arguments }))
     }
 }
 

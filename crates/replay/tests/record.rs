@@ -314,7 +314,7 @@ fn threads_that_wait_for_each_other_are_replayed_from_one() {
 #[test]
 fn calls_from_callbacks_are_marked() {
     let (file, recording) = record("callbacks");
-    let describes: Vec<_> = recording.calls.iter().filter(|call| call.function == "gpubuf_describe").collect();
+    let describes: Vec<_> = recording.calls.iter().filter(|call| &*call.function == "gpubuf_describe").collect();
     assert_eq!(describes.len(), 2);
     assert!(describes.iter().any(|call| call.elsewhere && !call.inside), "the stream's");
     assert!(describes.iter().any(|call| call.inside && !call.elsewhere), "the list's");
@@ -371,7 +371,7 @@ fn a_disk_that_fails_is_told_and_harms_no_call() {
 #[test]
 fn a_child_after_fork_writes_nothing() {
     let (_, recording) = record("fork");
-    let names: Vec<&str> = recording.calls.iter().map(|call| call.function.as_str()).collect();
+    let names: Vec<&str> = recording.calls.iter().map(|call| &*call.function).collect();
     assert_eq!(names, ["gpubuf_device_open", "gpubuf_device_destroy"]);
     assert_eq!(recording.end, End::Exit);
 }
