@@ -28,7 +28,7 @@ fn on_two_devices(what: &str, body: fn(&Rig, &mut Random, u64)) {
     for rig in &rigs {
         rig.finish();
         assert_eq!(rig.wrong_bytes(), 0, "{what}: work on a stream saw bytes that were not meant for it (seed {seed})");
-        assert!(rig.looks() > 0, "{what}: nothing was looked at");
+        assert!(rig.looks() > 0 && rig.blind() == 0, "{what}: nothing was looked at, or no memory");
     }
 }
 

@@ -4,6 +4,7 @@ pub use crate::common::random::Random;
 use crate::common::{device, kit, kit_of};
 use gpubuf::backend::kit::{Delay, View};
 use gpubuf::config::Timeout;
+use gpubuf::error::Result;
 use gpubuf::fence::{Device, Timeline};
 use gpubuf::sync::{Arc, AtomicU64, Ordering};
 
@@ -27,6 +28,7 @@ pub struct Rig {
 struct Seen {
     wrong_bytes: AtomicU64,
     looks: AtomicU64,
+    blind: AtomicU64,
 }
 
 /// What one piece of work is to find when it runs.
@@ -54,20 +56,31 @@ impl Rig {
 
     /// Queues work that compares memory with `expected` when it runs.
     pub fn look(&self, stream: &Timeline, address: u64, expected: &[u8]) {
+        self.try_look(stream, address, expected).expect("queued");
+    }
+
+    /// The same, on a device that may refuse it.
+    pub fn try_look(&self, stream: &Timeline, address: u64, expected: &[u8]) -> Result<()> {
         fn compare(view: &dyn View, [look, _]: [usize; 2]) {
             // SAFETY: the box was leaked for this one call.
             let look = unsafe { Box::from_raw(look as *mut Look) };
             let mut found = vec![0; look.expected.len()];
             // SAFETY: the vector has room for its length.
-            unsafe { view.read(look.address, found.as_mut_ptr(), found.len()) }.expect("device memory");
+            if unsafe { view.read(look.address, found.as_mut_ptr(), found.len()) }.is_err() {
+                look.seen.blind.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
             let differs = found != look.expected;
             let wrong = if differs { found.iter().zip(&look.expected).filter(|(a, b)| a != b).count() } else { 0 };
             look.seen.wrong_bytes.fetch_add(wrong as u64, Ordering::Relaxed);
             look.seen.looks.fetch_add(1, Ordering::Relaxed);
         }
         let look = Look { seen: self.seen.clone(), address, expected: expected.to_vec() };
-        let look = Box::into_raw(Box::new(look)) as usize;
-        kit(stream).call(compare, [look, 0]).expect("queued");
+        let look = Box::into_raw(Box::new(look));
+        kit(stream).call(compare, [look as usize, 0]).inspect_err(|_| {
+            // SAFETY: refused, so the box is still this function's.
+            drop(unsafe { Box::from_raw(look) });
+        })
     }
 
     pub fn finish(&self) {
@@ -84,5 +97,10 @@ impl Rig {
 
     pub fn looks(&self) -> u64 {
         self.seen.looks.load(Ordering::Relaxed)
+    }
+
+    /// Looks that found no memory.
+    pub fn blind(&self) -> u64 {
+        self.seen.blind.load(Ordering::Relaxed)
     }
 }
