@@ -74,6 +74,8 @@ fi
 section "cargo test" env GPUBUF_BACKEND=host cargo test --locked --workspace --no-fail-fast
 section "cargo test on the stand-in driver" on_the_standin
 section "cargo test with mutants" mutants
+# Half a minute of each target of the fuzzer, from the inputs that are kept.
+section "fuzz" scripts/fuzz.sh --bounded
 # Each C++ test on both devices. Among them the header matrix: every header alone, under several compilers and standards.
 section "ctest" cpp_tests
 section "package" scripts/check-package.sh

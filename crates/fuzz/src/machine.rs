@@ -414,7 +414,8 @@ impl<'b> Machine<'b> {
                 Role::Address => 0,
                 Role::StructSize => match self.bytes.byte() {
                     0..64 => of.size as u64 + 8,
-                    size => u64::from(size) - 64,
+                    // No more than there is.
+                    size => (u64::from(size) - 64).min(8 * words.len() as u64),
                 },
                 _ if field.name == "padded_size_count" => u64::from(self.bytes.byte()) % 9,
                 Role::Enum { prefix } if field.name == "backend" => {
