@@ -275,6 +275,31 @@ TEST_F(Buffers, ASecondThreadInsideIsToldSo) {
   waiter.join();
 }
 
+TEST_F(Buffers, AGuardThatEndsWhileAnotherThreadIsInsideIsNotLeftOpen) {
+  auto buffer = gpubuf::buffer::create<float>(device, {8});
+  auto ended = buffer.begin_read<float>(4, 4), destroyed = buffer.begin_read<float>(4, 4);
+  auto shut = gpubuf::host::hold(stream);
+  buffer.to_host(stream, 0, 4);
+  std::thread waiter([&] {
+    while (buffer.begin_read<float, no_throw>(0, 4, gpubuf::timeout_infinite).status() == status::busy) {
+    }
+  });
+  while (buffer.stats<no_throw>().status() != status::busy) std::this_thread::yield();
+  EXPECT_STATUS(status::busy, ended.end<no_throw>());
+  EXPECT_TRUE(ended) << "it can be ended once more";
+  std::atomic<bool> ending{false};
+  std::thread destroys([&, last = std::move(destroyed)]() mutable {
+    ending = true;
+    last = {};
+  });
+  while (!ending) std::this_thread::yield();
+  shut.release();
+  waiter.join();
+  destroys.join();
+  ended.end();
+  EXPECT_OK(buffer.begin_write<float, no_throw>(no_wait)) << "no access is left open";
+}
+
 // ---- Addresses --------------------------------------------------------------------------------------------------
 
 TEST_F(Buffers, TheDeviceAddressStaysTheSame) {

@@ -55,7 +55,7 @@ pub fn run(seed: u64, rounds: u64) {
         for number in 0..THREADS {
             let objects = &objects;
             scope.spawn(move || {
-                let mut random = Random::new(seed ^ (number + 1) << 32);
+                let mut random = Random::new(seed + number);
                 (0..rounds).for_each(|_| objects.one_round(&mut random));
             });
         }

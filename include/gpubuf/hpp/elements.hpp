@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -147,6 +148,16 @@ inline bool multiply(std::uint64_t a, std::uint64_t b, std::uint64_t& product) n
 template <class C>
 using element_of = std::remove_pointer_t<decltype(std::data(std::declval<C&>()))>;
 
+/// Ends what nobody can end any more afterwards. Busy is no answer to that: another thread is inside the object, and leaves it.
+template <class End>
+void end_at_last(End&& end) noexcept {
+  if (end() != GPUBUF_BUSY) return;
+  const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  do {
+    std::this_thread::yield();
+  } while (end() == GPUBUF_BUSY && std::chrono::steady_clock::now() < late);
+}
+
 }  // namespace detail
 
 /// An open CPU access to a range: its elements until end() or the destructor. Move-only; for one thread at a time.
@@ -163,14 +174,16 @@ class [[nodiscard]] guard {
   guard(guard&& other) noexcept { *this = std::move(other); }
   guard& operator=(guard&& other) noexcept {
     if (this != &other) {
-      detail::ignore(close());
+      detail::end_at_last([this] { return close(); });
       elements_ = std::exchange(other.elements_, {});
       of_ = other.of_, token_ = other.token_;
       closer_ = std::exchange(other.closer_, nullptr);
     }
     return *this;
   }
-  ~guard() { detail::ignore(close()); }
+  ~guard() {
+    detail::end_at_last([this] { return close(); });
+  }
 
   /// Only of a guard with a name: one that is a temporary ends with its expression, and the access with it.
   gpubuf::span<T> span() const & noexcept { return elements_; }
@@ -180,7 +193,8 @@ class [[nodiscard]] guard {
   std::size_t size() const noexcept { return elements_.size(); }
   T& operator[](std::size_t i) const noexcept { return elements_[i]; }
   explicit operator bool() const noexcept { return closer_ != nullptr; }
-  /// Ends the access, once; the destructor does it without telling a refusal.
+  /// Ends the access, once; the destructor does it without telling a refusal. Busy: another thread is inside the object, and the
+  /// access is open still. The destructor waits for that thread, for ten seconds at most.
   template <class Form = throwing>
   outcome<Form> end() noexcept(quiet<Form>) {
     if (closer_ == nullptr) return detail::done<Form>(GPUBUF_NOT_BEGUN, "end of a guard that is not open, or was ended before");
@@ -189,9 +203,12 @@ class [[nodiscard]] guard {
 
  private:
   gpubuf_status close() noexcept {
+    if (closer_ == nullptr) return GPUBUF_NOT_BEGUN;
+    const gpubuf_status code = closer_(of_, token_);
+    if (code == GPUBUF_BUSY) return code;
     elements_ = {};
-    const end_function closer = std::exchange(closer_, nullptr);
-    return closer == nullptr ? GPUBUF_NOT_BEGUN : closer(of_, token_);
+    closer_ = nullptr;
+    return code;
   }
   gpubuf::span<T> elements_;
   void* of_ = nullptr;

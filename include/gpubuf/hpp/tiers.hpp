@@ -23,18 +23,21 @@ class tiered_access {
       : block_(std::exchange(other.block_, nullptr)), token_(other.token_), address_(other.address_) {}
   tiered_access& operator=(tiered_access&& other) noexcept {
     if (this != &other) {
-      detail::ignore(end());
+      detail::end_at_last([this] { return end(); });
       block_ = std::exchange(other.block_, nullptr);
       token_ = other.token_;
       address_ = other.address_;
     }
     return *this;
   }
-  ~tiered_access() { detail::ignore(end()); }
+  /// Busy, since another thread is inside the block, is waited out, for ten seconds at most.
+  ~tiered_access() {
+    detail::end_at_last([this] { return end(); });
+  }
 
   address device_address() const noexcept { return address_; }
   explicit operator bool() const noexcept { return block_ != nullptr; }
-  /// What is queued on the streams up to now may use the address. Refused (capturing): it is open still.
+  /// What is queued on the streams up to now may use the address. Refused (busy, capturing): it is open still.
   template <class Form = throwing>
   outcome<Form> release() noexcept(quiet<Form>) { return detail::done<Form>(end()); }
 
