@@ -71,6 +71,95 @@ fn a_failure_does_not_keep_work_from_being_declared() {
     assert_eq!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)), Status::CopyFailed);
 }
 
+/// What is declared behind a copy, on its stream and of the same bytes, does not take its place.
+#[test]
+fn work_that_was_declared_does_not_hide_a_failure_before_it() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (stream, other) = (stream(&device), stream(&device));
+    let buffer = pair(&device);
+    let read = || {
+        let begun = buffer.begin(Access::Read, 0, 1, Timeout::Infinite);
+        status(begun.and_then(|(_, token)| buffer.end(Access::Read, token)))
+    };
+    for back in [false, true] {
+        common::hold(&stream);
+        fail_next(&device, Operation::Copy, FailWhen::Execution);
+        buffer.copy(true, 0, ALL, &stream, None).expect("a copy");
+        buffer.used_on(&stream, Access::Write).expect("a kernel behind it");
+        if back {
+            buffer.copy(false, 0, ALL, &other, None).expect("a copy back, behind both");
+        }
+        common::release(&stream);
+        if !back {
+            stream.poll();
+        }
+        assert_eq!([read(), read()], [Status::CopyFailed, Status::Ok], "copied back: {back}");
+    }
+}
+
+/// More copies in flight than are kept apart: whichever of them fails is told.
+#[test]
+fn a_failure_among_many_copies_is_told() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let stream = stream(&device);
+    let buffer = pair(&device);
+    for failing in 0..10 {
+        common::hold(&stream);
+        for copy in 0..10 {
+            if copy == failing {
+                fail_next(&device, Operation::Copy, FailWhen::Execution);
+            }
+            buffer.copy(true, 6 * copy, 6, &stream, None).expect("a copy");
+            // Nobody else is told of it.
+            pair(&device).copy(true, 0, ALL, &stream, None).expect("a copy of another");
+        }
+        common::release(&stream);
+        stream.poll();
+        let read = || {
+            status(
+                buffer.begin(Access::Read, 0, 1, Timeout::Try).and_then(|(_, token)| buffer.end(Access::Read, token)),
+            )
+        };
+        assert_eq!([read(), read()], [Status::CopyFailed, Status::Ok], "the copy {failing}");
+    }
+}
+
+/// A refusal for want of room finds failures, and keeps all of them for their owner.
+#[test]
+fn a_refusal_keeps_the_failures_that_it_finds() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let streams: Vec<_> = (0..10).map(|_| stream(&device)).collect();
+    let pool = PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, BYTES, 1) };
+    let lease = Pool::create(&device, pool).expect("a pool").acquire(0, Timeout::Try).expect("a block");
+    for (place, stream) in streams[..8].iter().enumerate() {
+        common::hold(stream);
+        if place < 2 {
+            fail_next(&device, Operation::Copy, FailWhen::Execution);
+        }
+        lease.copy(true, 8 * place as u64, 8, stream, None).expect("a copy");
+    }
+    streams[..2].iter().for_each(|stream| common::release(stream));
+    while streams[..2].iter().any(|stream| !stream.stream().is_idle().expect("an answer")) {
+        std::thread::yield_now();
+    }
+    for _ in 0..2 {
+        assert_eq!(status(lease.fence(&streams[8..])), Status::Busy);
+    }
+    let read =
+        || status(lease.begin(Access::Read, 0, 1, Timeout::Try).and_then(|(_, token)| lease.end(Access::Read, token)));
+    assert_eq!([read(), read(), read()], [Status::CopyFailed, Status::CopyFailed, Status::Ok]);
+    streams[2..8].iter().for_each(|stream| common::release(stream));
+}
+
 /// Numbers below a failed one may still be on their way to their record: the failure is told all the same.
 #[test]
 fn a_failed_download_is_never_read_while_others_record_on_its_stream() {

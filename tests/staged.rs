@@ -376,6 +376,31 @@ fn what_is_refused_half_way_is_still_staged_and_the_table_as_it_was() {
     assert_eq!(row(&it, &stream, 0)[0], 2);
 }
 
+/// Two applies of rows of which only the first and the last are the same: what failed in the first is no matter of the second.
+#[test]
+fn an_apply_does_not_hide_that_the_one_before_it_failed() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (stream, it) = (stream(&device), rows(&device));
+    hold(&stream);
+    for (apply_number, middle) in [3, 5].into_iter().enumerate() {
+        for row in [0, middle, 7] {
+            stage(&it, row, 0, &[1; 6]).unwrap();
+        }
+        if apply_number == 0 {
+            kit_of(&device).fail_operation(Some(Operation::Kernel), 1, FailWhen::Execution).unwrap();
+        }
+        apply(&it, &stream).unwrap();
+    }
+    release(&stream);
+    ran(&stream);
+    stage(&it, 1, 0, &[1]).unwrap();
+    assert_eq!(status(apply(&it, &stream)), Status::CopyFailed);
+    apply(&it, &stream).expect("it is told once");
+}
+
 #[test]
 fn a_copy_that_failed_lets_no_old_entry_through() {
     if !copies_fail_alone() {

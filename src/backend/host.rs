@@ -379,8 +379,11 @@ impl EventBackend for HostEvent {
         from_state(self.event.query())
     }
 
-    fn failed(&self) -> bool {
-        self.event.query() == engine::EventState::Failed
+    fn failed(&self) -> Option<bool> {
+        match self.event.query() {
+            engine::EventState::Pending => None,
+            state => Some(state == engine::EventState::Failed),
+        }
     }
 
     fn wait(&self, deadline: Option<Instant>) -> EventState {
@@ -388,7 +391,7 @@ impl EventBackend for HostEvent {
     }
 
     fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64> {
-        if self.failed() || earlier.failed() {
+        if [self.failed(), earlier.failed()].contains(&Some(true)) {
             return fail!(CopyFailed, "the record of an event failed when it ran: it has no time; record it again");
         }
         let elapsed = self.event.elapsed_since(own(earlier)?);

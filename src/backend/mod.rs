@@ -407,8 +407,8 @@ pub trait StreamBackend: Send + Sync {
 pub trait EventBackend: Send + Sync {
     /// What it says now.
     fn query(&self) -> EventState;
-    /// Whether it completed as failed. A plain load, never a driver call.
-    fn failed(&self) -> bool;
+    /// Whether it completed as failed; `None`: it may yet. A plain load, never a driver call.
+    fn failed(&self) -> Option<bool>;
     /// Waits until it is not pending, or the deadline: then `Pending`.
     fn wait(&self, deadline: Option<Instant>) -> EventState;
     /// Nanoseconds between the newest records of two timed events of one device, both reached.

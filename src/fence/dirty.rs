@@ -59,8 +59,8 @@ pub struct Plan {
 /// A copy that was accepted and is not known to have run.
 struct Pending {
     fence: Fence,
-    /// Of several copies of one stream that are kept as one: the fence of the first.
-    first: Fence,
+    /// Of several copies of one stream that are kept as one: the number of the first.
+    first: u64,
     source: Which,
     mark: Mark,
 }
@@ -146,7 +146,7 @@ impl Dirty {
         if self.pending.is_full() {
             self.merge_pending();
         }
-        let copy = Pending { fence: fence.clone(), first: fence.clone(), source, mark };
+        let copy = Pending { fence: fence.clone(), first: fence.sequence(), source, mark };
         if self.pending.try_push(copy).is_err() {
             self.add(source, Mark { exact: false, ..mark });
         }
@@ -166,9 +166,7 @@ impl Dirty {
         if other.fence.covers(&kept.fence) {
             kept.fence = other.fence;
         }
-        if kept.first.covers(&other.first) {
-            kept.first = other.first;
-        }
+        kept.first = kept.first.min(other.first);
     }
 
     /// A copy from this side was queued in part, and what it was to overwrite is torn: the source is newer.
@@ -203,7 +201,7 @@ impl Dirty {
             for area in left {
                 self.pending.push(Pending {
                     fence: copy.fence.clone(),
-                    first: copy.first.clone(),
+                    first: copy.first,
                     source: copy.source,
                     mark: Mark { area, ..copy.mark },
                 });
@@ -217,7 +215,8 @@ impl Dirty {
         for place in (0..self.pending.len()).rev() {
             let Pending { fence, first, .. } = &self.pending[place];
             let proof = if ask { Some(fence.query()) } else { fence.look_up() };
-            let proof = if first.is_same(fence) { proof } else { proof.and_then(|_| fence.look_up_since(first)) };
+            let proof =
+                if *first == fence.sequence() { proof } else { proof.and_then(|_| fence.look_up_since(*first)) };
             if matches!(proof, None | Some(Proof::Pending)) {
                 continue;
             }

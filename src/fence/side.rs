@@ -235,9 +235,7 @@ impl Side {
         if let Some(status) = self.quarantined {
             return Err(self.quarantine_error(status));
         }
-        if self.failed.is_none() {
-            self.failed = self.uses.drop_known();
-        }
+        self.drop_known();
         match self.failed.take() {
             Some(fence) if on(Check::CopyFailed) => Err(self.refuse(
                 Status::CopyFailed,
@@ -247,6 +245,14 @@ impl Side {
                 ),
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// Forgets what is known to be done. A failure is kept until it is told; only then there is room for the next.
+    fn drop_known(&mut self) {
+        match self.failed {
+            None => self.failed = self.uses.drop_known(),
+            Some(_) => self.uses.drop_complete(),
         }
     }
 
@@ -269,6 +275,11 @@ impl Side {
     /// The newest fences on it.
     pub fn fences(&self) -> impl Iterator<Item = &Fence> {
         self.uses.iter().map(|u| &u.fence)
+    }
+
+    /// The library's writes that are not known to have run well: of each stream the number of the first, and the fence of the last.
+    pub fn copies_to(&self) -> impl Iterator<Item = (u64, Fence)> {
+        self.uses.iter().filter_map(Use::copies)
     }
 
     /// The newest fences of what work that reads, or writes, has to come after.
@@ -503,8 +514,8 @@ impl Side {
     /// Its contents were copied from the old side: what failed there has failed here.
     pub(super) fn take_over_writes(&mut self, old: &Side) {
         let all = self.all();
-        for u in old.uses.iter().filter(|u| u.write && u.role == Role::Copy) {
-            self.uses.add(Use { area: all, ..u.clone() });
+        for u in old.uses.iter().filter(|u| u.copies().is_some()) {
+            self.uses.add(u.of(all));
         }
     }
 
@@ -572,9 +583,7 @@ impl Side {
     #[cold]
     fn forget_gone(&mut self) {
         self.uses.query_all();
-        if self.failed.is_none() {
-            self.failed = self.uses.drop_known();
-        }
+        self.drop_known();
         for place in (0..self.declared.len()).rev() {
             let Declared { timeline, unseen, .. } = &self.declared[place];
             let own = 1 + self.uses.iter().filter(|u| Arc::ptr_eq(u.fence.timeline(), timeline)).count();
@@ -636,7 +645,7 @@ impl Side {
     /// Notes a use that is fenced. Room was made by [`Side::reserve`].
     pub fn add_use(&mut self, fence: Fence, write: bool, area: impl Into<Area>, role: Role) {
         self.declared.retain(|d| d.stays || !Arc::ptr_eq(&d.timeline, fence.timeline()));
-        let new = Use { fence, write, area: area.into(), role };
+        let new = Use::new(fence, write, area.into(), role);
         if let Some(watch) = self.watch() {
             watch.used(&new);
         }
@@ -649,9 +658,7 @@ impl Side {
             return Ok(());
         }
         self.uses.query_all();
-        if let Some(failed) = self.uses.drop_known() {
-            self.failed = Some(failed);
-        }
+        self.drop_known();
         if self.uses.has_room(streams) || !on(Check::UsesFull) {
             return Ok(());
         }

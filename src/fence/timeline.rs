@@ -84,8 +84,8 @@ struct Entry {
     sequence: u64,
     event: Arc<dyn EventBackend>,
     recorded: bool,
-    /// Its failure was noted before its turn came.
-    noted: bool,
+    /// It was proven before its turn came: numbers below it are still on the way to their record.
+    proven: bool,
 }
 
 impl Timeline {
@@ -184,6 +184,8 @@ impl Timeline {
     /// Refuses unless the stream captures.
     pub fn expect_capturing(&self) -> Result<()> {
         if on(Check::CaptureBegun) && !self.stream.is_capturing()? {
+            // The loss of the device ends captures, too.
+            self.device.expect_usable()?;
             self.device.counters.refusals.add(1);
             return fail!(NotBegun, "{} is not being captured: begin the capture first", self.name);
         }
@@ -297,7 +299,7 @@ impl Timeline {
             let state = event.query();
             drop(event);
             match state {
-                EventState::Complete | EventState::Failed => self.advance(sequence),
+                EventState::Complete | EventState::Failed => self.advance(sequence, state),
                 EventState::Pending | EventState::Lost => return,
             }
         }
@@ -348,7 +350,7 @@ impl Timeline {
             return proof;
         }
         let Some((event, number)) = self.event_at(sequence) else {
-            return self.look_up(sequence).unwrap_or(Proof::Pending);
+            return self.look_up(sequence).unwrap_or(Proof::Complete);
         };
         let state = event.query();
         // Let go first: an event that nobody refers to goes straight back to the pool.
@@ -362,17 +364,7 @@ impl Timeline {
 
     /// An event for `number >= sequence` is done: note it.
     fn proven(&self, state: EventState, number: u64, sequence: u64) -> Proof {
-        if state == EventState::Failed {
-            // At once: numbers below, whose records are still in progress, may keep it from its turn for a while.
-            let mut pending = self.pending.lock();
-            let pending = &mut *pending;
-            if let Ok(place) = pending.entries.binary_search_by_key(&number, |entry| entry.sequence)
-                && !std::mem::replace(&mut pending.entries[place].noted, true)
-            {
-                self.note_failure(&mut pending.failed, number);
-            }
-        }
-        self.advance(number);
+        self.advance(number, state);
         // Passed or not, the event itself is the proof.
         self.look_up(sequence).unwrap_or(Proof::Complete)
     }
@@ -381,7 +373,9 @@ impl Timeline {
         if failed.len() == FAILURES {
             failed.pop_front();
         }
-        failed.push_back(number);
+        // In order, though one may be noted before another that is behind it.
+        let place = failed.partition_point(|other| *other < number);
+        failed.insert(place, number);
         self.known.note_failure();
         self.unreported.add(1);
         self.device.copy_failed();
@@ -396,13 +390,13 @@ impl Timeline {
     /// What is known without asking the driver.
     fn look_up(&self, sequence: u64) -> Option<Proof> {
         let known = self.known.has_passed(sequence);
-        if self.known.any_failed() && self.pending.lock().failed.contains(&sequence) {
+        if self.known.any_failed() && self.pending.lock().failed.binary_search(&sequence).is_ok() {
             return Some(Proof::Failed);
         }
         known.then_some(Proof::Complete)
     }
 
-    /// The event that proves `sequence`, and its own number. `None`: it is known by now, which is asked under the lock that it
+    /// The event that proves `sequence`, and its own number. `None`: it is proven by now, which is asked under the lock that it
     /// is noted in. Else the event of a later one, which may depend on whoever asks, would stand for one just passed.
     fn event_at(&self, sequence: u64) -> Option<(Arc<dyn EventBackend>, u64)> {
         let pending = self.pending.lock();
@@ -410,11 +404,12 @@ impl Timeline {
             return None;
         }
         let place = pending.entries.partition_point(|entry| entry.sequence < sequence);
-        pending.entries.range(place..).find(|entry| entry.recorded).map(|entry| (entry.event.clone(), entry.sequence))
+        let entry = pending.entries.range(place..).find(|entry| entry.recorded);
+        entry.filter(|entry| !entry.proven).map(|entry| (entry.event.clone(), entry.sequence))
     }
 
-    /// Everything recorded up to `sequence` is done.
-    fn advance(&self, sequence: u64) {
+    /// The event of this number is done: everything recorded before it is, too.
+    fn advance(&self, sequence: u64, state: EventState) {
         let mut pending = self.pending.lock();
         let pending = &mut *pending;
         let mut passed = 0;
@@ -422,11 +417,18 @@ impl Timeline {
             if entry.sequence > sequence || !entry.recorded {
                 break;
             }
+            if !entry.proven {
+                let failed =
+                    if entry.sequence == sequence { Some(state == EventState::Failed) } else { entry.event.failed() };
+                match failed {
+                    // Its record may be behind that of this number, and only it says what became of the work before.
+                    None => break,
+                    Some(true) => self.note_failure(&mut pending.failed, entry.sequence),
+                    Some(false) => {}
+                }
+            }
             let Some(mut entry) = pending.entries.pop_front() else { break };
             passed = entry.sequence;
-            if entry.event.failed() && !entry.noted {
-                self.note_failure(&mut pending.failed, entry.sequence);
-            }
             // Only the pool and a waiter that is on its way out can hold another reference.
             if Arc::get_mut(&mut entry.event).is_some() {
                 pending.free.push(entry.event);
@@ -436,6 +438,14 @@ impl Timeline {
         }
         if passed > 0 {
             self.known.pass(passed);
+        }
+        // Numbers below it keep it from its turn, maybe for a while: what is known of it is kept, a failure told at once.
+        if passed < sequence
+            && let Ok(place) = pending.entries.binary_search_by_key(&sequence, |entry| entry.sequence)
+            && !std::mem::replace(&mut pending.entries[place].proven, true)
+            && state == EventState::Failed
+        {
+            self.note_failure(&mut pending.failed, sequence);
         }
     }
 
@@ -497,7 +507,7 @@ impl Timeline {
             let mut pending = self.pending.lock();
             pending.last += 1;
             let sequence = pending.last;
-            pending.entries.push_back(Entry { sequence, event: event.clone(), recorded: false, noted: false });
+            pending.entries.push_back(Entry { sequence, event: event.clone(), recorded: false, proven: false });
             sequence
         };
         let recorded = record(&*self.stream, &*event);
@@ -573,14 +583,27 @@ impl Fence {
     }
 
     /// What is known, without a driver call, of this fence and all of its stream from `first` on: failed if one failed.
-    pub(super) fn look_up_since(&self, first: &Fence) -> Option<Proof> {
-        let timeline = &self.timeline;
-        if !timeline.known.has_passed(self.sequence) {
+    pub(super) fn look_up_since(&self, first: u64) -> Option<Proof> {
+        if !self.is_known() {
             return None;
         }
-        let failed = timeline.known.any_failed()
-            && timeline.pending.lock().failed.iter().any(|failed| (first.sequence..=self.sequence).contains(failed));
-        Some(if failed { Proof::Failed } else { Proof::Complete })
+        Some(if self.failed_in(first, self.sequence).is_some() { Proof::Failed } else { Proof::Complete })
+    }
+
+    /// The first fence of this stream with one of these numbers that is known to have failed.
+    pub(super) fn failed_in(&self, first: u64, last: u64) -> Option<Fence> {
+        let timeline = &self.timeline;
+        if !timeline.known.any_failed() {
+            return None;
+        }
+        let pending = timeline.pending.lock();
+        let place = pending.failed.partition_point(|failed| *failed < first);
+        pending.failed.get(place).filter(|failed| **failed <= last).map(|failed| self.at(*failed))
+    }
+
+    /// Another fence of its stream.
+    pub(super) fn at(&self, sequence: u64) -> Fence {
+        Fence { timeline: self.timeline.clone(), sequence }
     }
 
     /// What is known after at most one event query.

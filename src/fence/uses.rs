@@ -1,7 +1,7 @@
 //! The uses of one side: who reads or writes which bytes, up to which fence.
 
 use super::area::Area;
-use super::timeline::{Fence, Proof, Timeline};
+use super::timeline::{Fence, Timeline};
 use crate::config::USES_PER_SIDE;
 use crate::sync::Arc;
 use arrayvec::ArrayVec;
@@ -50,12 +50,42 @@ pub enum Role {
 pub struct Use {
     /// Complete when the use is over.
     pub fence: Fence,
+    /// The library's own writes among what it stands for, which may fail when they run.
+    copies: Copies,
     /// Whether it writes.
     pub write: bool,
     /// Which bytes.
     pub area: Area,
     /// Whose.
     pub role: Role,
+}
+
+/// Numbers on the stream of a use: from the first to the last of the copies that it stands for. One alone, unless there was no
+/// room to keep them apart; a failure that lies between is then taken for one of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Copies {
+    first: u64,
+    last: u64,
+}
+
+impl Copies {
+    const NONE: Copies = Copies { first: u64::MAX, last: 0 };
+
+    fn is_empty(self) -> bool {
+        self.first > self.last
+    }
+
+    fn join(&mut self, other: Copies) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+    }
+
+    /// That one has been told. Those before it are found first, so they were, too.
+    fn told(&mut self, number: u64) {
+        if (self.first..=self.last).contains(&number) {
+            self.first = number + 1;
+        }
+    }
 }
 
 /// Up to [`USES_PER_SIDE`] uses, in place. Neighbours merge when it gets tight: a merged use waits for more, never for less.
@@ -73,26 +103,35 @@ impl Uses {
     /// Drops what is known to be done. Returns the fence of a write that failed; further ones stay to be told.
     pub fn drop_known(&mut self) -> Option<Fence> {
         let mut failed = None;
-        self.entries.retain(|u| match u.fence.look_up() {
-            Some(Proof::Failed) => {
-                // The source of a failed copy is merely free again.
-                if u.write && failed.is_some() {
-                    return true;
-                }
-                if u.write {
-                    failed = Some(u.fence.clone());
-                }
-                false
+        self.entries.retain(|u| {
+            // In this order: what is noted to be done was noted to have failed before.
+            let known = u.fence.is_known();
+            let mut failure = u.failure();
+            if failed.is_none()
+                && let Some(fence) = failure
+            {
+                u.copies.told(fence.sequence());
+                failed = Some(fence);
+                failure = u.failure();
             }
-            Some(Proof::Complete) => false,
-            _ => true,
+            failure.is_some() || !known
         });
         failed
     }
 
-    /// Forgets the uses up to this very fence.
+    /// Drops what is known to be done and to have run well.
+    pub fn drop_complete(&mut self) {
+        self.entries.retain(|u| !u.fence.is_known() || u.failure().is_some());
+    }
+
+    /// The failure of this very fence was told.
     pub fn forget(&mut self, fence: &Fence) {
-        self.entries.retain(|u| !u.fence.is_same(fence));
+        self.entries.retain(|u| {
+            if Arc::ptr_eq(u.fence.timeline(), fence.timeline()) {
+                u.copies.told(fence.sequence());
+            }
+            !u.fence.is_same(fence)
+        });
     }
 
     /// Forgets all.
@@ -121,7 +160,9 @@ impl Uses {
 
     /// Adds a use for which there is room.
     pub fn add(&mut self, new: Use) {
-        let repeats = |u: &Use| u.is_of_stream_of(&new) && u.write == new.write && u.area == new.area;
+        // Of two copies each has its own failure to tell.
+        let both_copy = |u: &Use| !u.copies.is_empty() && !new.copies.is_empty();
+        let repeats = |u: &Use| u.is_of_stream_of(&new) && u.write == new.write && u.area == new.area && !both_copy(u);
         if let Some(same) = self.entries.iter_mut().find(|u| repeats(u)) {
             same.merge(new);
             return;
@@ -129,7 +170,8 @@ impl Uses {
         if self.entries.is_full()
             && let Some((kept, freed)) = self.pair_to_merge()
         {
-            let old = self.entries.swap_remove(freed);
+            // Not swapped: of one stream those that come after one another have numbers that do.
+            let old = self.entries.remove(freed);
             self.entries[kept].merge(old);
         }
         if let Err(full) = self.entries.try_push(new) {
@@ -159,6 +201,32 @@ impl Uses {
 }
 
 impl Use {
+    /// A use up to this fence.
+    pub fn new(fence: Fence, write: bool, area: Area, role: Role) -> Use {
+        // What the caller declares is behind the work, and no part of it.
+        let copies = if write && matches!(role, Role::Copy | Role::ReadBack | Role::Replay) {
+            Copies { first: fence.sequence(), last: fence.sequence() }
+        } else {
+            Copies::NONE
+        };
+        Use { fence, copies, write, area, role }
+    }
+
+    /// The same, of other bytes.
+    pub fn of(&self, area: Area) -> Use {
+        Use { area, ..self.clone() }
+    }
+
+    /// The first of its copies that failed and was not told.
+    fn failure(&self) -> Option<Fence> {
+        if self.copies.is_empty() { None } else { self.fence.failed_in(self.copies.first, self.copies.last) }
+    }
+
+    /// Its copies: the number of the first, and the fence of the last.
+    pub fn copies(&self) -> Option<(u64, Fence)> {
+        (!self.copies.is_empty()).then(|| (self.copies.first, self.fence.at(self.copies.last)))
+    }
+
     fn is_of_stream_of(&self, other: &Use) -> bool {
         Arc::ptr_eq(self.fence.timeline(), other.fence.timeline())
     }
@@ -169,6 +237,7 @@ impl Use {
             self.area = self.area.hull().hull(other.area.hull()).into();
         }
         self.write |= other.write;
+        self.copies.join(other.copies);
         if other.fence.covers(&self.fence) {
             self.fence = other.fence;
             self.role = other.role;

@@ -418,8 +418,9 @@ impl EventBackend for ModelEvent {
         switch();
         read(&self.0.state.borrow())
     }
-    fn failed(&self) -> bool {
-        read(&self.0.state.borrow()) == EventState::Failed
+    fn failed(&self) -> Option<bool> {
+        let state = read(&self.0.state.borrow());
+        (state != EventState::Pending).then_some(state == EventState::Failed)
     }
     fn wait(&self, deadline: Option<Instant>) -> EventState {
         switch();

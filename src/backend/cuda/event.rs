@@ -97,9 +97,9 @@ impl EventBackend for CudaEvent {
         }
     }
 
-    fn failed(&self) -> bool {
+    fn failed(&self) -> Option<bool> {
         // With this driver no copy fails alone: a failure takes the context with it.
-        false
+        Some(false)
     }
 
     fn wait(&self, deadline: Option<Instant>) -> EventState {

@@ -10,36 +10,48 @@ use crate::fence::side::{Access, Side};
 use crate::fence::timeline::{Fence, Proof};
 use arrayvec::ArrayVec;
 
-/// Writes of a device side that were not known to be done when it was copied back.
+/// Writes of a device side that were not known to be done when it was copied back: of each stream the number of the first, and
+/// the fence of the last.
 #[derive(Default)]
-pub(crate) struct Lineage(ArrayVec<Fence, USES_PER_SIDE>);
+pub(crate) struct Lineage(ArrayVec<(u64, Fence), USES_PER_SIDE>);
 
 impl Lineage {
     /// The side is copied from: what is queued there so far comes before.
     pub fn copied_from(&mut self, source: &Side) {
         self.prune();
-        for fence in source.fences_before(false) {
-            if fence.look_up() == Some(Proof::Complete) || self.0.iter().any(|known| known.is_same(fence)) {
+        for (first, last) in source.copies_to() {
+            if last.look_up_since(first) == Some(Proof::Complete) {
+                continue;
+            }
+            if let Some(known) = self.0.iter_mut().find(|known| known.1.is_same(&last)) {
+                known.0 = known.0.min(first);
                 continue;
             }
             if self.0.is_full() {
                 self.0.remove(0);
             }
-            self.0.push(fence.clone());
+            self.0.push((first, last));
         }
     }
 
     /// One of them that failed; told once. To be asked when the copy back is done: then those are, too.
     pub fn take_failed(&mut self) -> Option<Fence> {
-        let failed = self.0.iter().position(|fence| fence.query() == Proof::Failed);
-        let failed = failed.map(|at| self.0.remove(at));
+        let mut failed = None;
+        for (first, last) in &mut self.0 {
+            last.query();
+            failed = last.failed_in(*first, last.sequence());
+            if let Some(failed) = &failed {
+                *first = failed.sequence() + 1;
+                break;
+            }
+        }
         self.prune();
         failed
     }
 
     /// Lets go what is known to be done, and so the streams that it was on.
     pub fn prune(&mut self) {
-        self.0.retain(|fence| fence.look_up() != Some(Proof::Complete));
+        self.0.retain(|(first, last)| last.look_up_since(*first) != Some(Proof::Complete));
     }
 
     pub fn forget(&mut self) {
