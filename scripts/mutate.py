@@ -4,21 +4,27 @@
     scripts/mutate.py --check               the points found are those of scripts/mutation-points.txt
     scripts/mutate.py --bless               writes that file
     scripts/mutate.py --run [--sample N] [--seed S] [--only TEXT] [--minutes M]
-                                            mutates a copy of the tree in build/mutate, builds, tests; results in
+                                            builds once, then runs the tests for each point; results in
                                             build/mutate/results.tsv, one line a point; a point that is there is not run again
 
-A point is a call that proves, orders, declares, seals, refuses or quarantines, or an order of memory that is not relaxed. A call that
-is a statement is deleted; one whose result is used becomes one that succeeded. An order of memory becomes relaxed, a fence
-of memory is deleted. What a build refuses tells nothing and is counted apart. An order of memory that survives here may
-be one that this processor gives for nothing: crates/models tries those on a machine that does not.
+A point is a call that proves, orders, declares, seals, refuses or quarantines, a fence of memory, or an order of memory that is
+not relaxed. A call or fence that is a statement is left out; a call whose result is used becomes one that succeeded. A copy of the
+tree in build/mutate holds every point so changed at once, each behind a look at GPUBUF_MUTATE, the number of the one to change.
+A first run of all tests writes down which of them reach which points; then only those run, the fast ones first, up to
+the first failure. What does not compile when changed is counted apart.
+
+Orders of memory are listed, not run: this processor gives most of them for nothing. crates/weak tries them where it can.
 """
 
 import argparse
+import json
 import os
 import random
 import re
+import selectors
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -50,6 +56,13 @@ KIND = {name: kind for kind, names in CALLS.items() for name in names}
 CALL = re.compile(r"(?<![\w.:])((?:\w+(?:\(\)|\[[^\]\n]*\])?\s*(?:\.|::)\s*)*)(" + "|".join(sorted(KIND, key=len, reverse=True)) + r")\(")
 ORDER = re.compile(r"Ordering::(Acquire|Release|AcqRel|SeqCst)\b")
 FENCE = re.compile(r"(?<!\w)fence\(Ordering::\w+\);")
+# What goes before and behind a point, so that it can be left out at run time.
+# The ways of an expression, one after the other until one compiles.
+STATEMENT = [("if !crate::error::mutation::mutated({}) {{ ", " }}")]
+EXPRESSION = [
+    ("(if crate::error::mutation::mutated({}) {{ Ok(Default::default()) }} else {{ ", " }})"),
+    ("(if !crate::error::mutation::mutated({}) {{ ", " }})"),
+]
 FUNCTION = re.compile(r"\bfn\s+(\w+)")
 
 
@@ -80,11 +93,11 @@ def points_of(path):
     seen = {}
     found = []
 
-    def add(at, kind, name, start, end, replacement):
-        function = next((f for place, f in reversed(functions) if place < at), "")
+    def add(kind, name, start, end, forms):
+        function = next((f for place, f in reversed(functions) if place < start), "")
         key = f"{path}:{function}:{name}"
         seen[key] = seen.get(key, 0) + 1
-        found.append({"id": f"{key}#{seen[key]}", "kind": kind, "path": path, "start": start, "end": end, "new": replacement})
+        found.append({"id": f"{key}#{seen[key]}", "kind": kind, "path": path, "start": start, "end": end, "forms": forms})
 
     for m in CALL.finditer(code):
         before = code[: m.start()].rstrip()
@@ -93,17 +106,21 @@ def points_of(path):
         close = closing(code, m.end() - 1)
         if close is None:
             continue
-        after = re.match(r"(?:\s*\.map_err\([^;]*?\))?\s*\??;", code[close + 1 :])
-        if before.endswith((";", "{", "}", "=>")) and after and not before.endswith("=>"):
-            add(m.start(), KIND[m[2]], m[2], m.start(), close + 1 + after.end(), "")
-        elif KIND[m[2]] in ("host wait", "guard check") and m[2] != "settle":
-            add(m.start(), KIND[m[2]], m[2], m.start(), close + 1, "Ok::<(), crate::error::Error>(())")
+        end = close + 1
+        context = re.match(r"\s*\.map_err\(", code[end:])
+        if context:
+            end = (closing(code, end + context.end() - 1) or end) + 1
+        after = re.match(r"\s*\??;", code[end:])
+        if before.endswith((";", "{", "}")) and after:
+            add(KIND[m[2]], m[2], m.start(), end + after.end(), STATEMENT)
+        elif m[2] != "settle":
+            add(KIND[m[2]], m[2], m.start(), close + 1, EXPRESSION)
     for m in FENCE.finditer(code):
-        add(m.start(), "memory fence", "fence", m.start(), m.end(), "")
+        add("memory fence", "fence", m.start(), m.end(), STATEMENT)
     for m in ORDER.finditer(code):
         if code[: m.start()].endswith("fence("):
             continue
-        add(m.start(), "memory order", m[1], m.start(), m.end(), "Ordering::Relaxed")
+        add("memory order", m[1], m.start(), m.end(), [])
     return found
 
 
@@ -118,92 +135,257 @@ def listed(found):
     return head + "".join(f"{p['kind']}\t{p['id']}\n" for p in found)
 
 
-# The tests, the likeliest first. Each line is one build.
-STAGES = [
-    ["--lib", "--test=contract"],
-    ["--test=slots", "--test=slots_binding", "--test=slots_copies", "--test=slots_tokens", "--test=pools", "--test=buffers",
-     "--test=blocks", "--test=graph_holds", "--test=published", "--test=failures", "--test=lifetimes", "--test=tensor",
-     "--test=tiers", "--test=staged", "--test=workspace", "--test=pinned", "--test=shutdown", "--test=pressure",
-     "--test=stress", "--test=hammer", "--test=c_api"],
-]
+# Added to src/error.rs of the copy, which every crate that compiles these sources has. It allocates nothing and takes no lock.
+MODULE = '''
+#[allow(missing_docs)]
+pub mod mutation {
+    use std::ffi::{CStr, c_char, c_int};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+    unsafe extern "C" {
+        fn getenv(name: *const c_char) -> *const c_char;
+        fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+        fn write(file: c_int, bytes: *const u8, count: usize) -> isize;
+        fn close(file: c_int) -> c_int;
+    }
+
+    const UNREAD: u32 = u32::MAX;
+    const NONE: u32 = u32::MAX - 1;
+    const RECORD: u32 = u32::MAX - 2;
+    static CHANGED: AtomicU32 = AtomicU32::new(UNREAD);
+    static REACHED: [AtomicBool; COUNT] = [const { AtomicBool::new(false) }; COUNT];
+
+    fn read() -> u32 {
+        let value = unsafe { getenv(c"GPUBUF_MUTATE".as_ptr()) };
+        let number = if value.is_null() {
+            NONE
+        } else {
+            unsafe { CStr::from_ptr(value) }.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(RECORD)
+        };
+        CHANGED.store(number, Relaxed);
+        number
+    }
+
+    #[cold]
+    fn reach(number: u32) {
+        if !REACHED[number as usize].swap(true, Relaxed) {
+            unsafe {
+                let file = open(getenv(c"GPUBUF_MUTATE".as_ptr()), 0o2001);
+                write(file, number.to_le_bytes().as_ptr(), 4);
+                close(file);
+            }
+        }
+    }
+
+    pub fn mutated(number: u32) -> bool {
+        let mut changed = CHANGED.load(Relaxed);
+        if changed == UNREAD {
+            changed = read();
+        }
+        if changed == RECORD {
+            reach(number);
+        }
+        changed == number
+    }
+}
+'''
+
+# What else a copied file ends with: a proof that was not waited for.
+ENDS = {
+    "src/error.rs": MODULE,
+    "src/fence/timeline.rs": "impl Default for Proof {\n    fn default() -> Self {\n        Proof::Complete\n    }\n}\n",
+}
+
+TREE, TARGET, RESULTS = BUILD / "tree", BUILD / "target", BUILD / "results.tsv"
+# Each line is one build. The models compile the same sources, and try every plan of threads.
+PACKAGES = [["gpubuf", "gpubuf-calls", "gpubuf-fuzz", "gpubuf-replay"], ["gpubuf-models"]]
+# Tests that look at the sources, not at what they do.
+LEFT_OUT = {"abi", "debug", "docs", "features", "kernels", "layers", "readme", "slots_source", "table"}
+ENVIRONMENT = dict(os.environ, GPUBUF_BACKEND="host", CARGO_TARGET_DIR=str(TARGET), CARGO_PROFILE_DEV_DEBUG="0",
+                   CARGO_PROFILE_TEST_DEBUG="0", RUST_BACKTRACE="0", GPUBUF_STRESS_STEPS="300",
+                   LD_LIBRARY_PATH=f"{TARGET}/debug:{TARGET}/debug/deps")
 
 
-def tests_of(tree):
-    """Only those that are there."""
-    there = {p.stem for p in (tree / "tests").glob("*.rs")}
-    return [[t for t in stage if not t.startswith("--test=") or t[7:] in there] for stage in STAGES]
+def put(path, content):
+    """Only what differs is written: cargo goes by the time of a file."""
+    if not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)
 
 
-def run(command, tree, limit):
-    env = dict(os.environ, GPUBUF_BACKEND="host", CARGO_TARGET_DIR=str(BUILD / "target"), CARGO_PROFILE_DEV_DEBUG="0",
-               CARGO_PROFILE_TEST_DEBUG="0", RUST_BACKTRACE="0", GPUBUF_STRESS_STEPS="300", CARGO_TERM_COLOR="never")
-    process = subprocess.Popen(command, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
-    try:
-        out, _ = process.communicate(timeout=limit)
-        return process.returncode, out
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return None, ""
-
-
-def verdict(tree):
-    for stage in tests_of(tree):
-        code, out = run(["cargo", "test", "--locked", "-q", "-p", "gpubuf", *stage, "--no-run"], tree, 1800)
-        if code is None:
-            return "unbuilt", "the build took too long"
-        if code != 0:
-            error = re.search(r"^error.*", out, re.M)
-            return "unbuilt", error[0] if error else "the build failed"
-        code, out = run(["cargo", "test", "--locked", "-q", "-p", "gpubuf", *stage], tree, 400)
-        if code is None:
-            return "caught", "a test hung"
-        if code != 0:
-            failed = re.search(r"^---- (.*) stdout ----", out, re.M) or re.search(r"^(test .*|error: .*)", out, re.M)
-            return "caught", failed[1] if failed else "a test failed"
-    return "survived", ""
-
-
-def copy_tree(tree):
-    tree.mkdir(parents=True, exist_ok=True)
+def write_tree(found, refused):
+    """The tree with every point changeable, each in the first of its ways that the compiler has not refused; where each lies in
+    its file, in bytes."""
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    inserts, places = {}, {}
+    for number, p in enumerate(found):
+        forms = p["forms"][len(refused.get(p["id"], ())) :]
+        if forms:
+            # A point within another opens later and closes earlier.
+            before, behind = (words.format(number) for words in forms[0])
+            inserts.setdefault(p["path"], []).append((p["start"], 1, -p["end"], before, number))
+            inserts[p["path"]].append((p["end"], 0, -p["start"], behind, number))
     for name in files:
-        source, target = ROOT / name, tree / name
+        source, target = ROOT / name, TREE / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
             if not target.is_symlink():
                 target.symlink_to(os.readlink(source))
-        elif not target.exists() or target.read_bytes() != source.read_bytes():
-            shutil.copyfile(source, target)
+        elif name not in inserts and name not in ENDS:
+            put(target, source.read_bytes())
+        else:
+            text, out, at = source.read_text(), b"", 0
+            for place, _, _, words, number in sorted(inserts.get(name, ())):
+                out += text[at:place].encode()
+                places.setdefault(number, [name, len(out), None])
+                out += words.encode()
+                places[number][2] = len(out)
+                at = place
+            put(target, out + (text[at:] + ENDS.get(name, "").replace("COUNT", str(len(found)))).encode())
+    return places
+
+
+def cargo(*arguments):
+    """Runs cargo with messages as JSON."""
+    command = ["cargo", *arguments, "--locked", "--message-format=json"]
+    process = subprocess.run(command, cwd=TREE, env=ENVIRONMENT, capture_output=True, text=True)
+    messages = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
+    return process, messages
+
+
+def build(found):
+    """The test programs as (name, path, folder), and the points that do not compile when changed."""
+    # Those of the last run are tried no more, so that a run that goes on has nothing to build.
+    notes = BUILD / "refused.json"
+    refused = json.loads(notes.read_text()) if notes.exists() else {}
+    while True:
+        places = write_tree(found, refused)
+        process, messages = cargo("check", "-p", "gpubuf", "--lib")
+        if process.returncode == 0:
+            break
+        now = {}
+        for message in messages:
+            if message.get("message", {}).get("level") != "error":
+                continue
+            for span in message["message"]["spans"]:
+                around = [(end - start, n) for n, (name, start, end) in places.items()
+                          if name == span["file_name"] and start <= span["byte_start"] and span["byte_end"] <= end]
+                if around:
+                    now[found[min(around)[1]]["id"]] = message["message"]["message"]
+        for point, why in now.items():
+            refused.setdefault(point, []).append(why)
+        if not now:
+            sys.exit("mutate: the changed tree does not compile:\n" + process.stderr[-3000:])
+    notes.write_text(json.dumps(refused))
+    unbuilt = {p["id"]: refused[p["id"]][0] for p in found if p["forms"] and len(refused.get(p["id"], ())) == len(p["forms"])}
+    programs = []
+    for packages in PACKAGES:
+        process, messages = cargo("test", *(word for package in packages for word in ("-p", package)), "--tests", "--no-run")
+        if process.returncode != 0:
+            sys.exit("mutate: the tests do not build:\n" + process.stderr[-3000:])
+        programs += [(m["target"]["name"], m["executable"], str(Path(m["manifest_path"]).parent)) for m in messages
+                     if m["reason"] == "compiler-artifact" and m["profile"]["test"] and m["executable"]]
+    return sorted(p for p in programs if p[0] not in LEFT_OUT), unbuilt
+
+
+def run_program(program, value, limit, *arguments):
+    """What went wrong, or None. Ends at the first test that fails."""
+    _, path, folder = program
+    process = subprocess.Popen([path, *arguments], cwd=folder, env=dict(ENVIRONMENT, GPUBUF_MUTATE=value), text=True, errors="replace",
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    end, failure, ended = time.monotonic() + limit, None, set()
+    with selectors.DefaultSelector() as selector:
+        os.set_blocking(process.stdout.fileno(), False)
+        selector.register(process.stdout, selectors.EVENT_READ)
+        out, open_ = "", True
+        while open_ and not failure:
+            if not selector.select(max(0, end - time.monotonic())) and time.monotonic() >= end:
+                failure = "hangs"
+                break
+            piece = os.read(process.stdout.fileno(), 65536).decode(errors="replace")
+            out, open_ = out + piece, bool(piece)
+            failed = re.search(r"^test (\S+)(?: - should panic)? \.\.\. FAILED", out, re.M)
+            failure = failed and failed[1]
+    if failure:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    try:
+        code = process.wait(timeout=max(5, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return "hangs at its end"
+    process.stdout.close()
+    return failure or (None if code == 0 else f"ends with {code}")
+
+
+def record(programs, found):
+    """The programs that reach each point, and how long each takes. Programs that did not change since are not run again."""
+    log, notes = BUILD / "reached", BUILD / "reach.json"
+    known = json.loads(notes.read_text()) if notes.exists() else {}
+    reach, took = {}, {}
+    for program in programs:
+        key = f"{program[1]} {os.stat(program[1]).st_mtime_ns}"
+        if key not in known:
+            log.write_bytes(b"")
+            begun = time.monotonic()
+            failure = run_program(program, str(log), 600)
+            seconds = time.monotonic() - begun
+            points = {found[number]["id"] for (number,) in struct.iter_unpack("<I", log.read_bytes())}
+            print(f"{program[0]}: {seconds:.1f} s, {len(points)} points", flush=True)
+            if failure:
+                print(f"{program[0]} fails as it is, and is left out: {failure}", flush=True)
+                continue
+            known[key] = {"points": sorted(points), "seconds": seconds}
+            notes.write_text(json.dumps(known))
+        took[program] = known[key]["seconds"]
+        for point in known[key]["points"]:
+            reach.setdefault(point, set()).add(program)
+    return reach, took
+
+
+def verdict(number, programs, took, caught):
+    """Tries the point on each program; those that caught more of its file first, by their time."""
+    by_luck = None
+    for program in sorted(programs, key=lambda p: took[p] / (1 + caught.get(p, 0))):
+        limit = 15 + 5 * took[program]
+        failure = run_program(program, str(number), limit)
+        if not failure:
+            continue
+        test = re.fullmatch(r"[\w:]+", failure) and failure != "hangs"
+        if test and not run_program(program, str(number), limit, "--exact", failure):
+            by_luck = by_luck or f"{program[0]}: {failure}, not when it runs alone"
+            continue
+        caught[program] = caught.get(program, 0) + 1
+        return "caught", f"{program[0]}: {failure}"
+    return ("caught", by_luck) if by_luck else ("survived", f"{len(programs)} programs reach it")
 
 
 def run_points(found, options):
-    chosen = [p for p in found if options.only in p["id"] or options.only == p["kind"]]
+    chosen = [(n, p) for n, p in enumerate(found) if p["forms"] and (options.only in p["id"] or options.only == p["kind"])]
     random.Random(options.seed).shuffle(chosen)
     chosen = chosen[: options.sample or None]
-    tree, results = BUILD / "tree", BUILD / "results.tsv"
-    copy_tree(tree)
-    done = {line.split("\t")[1] for line in results.read_text().splitlines()} if results.exists() else set()
+    done = {line.split("\t")[1] for line in RESULTS.read_text().splitlines()} if RESULTS.exists() else set()
+    chosen = [(n, p) for n, p in chosen if p["id"] not in done]
     end = time.monotonic() + 60 * options.minutes if options.minutes else None
     print(f"{len(chosen)} of {len(found)} points, seed {options.seed}", flush=True)
-    if not done:
-        outcome, why = verdict(tree)
-        if outcome != "survived":
-            sys.exit(f"mutate: the tests fail as it is: {outcome} {why}")
-    for p in chosen:
-        if p["id"] in done:
-            continue
+    programs, unbuilt = build(found)
+    print(f"{len(programs)} test programs, {len(unbuilt)} points that do not compile when changed", flush=True)
+    reach, took = record(programs, found)
+    caught = {}
+    for number, p in chosen:
         if end and time.monotonic() > end:
             break
-        source, target = (ROOT / p["path"]).read_text(), tree / p["path"]
-        target.write_text(source[: p["start"]] + p["new"] + source[p["end"] :])
-        outcome, why = verdict(tree)
-        target.write_text(source)
-        with results.open("a") as out:
-            out.write(f"{outcome}\t{p['id']}\t{p['kind']}\t{why}\n")
+        begun = time.monotonic()
+        if p["id"] in unbuilt:
+            outcome, why = "unbuilt", unbuilt[p["id"]]
+        else:
+            outcome, why = verdict(number, reach.get(p["id"], ()), took, caught.setdefault(p["path"], {}))
+        with RESULTS.open("a") as out:
+            out.write(f"{outcome}\t{p['id']}\t{p['kind']}\t{why}\t{time.monotonic() - begun:.1f}\n")
         print(outcome, p["id"], why, flush=True)
-    lines = [line.split("\t") for line in results.read_text().splitlines()] if results.exists() else []
+    lines = [line.split("\t") for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     counts = {outcome: sum(line[0] == outcome for line in lines) for outcome in ("caught", "survived", "unbuilt")}
     print("so far:", ", ".join(f"{n} {outcome}" for outcome, n in counts.items()))
 
