@@ -180,6 +180,50 @@ fn commits_and_launches_of_a_graph_that_reads_slots_are_ordered() {
 }
 
 #[test]
+fn what_a_stream_named_with_the_address_does_is_over_before_a_hold() {
+    let device = device();
+    let (buffer, timeline, hold) = (buffer(&device, pair_of(BYTES)), stream(&device), new_hold(&device));
+    buffer.device_address(std::slice::from_ref(&timeline)).unwrap();
+    common::hold(&timeline);
+    common::busy(&timeline);
+    assert_eq!(status(hold.add(buffer.clone(), Some(Timeout::Try))), Status::Busy);
+    release(&timeline);
+    assert_eq!(status(hold.add(buffer, Some(Timeout::Try))), Status::Ok);
+}
+
+#[test]
+fn no_graph_is_launched_while_the_host_fills_a_block_that_it_holds() {
+    let device = device();
+    let buffer = buffer(&device, pair_of(BYTES));
+    let (hold, timeline) = begun(&buffer);
+    end(&hold, &timeline);
+    let (_, token) = buffer.begin(Access::Write, 0, 1, Timeout::Try).unwrap();
+    assert_eq!(status(hold.launch(&timeline)), Status::Busy, "also where the graph does not read it");
+    buffer.end(Access::Write, token).unwrap();
+    buffer.mark_newer(Which::Device, 0, ALL).unwrap();
+    assert_eq!(status(hold.launch(&timeline)), Status::Ok);
+}
+
+#[test]
+fn a_copy_that_failed_is_told_before_another_is_captured() {
+    if !common::copies_fail_alone() {
+        return;
+    }
+    for up in [true, false] {
+        let device = device();
+        let buffer = buffer(&device, pair_of(BYTES));
+        let (hold, timeline) = begun(&buffer);
+        let other = stream(&device);
+        kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).unwrap();
+        buffer.copy(up, 0, ALL, &other, None).unwrap();
+        ran(&other);
+        other.poll();
+        assert_eq!(status(hold.capture(&*buffer, true, 0, ALL, &timeline)), Status::CopyFailed);
+        assert_eq!(status(hold.capture(&*buffer, true, 0, ALL, &timeline)), Status::Ok);
+    }
+}
+
+#[test]
 fn a_copy_that_the_driver_refuses_is_not_noted() {
     let device = device();
     let buffer = buffer(&device, pair_of(BYTES));

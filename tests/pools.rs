@@ -396,6 +396,27 @@ fn growth_that_fails_is_told_and_leaves_the_pool_whole() {
 }
 
 #[test]
+fn a_function_on_a_stream_waits_for_no_block() {
+    let device = device();
+    let pool = pool(&device, options(1));
+    let held = acquire(&pool);
+    let wait = Timeout::Within(Duration::from_millis(50));
+    let answer = common::called_on(&stream(&device), || status(pool.acquire(0, wait)));
+    assert_eq!(answer, Status::WouldDeadlock);
+    held.release().unwrap();
+}
+
+#[test]
+fn both_sides_of_a_block_are_quarantined() {
+    let device = device();
+    let pool = pool(&device, PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, BYTES, 1) });
+    let lost = acquire(&pool);
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
+    assert_eq!(status(lost.release_after(&[stream(&device)])), Status::Quarantined);
+    assert_eq!(device.counters.quarantined_bytes.get(), 2 * BYTES);
+}
+
+#[test]
 fn quarantined_blocks_are_replaced() {
     let device = device();
     let pool = pool(&device, options(2));

@@ -13,6 +13,7 @@ use gpubuf::lease::{Lease, Twin};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::sync::Arc;
 use gpubuf::tensor::{Tensor, TensorOptions};
+use std::time::Duration;
 
 const BYTES: u64 = 256;
 
@@ -389,6 +390,25 @@ fn streams_that_are_gone_make_room_for_others() {
     let kept: Vec<_> = (0..9).map(|_| stream(&device)).collect();
     let told: Vec<_> = kept.iter().map(|timeline| status(buffer.publish(timeline))).collect();
     assert_eq!((told[7], told[8]), (Status::Ok, Status::Busy), "those that are there stay");
+}
+
+#[test]
+fn what_a_stream_that_is_gone_still_does_is_waited_for() {
+    let device = device();
+    let buffer = common::buffer(&device, pair_of(64));
+    let gate = common::Gate::default();
+    for number in 0..9 {
+        let timeline = stream(&device);
+        buffer.publish(&timeline).expect("an address");
+        if number == 0 {
+            gate.shut(&timeline);
+        }
+    }
+    let other = stream(&device);
+    buffer.copy(true, 0, ALL, &other, None).expect("a copy");
+    assert_eq!(status(other.synchronize(Timeout::Within(Duration::from_millis(100)))), Status::Timeout, "it overtakes");
+    gate.open();
+    other.synchronize(Timeout::Infinite).expect("it goes on afterwards");
 }
 
 /// As of a block that kernels use in place: work that nobody declared may write it.

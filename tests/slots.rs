@@ -601,12 +601,25 @@ fn a_copy_without_a_fence_ends_the_slots() {
     assert_ne!(status(step.commit(&stream, &[])), Status::Ok);
     assert_eq!(status(step.commit(&stream, &[])), Status::NotBegun);
     assert_eq!(status(slots.begin(Timeout::Try)), Status::Quarantined);
+    assert_eq!(status(slots.read_back(1, NEED, 0, 1, &stream)), Status::Quarantined);
     assert_eq!(slots.stats().quarantined_entries, 1);
     assert!(device.counters.quarantined_bytes.get() > 0);
     slots.destroy();
     ran(&stream);
     device.maintain();
     assert!(device.counters.device_bytes.get() > 0, "memory of unproven work is kept");
+}
+
+#[test]
+fn a_commit_whose_consumer_captures_changes_nothing() {
+    let device = device();
+    let (copies, kernels) = (stream(&device), stream(&device));
+    let slots = three(&device, SlotsOptions::default());
+    let step = filled(&slots, 1);
+    kit(&kernels).begin_capture().unwrap();
+    assert_eq!(status(step.commit(&copies, from_ref(&kernels))), Status::Capturing);
+    kit(&kernels).end_capture().unwrap();
+    step.commit(&copies, from_ref(&kernels)).unwrap();
 }
 
 #[test]
@@ -665,6 +678,7 @@ fn a_lost_device_quarantines_what_is_in_flight() {
     lose(&device);
     let stats = slots.stats();
     assert_eq!((stats.quarantined_entries, stats.free_entries), (2, 0));
+    assert!(device.counters.quarantined_bytes.get() > 0, "with their memory");
     assert_eq!(status(slots.begin(LONG)), Status::DeviceLost);
     assert_eq!(status(slots.begin_read(read_back, LONG)), Status::DeviceLost);
     slots.end_read(read_back).unwrap();
@@ -677,6 +691,22 @@ fn a_lost_device_quarantines_what_is_in_flight() {
     slots.destroy();
     device.maintain();
     assert!(device.counters.quarantined_bytes.get() > 0);
+    assert!(device.counters.device_bytes.get() > 0, "the device block may still be in use");
+}
+
+/// A kernel that was launched behind the copy, on the stream that nobody names.
+#[test]
+fn a_retire_on_a_lost_device_keeps_what_the_commit_stream_may_use() {
+    let device = device();
+    let stream = stream(&device);
+    let slots = three(&device, SlotsOptions::default());
+    let ticket = filled(&slots, 1).commit(&stream, &[]).unwrap();
+    ran(&stream);
+    stream.poll();
+    lose(&device);
+    assert_eq!(status(slots.retire(ticket, &[])), Status::DeviceLost);
+    slots.destroy();
+    device.maintain();
     assert!(device.counters.device_bytes.get() > 0, "the device block may still be in use");
 }
 
@@ -845,6 +875,7 @@ fn destroyed_slots_wait_for_their_consumers() {
     assert_eq!(status(slots.retire(ticket, &[])), Status::ShutDown);
     assert_eq!(status(slots.begin_read(read_back, LONG)), Status::ShutDown);
     assert_eq!(status(slots.slot_info(0)), Status::ShutDown);
+    assert_eq!(status(slots.slot_count()), Status::ShutDown);
     filling.close().unwrap();
     assert!(slots.describe().contains("destroyed"));
     release(&kernels);

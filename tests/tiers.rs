@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{busy, copies_fail_alone, device, hold, kit_of, ran, release, status, stream};
+use common::{busy, copies_fail_alone, device, hold, kit, kit_of, lose, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
@@ -193,6 +193,66 @@ fn a_smaller_budget_and_pressure_send_blocks_down() {
     tiers.step();
     assert_eq!(blocks.iter().filter(|block| tier(block) == Tier::Device).count(), 1);
     assert_eq!(status(tiers.set_budget(Tier::Managed, 1)), Status::InvalidArgument);
+}
+
+#[test]
+fn kernels_get_the_address_of_the_bytes() {
+    let device = device();
+    let tiers = tiers(&device, [1, 1, 1]);
+    let block = tiers.create_block(BYTES, None, "").expect("a block");
+    set(&block, 5);
+    let stream = stream(&device);
+    for tier in [Tier::Device, Tier::Pinned] {
+        let acquired = block.acquire(Some(tier), Access::Read, from_ref(&stream), Timeout::Infinite);
+        let (address, token) = acquired.expect("an access");
+        ran(&stream);
+        assert_eq!(read_device(&device, address, BYTES), [5; BYTES as usize]);
+        block.release(token).expect("a release");
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_have_the_address_brings_no_block() {
+    let (device, other) = (device(), device());
+    let tiers = tiers(&device, [1, 1, 1]);
+    let block = tiers.create_block(BYTES, Some(Tier::Pageable), "").expect("a block");
+    let (stranger, captures) = (stream(&other), stream(&device));
+    kit(&captures).begin_capture().expect("a capture");
+    for (stream, answer) in [(&stranger, Status::WrongDevice), (&captures, Status::Capturing)] {
+        let acquired = block.acquire(Some(Tier::Device), Access::Read, from_ref(stream), Timeout::Infinite);
+        assert_eq!(status(acquired), answer);
+        assert_eq!(tier(&block), Tier::Pageable);
+    }
+    kit(&captures).end_capture().expect("its end");
+}
+
+#[test]
+fn streams_whose_uses_cannot_be_told_apart_get_no_address() {
+    let device = device();
+    let tiers = tiers(&device, [1, 1, 1]);
+    let block = tiers.create_block(BYTES, Some(Tier::Device), "").expect("a block");
+    let streams: Vec<_> = (0..9).map(|_| stream(&device)).collect();
+    let mut acquire = |stream| {
+        hold(stream);
+        block.acquire(None, Access::Read, from_ref(stream), Timeout::Try)
+    };
+    for stream in &streams[..8] {
+        let (_, token) = acquire(stream).expect("an access");
+        block.release(token).expect("a release");
+    }
+    assert_eq!(status(acquire(&streams[8])), Status::Busy);
+    streams.iter().for_each(|stream| release(stream));
+}
+
+#[test]
+fn room_on_a_lost_device_is_not_waited_for() {
+    let device = device();
+    let tiers = tiers(&device, [1, 1, 1]);
+    let (one, two) = (tiers.create_block(BYTES, Some(Tier::Device), ""), tiers.create_block(BYTES, None, ""));
+    let (one, two) = (one.expect("a block"), two.expect("a block"));
+    one.acquire(None, Access::Read, from_ref(&stream(&device)), Timeout::Try).expect("an access");
+    lose(&device);
+    assert_eq!(status(two.move_to(Tier::Device, Timeout::Infinite)), Status::DeviceLost);
 }
 
 #[test]

@@ -69,6 +69,20 @@ pub fn ran(timeline: &Timeline) {
     timeline.stream().synchronize(None).expect("an opened stream ends");
 }
 
+/// What a call answers to a function that runs on the stream.
+pub fn called_on<T>(timeline: &Timeline, mut call: impl FnMut() -> T) -> T {
+    type Shared<'a, T> = (&'a mut dyn FnMut() -> T, Option<T>);
+    fn answer<T>(_: &dyn View, [shared, _]: [usize; 2]) {
+        // SAFETY: the caller waits for this function with what it shares alive, and does not touch it.
+        let (call, answer) = unsafe { &mut *(shared as *mut Shared<'_, T>) };
+        *answer = Some(call());
+    }
+    let mut shared: Shared<'_, T> = (&mut call, None);
+    kit(timeline).call(answer::<T>, [&raw mut shared as usize, 0]).expect("a call");
+    ran(timeline);
+    shared.1.expect("an answer")
+}
+
 /// Lets a stream run, and waits until it has.
 pub fn release(timeline: &Timeline) {
     kit(timeline).release().expect("a release");
