@@ -152,10 +152,10 @@ impl Pool {
         if lists.shut_down {
             return fail!(ShutDown, "{} was destroyed", self.name);
         }
-        if lists.blocks() + lists.cleared + lists.coming == 0 && on(Check::Exhausted) {
-            return Err(self.refusal(if lists.lost { Status::DeviceLost } else { Status::Exhausted }));
+        match self.exhausted(&lists) {
+            Some(status) => Err(self.refusal(status)),
+            None => Ok(lists),
         }
-        Ok(lists)
     }
 
     #[cold]
@@ -307,11 +307,20 @@ impl Pool {
         lists.remove(number);
         lists.quarantined += 1;
         lists.lost |= self.device.backend().is_lost();
-        if lists.blocks() + lists.cleared + lists.coming > 0 || !on(Check::Exhausted) {
-            return;
+        self.refuse_if_exhausted(lists);
+    }
+
+    /// Why nobody will ever have a block: there is none, and none is made again.
+    fn exhausted(&self, lists: &Lists) -> Option<Status> {
+        let none = lists.blocks() + lists.cleared + lists.coming == 0 && on(Check::Exhausted);
+        none.then_some(if lists.lost { Status::DeviceLost } else { Status::Exhausted })
+    }
+
+    /// Whoever waits hears what whoever comes hears.
+    pub(super) fn refuse_if_exhausted(&self, lists: MutexGuard<'_, Lists>) {
+        if let Some(status) = self.exhausted(&lists) {
+            self.refuse_waiters(lists, status);
         }
-        let status = if lists.lost { Status::DeviceLost } else { Status::Exhausted };
-        self.refuse_waiters(lists, status);
     }
 
     /// A block is with users that nobody declares: it is no part of the pool any more, and whoever wants one makes another.

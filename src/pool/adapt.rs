@@ -166,7 +166,8 @@ impl Pool {
                     let unreplaced = self.unreplaced(&lists);
                     self.leave_to_acquires(&mut lists, unreplaced);
                     self.send_to_remake(&mut lists);
-                    drop(lists);
+                    // The last block may have gone out of use meanwhile.
+                    self.refuse_if_exhausted(lists);
                     self.counters.growth_failures.add(left.len() as u64);
                     log::write(
                         Level::Warn,

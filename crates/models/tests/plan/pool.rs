@@ -1,14 +1,14 @@
 //! A pool: whoever has a block has it alone, and nothing on the device uses it any more, in every order of things.
 
 use crate::common::{self, DEADLINE, block, pool};
-use gpubuf_models::config::Timeout;
 use gpubuf_models::config::checks::Check;
+use gpubuf_models::config::{Placement, Timeout};
 use gpubuf_models::device::Opening;
 use gpubuf_models::error::Status;
 use gpubuf_models::fence::{Access, Timeline, Which};
-use gpubuf_models::lease::Lease;
+use gpubuf_models::lease::{Lease, Twin};
 use gpubuf_models::plan::{check, finds};
-use gpubuf_models::pool::Pool;
+use gpubuf_models::pool::{Growth, Pool, PoolOptions};
 use gpubuf_models::sync::{Arc, time_passes};
 use shuttle::thread;
 use std::slice::from_ref;
@@ -186,6 +186,41 @@ fn a_failed_record_quarantines() {
     opening.stop();
 }
 
+/// What a lost device used is never freed; nothing of it may be left for the next execution to find.
+fn end_lost(pool: Arc<Pool>, opening: Opening) {
+    pool.destroy();
+    drop(pool);
+    opening.drain();
+    opening.stop();
+}
+
+/// The last block goes out of use while another is made, which fails: whoever waits is told, as whoever comes next is.
+fn the_last_block_goes_while_another_is_made() {
+    let opening = Opening::new();
+    let growth = Growth { max_blocks: 2, ..Growth::default() };
+    let options = PoolOptions { growth, twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, 4, 1) };
+    let pool = Pool::create(&opening.device, options).expect("a pool");
+    let stream = opening.stream();
+    let held = block(&pool);
+    let waiter = thread::spawn({
+        let pool = pool.clone();
+        move || pool.acquire(0, Timeout::Infinite).err().map(|error| error.status())
+    });
+    let maker = thread::spawn({
+        let pool = pool.clone();
+        move || pool.adapt().made
+    });
+    opening.shared.lose();
+    held.device_address().expect("an address");
+    assert!(held.release_after(from_ref(&stream)).is_err(), "a lost device records nothing");
+    let made = maker.join().unwrap();
+    let told = waiter.join().unwrap();
+    assert!(told == Some(Status::DeviceLost) || made == 1 && told.is_none());
+    assert_eq!(pool.levels().waiters, 0);
+    drop(held);
+    end_lost(pool, opening);
+}
+
 /// Two wait in line, of two priorities; both are served, the second after the first gave back.
 fn two_waiters_are_served() {
     let opening = Opening::new();
@@ -212,6 +247,7 @@ fn every_plan() {
     check("a deadline against a fence", 1, 500, a_deadline_keeps_the_uses);
     check("destroy against wait and release", 2, 500, a_destroyed_pool_sends_its_waiters_away);
     check("a failed record against a waiter", 2, 500, a_failed_record_quarantines);
+    check("a failed growth against a waiter", 2, 500, the_last_block_goes_while_another_is_made);
     check("two waiters", 2, 500, two_waiters_are_served);
 }
 
