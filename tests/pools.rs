@@ -631,6 +631,29 @@ fn a_lost_device_ends_all_of_it() {
     pool.destroy();
 }
 
+#[test]
+fn all_who_wait_for_a_block_to_be_made_again_hear_that_the_device_is_lost() {
+    let device = device();
+    let pool = pool(&device, options(1));
+    let lease = acquire(&pool);
+    lease.device_address().expect("an address");
+    let told = thread::scope(|scope| {
+        let waiters = [0; 3].map(|priority| {
+            scope.spawn({
+                let pool = &pool;
+                move || status(pool.acquire(priority, Timeout::Within(Duration::from_secs(20))))
+            })
+        });
+        while pool.levels().waiters < 3 {
+            thread::yield_now();
+        }
+        lose(&device);
+        lease.abandon().expect("given up: whoever wants a block makes one");
+        waiters.map(|waiter| waiter.join().expect("a waiter"))
+    });
+    assert_eq!(told, [Status::DeviceLost; 3]);
+}
+
 /// The same numbers in every run.
 struct Random(u64);
 

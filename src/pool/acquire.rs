@@ -17,7 +17,11 @@ impl Pool {
     pub fn acquire(self: &Arc<Pool>, priority: i32, timeout: Timeout) -> Result<Lease> {
         let wait = HostWait::new(timeout, &self.counters.fence_waits);
         loop {
-            self.device.expect_usable()?;
+            if let Err(error) = self.device.expect_usable() {
+                // This thread may have been sent to make a block again, in the place of others.
+                self.send_to_remake(&mut self.lists.lock());
+                return Err(error);
+            }
             let (cell, clean) = match self.take_free(priority)? {
                 Some(taken) => taken,
                 None => match self.wait_for_block(priority, &wait)? {

@@ -221,6 +221,24 @@ fn the_last_block_goes_while_another_is_made() {
     end_lost(pool, opening);
 }
 
+/// The device is lost while a block is made again, and others wait for it: each is told.
+fn a_block_is_not_made_again() {
+    let opening = Opening::new();
+    let pool = pool(&opening, 1);
+    assert_eq!(pool.trim(0), 1);
+    let users = [0; 3].map(|priority| {
+        let pool = pool.clone();
+        thread::spawn(move || pool.acquire(priority, Timeout::Infinite).err().map(|error| error.status()))
+    });
+    opening.shared.lose();
+    for user in users {
+        let told = user.join().unwrap();
+        assert!(told.is_none_or(|status| status == Status::DeviceLost));
+    }
+    assert_eq!(pool.levels().waiters, 0);
+    end_lost(pool, opening);
+}
+
 /// Two wait in line, of two priorities; both are served, the second after the first gave back.
 fn two_waiters_are_served() {
     let opening = Opening::new();
@@ -248,6 +266,7 @@ fn every_plan() {
     check("destroy against wait and release", 2, 500, a_destroyed_pool_sends_its_waiters_away);
     check("a failed record against a waiter", 2, 500, a_failed_record_quarantines);
     check("a failed growth against a waiter", 2, 500, the_last_block_goes_while_another_is_made);
+    check("a lost device against those who wait for one more block", 1, 500, a_block_is_not_made_again);
     check("two waiters", 2, 500, two_waiters_are_served);
 }
 
