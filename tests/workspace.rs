@@ -191,6 +191,28 @@ fn what_cannot_be_reused_leaves_when_its_holder_ends() {
     assert_eq!(device.counters.pinned_bytes.get(), 0, "nothing is lost");
 }
 
+/// A release that is let through because another holds the entry, too, counts for the other at once.
+#[test]
+fn the_last_of_two_releases_is_refused_whichever_ends_first() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let one = workspace.get("sealed", &spec(64), TRY).expect("a buffer");
+    let two = workspace.find("sealed", TRY).expect("the same");
+    one.device_address(&[]).expect("an address");
+    for _ in 0..2 {
+        assert_eq!(status(one.expect_releasable_to(&*workspace)), Status::Ok, "the other holds it");
+        assert_eq!(status(two.expect_releasable_to(&*workspace)), Status::Unfenced, "the other is about to end");
+    }
+    drop(one);
+    assert_eq!(status(two.expect_releasable_to(&*workspace)), Status::Unfenced);
+    let three = workspace.find("sealed", TRY).expect("the same");
+    assert_eq!(status(two.expect_releasable_to(&*workspace)), Status::Ok, "another has come");
+    drop(two);
+    assert_eq!(status(three.expect_releasable_to(&*workspace)), Status::Unfenced);
+    three.used_on(&stream(&device), Access::Read).expect("declared");
+    assert_eq!(status(three.expect_releasable_to(&*workspace)), Status::Ok);
+}
+
 #[test]
 fn clear_leaves_what_is_held_and_destroy_lets_it_end() {
     let device = device();

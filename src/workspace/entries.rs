@@ -20,6 +20,8 @@ pub(super) struct Entry {
     /// `None` while it is made.
     pub buffer: Option<Arc<Buffer>>,
     pub holders: u32,
+    /// Those of them that are about to end, and leave it to the others to say in what state.
+    pub leaving: u32,
     /// A thread works on it outside the lock: nobody else takes it, nor takes it away.
     pub claimed: bool,
     /// How often it was given out.
@@ -231,6 +233,7 @@ impl Entries {
             name,
             buffer: None,
             holders: 0,
+            leaving: 0,
             claimed: true,
             uses: 0,
             last_use: 0,

@@ -237,6 +237,16 @@ impl Workspace {
         }
     }
 
+    fn end_holder(&self, number: u64, leaving: bool) {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get(number) else { return };
+        entry.holders -= 1;
+        entry.leaving -= leaving as u32;
+        if entry.holders == 0 {
+            self.give_up(entries, number);
+        }
+    }
+
     fn expect_open(&self, entries: &Entries) -> Result<()> {
         if entries.closed {
             return fail!(ShutDown, "{} was destroyed", self.name);
@@ -265,15 +275,18 @@ impl Source for Workspace {
     }
 
     fn is_last(&self, number: u64) -> bool {
-        self.entries.lock().get(number).is_none_or(|entry| entry.holders <= 1)
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get(number) else { return true };
+        let last = entry.holders <= entry.leaving + 1;
+        entry.leaving += !last as u32;
+        last
     }
 
     fn take_back(&self, number: u64) {
-        let mut entries = self.entries.lock();
-        let Some(entry) = entries.get(number) else { return };
-        entry.holders = entry.holders.saturating_sub(1);
-        if entry.holders == 0 {
-            self.give_up(entries, number);
-        }
+        self.end_holder(number, false);
+    }
+
+    fn left(&self, number: u64) {
+        self.end_holder(number, true);
     }
 }

@@ -7,7 +7,7 @@ use crate::config::checks::{Check, on};
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, Name};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 use std::ops::Deref;
 
 /// Gives buffers by their spec and takes them back. Who needs memory for a while asks a source, and need not know of which
@@ -25,11 +25,17 @@ pub trait Source: Send + Sync {
     /// One more holder of what has this number, which has one.
     fn share(&self, number: u64);
 
-    /// Whether ending one holder of what has this number leaves it without any.
+    /// Whether ending this holder of what has this number leaves it without any. If not, this one is about to end, and counts
+    /// no more where another asks the same: [`Source::left`] is called for it.
     fn is_last(&self, number: u64) -> bool;
 
     /// A holder of what has this number has ended. Never waits. [`Held`] calls it, once for each.
     fn take_back(&self, number: u64);
+
+    /// As [`Source::take_back`], of a holder that was about to end.
+    fn left(&self, number: u64) {
+        self.take_back(number);
+    }
 
     /// A holder of what has this number has ended, and the memory may be in use for ever. The buffer is quarantined.
     fn lose(&self, number: u64) {
@@ -50,12 +56,29 @@ struct Hold {
     source: Arc<dyn Source>,
     number: u64,
     lost: bool,
+    /// It is about to end, as its source knows.
+    leaving: Mutex<bool>,
+}
+
+impl Hold {
+    fn new(source: Arc<dyn Source>, number: u64, leaving: bool) -> Option<Hold> {
+        Some(Hold { source, number, lost: false, leaving: Mutex::new(leaving) })
+    }
+
+    /// Whether it is the last, or else leaves: once.
+    fn is_last(&self) -> bool {
+        let mut leaving = self.leaving.lock();
+        *leaving = *leaving || !self.source.is_last(self.number);
+        !*leaving
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         if self.lost {
             self.source.lose(self.number);
+        } else if *self.leaving.get_mut() {
+            self.source.left(self.number);
         } else {
             self.source.take_back(self.number);
         }
@@ -65,7 +88,12 @@ impl Drop for Hold {
 impl Held {
     /// For a source: a holder of what has this number there.
     pub fn new(buffer: Arc<Buffer>, source: Arc<dyn Source>, number: u64) -> Held {
-        Held { buffer, hold: Some(Hold { source, number, lost: false }) }
+        Held { buffer, hold: Hold::new(source, number, false) }
+    }
+
+    /// One that is about to end from its beginning on, as its source knows.
+    pub(super) fn passing(buffer: Arc<Buffer>, source: Arc<dyn Source>, number: u64) -> Held {
+        Held { buffer, hold: Hold::new(source, number, true) }
     }
 
     /// Its memory was handed on, and who has it cannot prove that its last use is over: nobody touches it again. The bytes are
@@ -86,9 +114,9 @@ impl Held {
 
     /// A view of the buffer, which holds it, too.
     pub fn with(&self, view: Arc<Buffer>) -> Held {
-        let hold = self.hold.as_ref().map(|Hold { source, number, .. }| {
+        let hold = self.hold.as_ref().and_then(|Hold { source, number, .. }| {
             source.share(*number);
-            Hold { source: source.clone(), number: *number, lost: false }
+            Hold::new(source.clone(), *number, false)
         });
         Held { buffer: view, hold }
     }
@@ -107,14 +135,14 @@ impl Held {
     }
 
     /// Refuses where this source could not use the buffer again: queued work that nobody declared, an open guard or a graph
-    /// may still use it. Where others hold it, too, that is their concern.
+    /// may still use it. Where others hold it, too, that is their concern: this holder is about to end.
     pub fn expect_releasable_to(&self, home: &dyn Source) -> Result<()> {
         let name = self.buffer.name();
         let own = self.hold.as_ref().filter(|hold| hold.source.name().number() == home.name().number());
         let Some(hold) = own else {
             return fail!(InvalidArgument, "{name} did not come from {}: destroy it instead", home.name());
         };
-        if !hold.source.is_last(hold.number) {
+        if !hold.is_last() {
             return Ok(());
         }
         let block = self.buffer.lock()?;

@@ -22,7 +22,8 @@ impl Workspace {
         for entry in wanted {
             if let Some(buffer) = &entry.buffer {
                 entry.holders += 1;
-                buffers.push(Held::new(buffer.clone(), self.clone(), entry.number));
+                entry.leaving += 1;
+                buffers.push(Held::passing(buffer.clone(), self.clone(), entry.number));
             }
         }
         drop(entries);

@@ -4,3 +4,4 @@ mod common;
 mod pool;
 mod ring;
 mod timeline;
+mod workspace;
