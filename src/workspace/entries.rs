@@ -145,11 +145,13 @@ impl Entries {
         Some(buffer)
     }
 
-    /// A claimed entry is as free as before.
-    pub fn unclaim(&mut self, number: u64) {
-        if let Some(entry) = self.get(number) {
-            entry.claimed = false;
+    /// A claimed entry is as free as before: it goes if the workspace has ended meanwhile.
+    pub fn unclaim(&mut self, number: u64) -> Option<Entry> {
+        if self.closed {
+            return self.remove(number);
         }
+        self.get(number)?.claimed = false;
+        None
     }
 
     /// An entry without holders is free from now on.

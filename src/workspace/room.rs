@@ -47,10 +47,7 @@ impl Workspace {
                 self.counters.retired.add_locked(1);
                 entries.remove(number)
             }
-            _ => {
-                entries.unclaim(number);
-                None
-            }
+            _ => entries.unclaim(number),
         };
         drop(entries);
         drop(gone);
@@ -82,8 +79,11 @@ impl Workspace {
         drop(entries);
         self.waited(number, reuse::wait(&buffer, wait))?;
         entries = self.entries.lock();
-        entries.unclaim(number);
+        let gone = entries.unclaim(number);
         self.changed.notify_all();
+        if gone.is_some() {
+            MutexGuard::unlocked(&mut entries, || drop((gone, buffer)));
+        }
         Ok(entries)
     }
 
