@@ -7,7 +7,7 @@ use crate::config::log::{self, Level};
 use crate::error::Result;
 use crate::fail;
 use crate::lease::Cell;
-use crate::sync::Arc;
+use crate::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How a pool grows and shrinks.
@@ -195,21 +195,23 @@ impl Pool {
     /// Lets free blocks go until there are `keep` blocks in all, or none is free. Returns how many went. What is below the
     /// first size is made again by the acquires that want it.
     pub fn trim(&self, keep: u32) -> u32 {
-        let gone: Vec<Arc<Cell>> = {
-            let mut lists = self.lists.lock();
-            let (blocks, unreplaced) = (lists.blocks(), self.unreplaced(&lists));
-            let gone: Vec<_> = (keep..blocks).map_while(|_| lists.drop_free()).collect();
-            self.leave_to_acquires(&mut lists, unreplaced);
-            gone
-        };
+        self.let_go(self.lists.lock(), keep)
+    }
+
+    fn let_go(&self, mut lists: MutexGuard<'_, Lists>, keep: u32) -> u32 {
+        let (blocks, unreplaced) = (lists.blocks(), self.unreplaced(&lists));
+        let gone: Vec<Arc<Cell>> = (keep..blocks).map_while(|_| lists.drop_free()).collect();
+        self.leave_to_acquires(&mut lists, unreplaced);
+        drop(lists);
         gone.iter().for_each(|cell| cell.retire());
         gone.len() as u32
     }
 
     /// Lets every block go. Refused while one is held. They are made again by the acquires that want them.
     pub fn clear(&self) -> Result<u32> {
-        let held = self.levels().held;
-        if held > 0 {
+        let lists = self.lists.lock();
+        if lists.held > 0 {
+            drop(lists);
             return fail!(
                 Busy,
                 "{} cannot be cleared while blocks are held: release them first, or trim it, which lets the free ones go; {}",
@@ -217,6 +219,6 @@ impl Pool {
                 self.who_holds()
             );
         }
-        Ok(self.trim(0))
+        Ok(self.let_go(lists, 0))
     }
 }

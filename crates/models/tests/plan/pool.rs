@@ -239,6 +239,24 @@ fn a_block_is_not_made_again() {
     end_lost(pool, opening);
 }
 
+/// What a clear says is so: either a block is held, or every one went.
+fn a_clear_against_an_acquire() {
+    let opening = Opening::new();
+    let pool = pool(&opening, 1);
+    let user = thread::spawn({
+        let pool = pool.clone();
+        move || pool.acquire(0, Timeout::Infinite).expect("a block")
+    });
+    match pool.clear() {
+        Ok(gone) => assert_eq!(gone, 1, "cleared, and its only block is held"),
+        Err(error) => assert_eq!(error.status(), Status::Busy),
+    }
+    let lease = user.join().unwrap();
+    lease.release().expect("released");
+    drop(lease);
+    common::end(pool, opening);
+}
+
 /// Two wait in line, of two priorities; both are served, the second after the first gave back.
 fn two_waiters_are_served() {
     let opening = Opening::new();
@@ -267,6 +285,7 @@ fn every_plan() {
     check("a failed record against a waiter", 2, 500, a_failed_record_quarantines);
     check("a failed growth against a waiter", 2, 500, the_last_block_goes_while_another_is_made);
     check("a lost device against those who wait for one more block", 1, 500, a_block_is_not_made_again);
+    check("clear against acquire", 2, 500, a_clear_against_an_acquire);
     check("two waiters", 2, 500, two_waiters_are_served);
 }
 
