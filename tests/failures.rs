@@ -303,8 +303,11 @@ fn a_wait_for_the_device_counts_and_answers_by_its_form() {
     let stream = stream(&device);
     let gate = Gate::default();
     gate.shut(&stream);
+    let counted = || (device.counters.host.waits.get(), device.counters.host.timeouts.get());
+    assert_eq!((status(device.synchronize(Timeout::Try)), counted()), (Status::Busy, (0, 1)));
     drop(stream);
     assert_eq!(status(device.drain(Timeout::Try)), Status::Busy, "a stream without a handle counts, too");
+    assert_eq!(counted(), (0, 2));
     gate.open();
     assert_eq!(status(device.drain(Timeout::Infinite)), Status::Ok);
 }

@@ -369,6 +369,7 @@ impl Device {
                 continue;
             }
             if tries {
+                wait.count_try(&self.counters.host);
                 return fail!(Busy, "{} has work that is not done", timeline.name());
             }
             timeline.refuse_deadlock()?;
@@ -381,10 +382,13 @@ impl Device {
         let start = Instant::now();
         let deadline = if tries { Some(start) } else { wait.deadline() };
         let waited = self.backend.synchronize(deadline);
-        if !idle {
-            wait.count(&self.counters.host, start.elapsed(), waited.is_err());
-        }
+        let late = matches!(&waited, Err(error) if error.status() == Status::Timeout);
         let time = start.elapsed();
+        if tries && late {
+            wait.count_try(&self.counters.host);
+        } else if !idle || late {
+            wait.count(&self.counters.host, time, late);
+        }
         waited.map_err(|error| match error.status() {
             Status::Timeout if tries => Error::new(Status::Busy, format!("{} has work that is not done", self.name)),
             Status::Timeout => late_by(&self.name, wait.timeout(), time),
