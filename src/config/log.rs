@@ -48,7 +48,8 @@ pub fn set_sink(sink: Option<Sink>) {
         std::mem::replace(&mut *place, sink)
     };
     if !listening {
-        QUEUE.lock().clear();
+        let mut queue = QUEUE.lock();
+        queue.clear();
         WAITING.store(0, Ordering::Release);
     }
     // Dropped under no lock: it may own anything.
