@@ -107,7 +107,17 @@ impl Queue {
         if !self.ended {
             self.ended = true;
             ON.store(false, Ordering::Release);
+            self.mark_lost();
             self.append(&[&[Kind::END, why]]);
+        }
+    }
+
+    /// Says how many calls found no room here, if any did.
+    fn mark_lost(&mut self) {
+        if self.lost > 0 {
+            let mut mark = Encoder::new(vec![Kind::LOST]);
+            mark.number(std::mem::take(&mut self.lost));
+            self.append(&[&mark.into_bytes()]);
         }
     }
 }
@@ -255,11 +265,7 @@ fn put(begun: &Begun, function: &Function, status: i32, arguments: &[u8]) {
         MORE.notify_one();
         return;
     }
-    if queue.lost > 0 {
-        let mut mark = Encoder::new(vec![Kind::LOST]);
-        mark.number(std::mem::take(&mut queue.lost));
-        queue.append(&[&mark.into_bytes()]);
-    }
+    queue.mark_lost();
     let number = function.number as usize;
     if let Some(defined) = queue.defined.get_mut(number)
         && !std::mem::replace(defined, true)
@@ -365,4 +371,20 @@ pub fn figures() -> Option<Record> {
             .with("lost_calls", LOST.get())
             .with("written_bytes", WRITTEN.get()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lost_is_marked_before_the_end() {
+        let mut queue = Queue::new();
+        queue.lost = 3;
+        queue.end(Kind::END_EXIT);
+        assert_eq!(queue.bytes, [2, Kind::LOST, 3, 2, Kind::END, Kind::END_EXIT]);
+        let mut queue = Queue::new();
+        queue.end(Kind::END_EXIT);
+        assert_eq!(queue.bytes, [2, Kind::END, Kind::END_EXIT], "nothing was");
+    }
 }
