@@ -78,7 +78,10 @@ impl Event {
 
     /// Waits on the host for the latest record. That a copy before it failed is its buffer's to tell.
     pub fn wait(&self, timeout: Timeout) -> Result<()> {
-        let Some(fence) = self.latest() else { return Ok(()) };
+        self.latest().map_or(Ok(()), |fence| self.wait_for(&fence, timeout))
+    }
+
+    fn wait_for(&self, fence: &Fence, timeout: Timeout) -> Result<()> {
         let proof = fence.wait(&HostWait::new(timeout, &self.waits)).map_err(|e| e.context(&self.name))?;
         match proof {
             Proof::Lost => fail!(DeviceLost, "the device was lost before {} was reached", self.name),
@@ -91,16 +94,30 @@ impl Event {
         if !Arc::ptr_eq(&self.device, &earlier.device) {
             return fail!(WrongDevice, "{} and {} belong to two devices", self.name, earlier.name);
         }
-        let timer = |event: &Event| {
+        let reached = |event: &Event| {
             let Some(timer) = event.timer.clone() else {
                 return fail!(Unsupported, "{} notes no times: create it with gpubuf_event_create_timed", event.name);
             };
             match event.latest() {
                 None => fail!(NotBegun, "{} was never recorded", event.name),
-                Some(_) => event.wait(Timeout::Try).map(|()| timer),
+                Some(fence) => event.wait_for(&fence, Timeout::Try).map(|()| (timer, fence)),
             }
         };
-        timer(self)?.elapsed_since(&*timer(earlier)?)
+        let (end, begin) = (reached(self)?, reached(earlier)?);
+        end.0.elapsed_since(&*begin.0).or_else(|error| {
+            for (event, fence) in [(self, &end.1), (earlier, &begin.1)] {
+                if event.has_moved(fence) {
+                    return fail!(Busy, "{} is recorded again at this moment", event.name);
+                }
+            }
+            Err(error)
+        })
+    }
+
+    /// Whether it was recorded again since, or is just now.
+    fn has_moved(&self, since: &Fence) -> bool {
+        let Some(_recording) = self.recording.try_lock() else { return true };
+        !self.latest().is_some_and(|now| now.is_same(since))
     }
 
     fn latest(&self) -> Option<Fence> {

@@ -386,6 +386,13 @@ struct EventNumbers {
     lost: bool,
 }
 
+impl EventNumbers {
+    /// The time of its record: the number that it has.
+    fn reached_number(&self) -> Option<u64> {
+        (self.reached == self.recorded).then_some(self.reached)
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     state: RefCell<EventNumbers>,
@@ -427,8 +434,13 @@ impl EventBackend for ModelEvent {
         self.0.changed.until(deadline.is_some(), || read(&self.0.state.borrow()) != EventState::Pending);
         read(&self.0.state.borrow())
     }
-    fn elapsed_since(&self, _: &dyn EventBackend) -> Result<u64> {
-        fail!(Unsupported, "the models take no times")
+    fn elapsed_since(&self, earlier: &dyn EventBackend) -> Result<u64> {
+        switch();
+        let times = [inner(earlier), &self.0].map(|event| event.state.borrow().reached_number());
+        match times {
+            [Some(earlier), Some(later)] => Ok(later - earlier),
+            _ => fail!(InvalidArgument, "an event is pending"),
+        }
     }
     fn as_any(&self) -> &dyn Any {
         self
