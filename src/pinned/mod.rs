@@ -202,7 +202,12 @@ impl Pinned {
     /// Gives idle slabs back to the driver until at most `keep` page-locked bytes of them are left. Returns the bytes given
     /// back.
     pub fn trim(&self, keep: u64) -> u64 {
-        let evicted = self.state.lock().evict(|slabs| slabs.idle_bytes() <= keep);
+        let evicted = {
+            let mut state = self.state.lock();
+            let over = state.slabs.idle_bytes().saturating_sub(keep);
+            let most = state.slabs.locked.saturating_sub(over);
+            state.evict(|slabs| slabs.locked <= most)
+        };
         self.free_slabs(evicted)
     }
 

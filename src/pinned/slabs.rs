@@ -231,10 +231,13 @@ impl Slabs {
         Some(slab)
     }
 
-    /// The slab that is idle for longest.
-    pub fn idlest(&self) -> Option<u32> {
-        let idle = self.list.iter().enumerate().filter_map(|(place, slab)| Some((place as u32, slab.as_ref()?)));
-        idle.filter(|(_, slab)| slab.is_idle()).min_by_key(|(_, slab)| slab.idle_since).map(|(place, _)| place)
+    /// The idle slabs, those idle for longest first.
+    pub fn idle(&self) -> Vec<u32> {
+        let slabs = self.list.iter().enumerate().filter_map(|(place, slab)| Some((place as u32, slab.as_ref()?)));
+        let idle = slabs.filter(|(_, slab)| slab.is_idle()).map(|(place, slab)| (slab.idle_since, place));
+        let mut idle: Vec<(u64, u32)> = idle.collect();
+        idle.sort_unstable();
+        idle.into_iter().map(|(_, place)| place).collect()
     }
 
     /// Page-locked bytes of idle slabs.

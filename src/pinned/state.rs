@@ -321,10 +321,13 @@ impl State {
     /// Takes idle slabs out, the longest idle first, until `enough`. They are to be freed under no lock.
     pub fn evict(&mut self, enough: impl Fn(&Slabs) -> bool) -> Vec<Slab> {
         let mut out = Vec::new();
-        while !enough(&self.slabs) {
-            match self.slabs.idlest().and_then(|slab| self.remove_slab(slab)) {
-                Some(slab) => out.push(slab),
-                None => break,
+        if enough(&self.slabs) {
+            return out;
+        }
+        for slab in self.slabs.idle() {
+            out.extend(self.remove_slab(slab));
+            if enough(&self.slabs) {
+                break;
             }
         }
         out

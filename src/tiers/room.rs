@@ -4,6 +4,7 @@ use crate::config::Placement;
 use crate::error::{Error, Result, Status};
 use crate::fence::{Arena, Device, Storage};
 use crate::sync::{Arc, Mutex};
+use std::collections::VecDeque;
 
 /// The memory of one tier. Bytes count from their allocation until the driver has them back.
 pub struct Room {
@@ -23,7 +24,7 @@ struct Inner {
     /// Free places in that list.
     places: Vec<usize>,
     /// Pieces that nobody uses, the latest last.
-    kept: Vec<Storage>,
+    kept: VecDeque<Storage>,
 }
 
 /// What there is.
@@ -41,8 +42,9 @@ impl Inner {
     /// Takes out pieces that nobody uses, those for longest first, until so many bytes are free.
     fn let_go(&mut self, room_for: u64) -> Vec<Storage> {
         let mut gone = Vec::new();
-        while self.bytes + room_for > self.budget && !self.kept.is_empty() {
-            let piece = self.kept.remove(0);
+        while self.bytes + room_for > self.budget
+            && let Some(piece) = self.kept.pop_front()
+        {
             self.bytes -= piece.bytes() as u64;
             self.kept_bytes -= piece.bytes() as u64;
             gone.push(piece);
@@ -95,7 +97,7 @@ impl Room {
             match inner.kept.iter().rposition(|piece| piece.bytes() as u64 == bytes) {
                 Some(place) => {
                     inner.kept_bytes -= bytes;
-                    (Some(inner.kept.remove(place)), Vec::new())
+                    (inner.kept.remove(place), Vec::new())
                 }
                 None => {
                     let gone = inner.let_go(bytes);
@@ -171,7 +173,7 @@ impl Arena for Room {
             let Some(piece) = inner.out.get_mut(part as usize).and_then(Option::take) else { return };
             inner.places.push(part as usize);
             inner.kept_bytes += piece.bytes() as u64;
-            inner.kept.push(piece);
+            inner.kept.push_back(piece);
             inner.let_go(0)
         };
         drop(gone);

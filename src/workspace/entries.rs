@@ -61,6 +61,13 @@ impl Limits {
     }
 }
 
+/// An entry that may go.
+struct Old {
+    free_since: u64,
+    number: u64,
+    bytes: u64,
+}
+
 /// Where a new entry can go.
 pub(super) enum Room {
     /// Its place is reserved; these are not the workspace's any more.
@@ -221,7 +228,7 @@ impl Entries {
         {
             return fail!(OutOfHostMemory, "no host memory for the list of entries");
         }
-        gone.extend(victims.into_iter().filter_map(|number| self.remove(number)?.buffer));
+        self.remove_all(victims, &mut gone);
         let number = self.next;
         self.next += 1;
         let name: Option<Arc<str>> = name.map(Arc::from);
@@ -266,34 +273,65 @@ impl Entries {
         &self,
         enough: impl Fn(u64, u64) -> bool,
         may_go: impl Fn(&Entry) -> bool,
-    ) -> Result<Option<Vec<u64>>> {
-        let mut victims = Vec::new();
-        let (mut freed, mut after) = (0, 0);
-        while !enough(victims.len() as u64, freed) {
-            let left = self.list.iter().filter(|entry| entry.free_since >= after && may_go(entry));
-            let left = left.filter(|entry| !victims.contains(&entry.number));
-            let Some(oldest) = left.min_by_key(|entry| entry.free_since) else { return Ok(None) };
-            if victims.try_reserve(1).is_err() {
-                return fail!(OutOfHostMemory, "no host memory for the list of what has to go");
-            }
-            victims.push(oldest.number);
-            freed += oldest.bytes;
-            after = oldest.free_since;
+    ) -> Result<Option<Vec<Old>>> {
+        if enough(0, 0) {
+            return Ok(Some(Vec::new()));
         }
-        Ok(Some(victims))
+        let mut oldest = self.oldest(may_go)?;
+        let mut freed = 0;
+        for place in 0..oldest.len() {
+            freed += oldest[place].bytes;
+            if enough(place as u64 + 1, freed) {
+                oldest.truncate(place + 1);
+                return Ok(Some(oldest));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All entries that may go, the longest free first.
+    fn oldest(&self, may_go: impl Fn(&Entry) -> bool) -> Result<Vec<Old>> {
+        let mut oldest = Vec::new();
+        if oldest.try_reserve_exact(self.list.len()).is_err() {
+            return fail!(OutOfHostMemory, "no host memory for the list of what has to go");
+        }
+        let may_go = self.list.iter().filter(|entry| may_go(entry));
+        oldest.extend(may_go.map(|&Entry { number, bytes, free_since, .. }| Old { free_since, number, bytes }));
+        oldest.sort_unstable_by_key(|old| (old.free_since, old.number));
+        Ok(oldest)
+    }
+
+    /// Takes these entries out, all at once; there is room in `gone` for their buffers.
+    fn remove_all(&mut self, mut old: Vec<Old>, gone: &mut Vec<Arc<Buffer>>) {
+        if old.is_empty() {
+            return;
+        }
+        old.sort_unstable_by_key(|old| old.number);
+        self.list.retain_mut(|entry| {
+            if old.binary_search_by_key(&entry.number, |old| old.number).is_err() {
+                return true;
+            }
+            if let Some(name) = entry.name.take() {
+                self.names.remove(&name);
+            }
+            self.bytes -= entry.bytes;
+            gone.extend(entry.buffer.take());
+            false
+        });
     }
 
     /// Takes free entries out, the longest free first, until the limits hold or none is left.
     pub fn evict(&mut self, limits: Limits) -> Result<Vec<Arc<Buffer>>> {
+        let fits = |gone, freed| limits.fit(self.count() - gone, self.bytes - freed);
+        let old = match self.oldest_until(fits, Entry::is_free)? {
+            Some(old) => old,
+            None => self.oldest(Entry::is_free)?,
+        };
         let mut gone = Vec::new();
-        if gone.try_reserve_exact(self.list.len()).is_err() {
+        if gone.try_reserve_exact(old.len()).is_err() {
             return fail!(OutOfHostMemory, "no host memory for the list of what has to go");
         }
-        while !limits.fit(self.count(), self.bytes) {
-            let free = self.list.iter().filter(|entry| entry.is_free());
-            let Some(number) = free.min_by_key(|entry| entry.free_since).map(|entry| entry.number) else { break };
-            gone.extend(self.remove(number).and_then(|entry| entry.buffer));
-        }
+        self.remove_all(old, &mut gone);
         Ok(gone)
     }
 }
