@@ -381,11 +381,19 @@ fn a_failed_one_of_many_copies_is_to_be_published_again() {
 #[test]
 fn streams_that_are_gone_make_room_for_others() {
     let device = device();
-    let buffer = common::buffer(&device, pair_of(64));
+    let [buffer, other] = [(); 2].map(|()| common::buffer(&device, pair_of(64)));
     for _ in 0..20 {
         let timeline = stream(&device);
         buffer.publish(&timeline).expect("an address");
         ran(&timeline);
+    }
+    // Their handles ended; what two buffers were used for refers to them.
+    for _ in 0..20 {
+        let timeline = stream(&device);
+        buffer.publish(&timeline).expect("an address");
+        other.publish(&timeline).expect("an address of another");
+        ran(&timeline);
+        timeline.let_go();
     }
     let kept: Vec<_> = (0..9).map(|_| stream(&device)).collect();
     let told: Vec<_> = kept.iter().map(|timeline| status(buffer.publish(timeline))).collect();

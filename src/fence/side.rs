@@ -587,8 +587,7 @@ impl Side {
         for place in (0..self.declared.len()).rev() {
             let Declared { timeline, unseen, .. } = &self.declared[place];
             let own = 1 + self.uses.iter().filter(|u| Arc::ptr_eq(u.fence.timeline(), timeline)).count();
-            let gone = timeline.has_ended() || Arc::strong_count(timeline) <= own;
-            if !gone || unseen.is_some() {
+            if !timeline.is_gone(own) || unseen.is_some() {
                 continue;
             }
             let timeline = timeline.clone();

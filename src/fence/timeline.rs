@@ -19,7 +19,7 @@ use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::stats::{Counter, WaitCounters};
 use crate::sync::sizes::SPIN_NS;
-use crate::sync::{Arc, Mutex, OnceLock};
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering};
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -62,6 +62,8 @@ pub struct Timeline {
     pending: Mutex<Pending>,
     /// The stream is the caller's.
     wrapped: bool,
+    /// No handle leads to it any more.
+    gone: AtomicBool,
     /// The caller may have destroyed the stream: this fence, if it could be recorded, is the last there is.
     ended: OnceLock<Option<u64>>,
     /// Held while it is being ended.
@@ -127,6 +129,7 @@ impl Timeline {
                 failed: VecDeque::new(),
             }),
             wrapped,
+            gone: AtomicBool::new(false),
             ended: OnceLock::new(),
             ending: Mutex::new(()),
             awaited: Mutex::new([(0, 0); AWAITED]),
@@ -224,9 +227,15 @@ impl Timeline {
         let _ = self.ended.set(last.ok().map(|fence| fence.sequence));
     }
 
-    /// Whether it is a stream of the caller's that ended.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.get().is_some()
+    /// Its handle has ended: nobody queues work on it any more, though what it was used for before may refer to it.
+    pub fn let_go(self: &Arc<Timeline>) {
+        self.gone.store(true, Ordering::Release);
+        self.end_wrapped();
+    }
+
+    /// Whether nobody queues work on it any more: its handle has ended, or there is no reference but these.
+    pub(super) fn is_gone(self: &Arc<Timeline>, references: usize) -> bool {
+        self.gone.load(Ordering::Acquire) || self.ended.get().is_some() || Arc::strong_count(self) <= references
     }
 
     /// Whether the stream can be asked on this thread.

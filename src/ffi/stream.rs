@@ -133,7 +133,7 @@ pub unsafe extern "C" fn gpubuf_stream_record_native_event(
 pub unsafe extern "C" fn gpubuf_stream_destroy(stream: *mut gpubuf_stream) -> gpubuf_status {
     call(Entry::gpubuf_stream_destroy, (stream,), |c| {
         if let Some(stream) = c.end(stream, "stream")? {
-            stream.end_wrapped();
+            stream.let_go();
             stream.device().tidy_if_orphaned();
         }
         Ok(())
