@@ -115,6 +115,7 @@ TEST_F(TiersTest, BuffersTakeTheirPartOfTheBudgets) {
     EXPECT_EQ(2 * bytes, tiers.tier(placement::device).used_bytes);
     EXPECT_OK(two.to_device<no_throw>(stream));
   }
+  device.drain();
   EXPECT_EQ(0u, tiers.tier(placement::device).used_bytes);
   EXPECT_OK(tiers.allocate<no_throw>(spec));
 }

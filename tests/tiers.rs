@@ -4,7 +4,7 @@ mod common;
 
 use common::{busy, copies_fail_alone, device, hold, kit, kit_of, lose, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
-use gpubuf::config::{Placement, Timeout};
+use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device};
@@ -283,7 +283,10 @@ fn buffers_take_their_part_of_the_budgets() {
     let two = take(Timeout::Infinite).expect("the block makes room");
     assert_eq!(tier(&block), Tier::Pinned);
     assert_eq!(status(take(Timeout::Infinite)), Status::Budget, "buffers make none");
-    let used = || tiers.stats().tiers.map(|tier| tier.used_bytes / BYTES);
+    let used = || {
+        device.maintain();
+        tiers.stats().tiers.map(|tier| tier.used_bytes / BYTES)
+    };
     assert_eq!(used(), [2, 0, 1, 2]);
     drop(one);
     assert_eq!(used(), [1, 0, 1, 1]);
@@ -295,6 +298,36 @@ fn buffers_take_their_part_of_the_budgets() {
     kit_of(&device).limit_memory(Placement::Device, 1).expect("a limit");
     assert_eq!(status(take(Timeout::Infinite)), Status::OutOfDeviceMemory);
     assert_eq!(used(), [0, 0, 1, 0], "nothing half done");
+}
+
+#[test]
+fn a_budget_has_a_buffers_bytes_back_when_its_memory_goes() {
+    let device = device();
+    let tiers = tiers(&device, [1, 1, 1]);
+    let shape = Shape::new(&[BYTES]).expect("a shape");
+    let spec = Spec::new(Dtype::U8, shape, Placement::Pinned, Placement::Device).expect("a spec");
+    let take = || tiers.clone().take(&spec, Timeout::Try);
+    let used = || {
+        device.maintain();
+        tiers.stats().tiers.map(|tier| tier.used_bytes / BYTES)
+    };
+    let user = stream(&device);
+    let held = take().expect("there is room");
+    hold(&user);
+    held.copy(true, 0, ALL, &user, None).expect("a copy");
+    drop(held);
+    assert_eq!(used(), [1, 0, 1, 0], "a copy uses its memory");
+    assert_eq!(status(take()), Status::Budget);
+    assert_eq!(status(tiers.create_block(BYTES, Some(Tier::Device), "")), Status::Budget);
+    release(&user);
+    assert_eq!(used(), [0; 4]);
+    // What is quarantined is there, and nobody's, for good.
+    let lost = take().expect("there is room");
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
+    assert_eq!(status(lost.copy(true, 0, ALL, &user, None)), Status::Quarantined);
+    drop(lost);
+    assert_eq!(used(), [1, 0, 1, 0]);
+    assert_eq!(status(take()), Status::Budget);
 }
 
 #[test]

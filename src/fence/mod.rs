@@ -37,7 +37,7 @@ pub use flow::{Flow, Flows};
 pub use hold::{BlockGuard, Holdable};
 pub use name::Name;
 pub use side::{Access, OrderCount, Side, Which};
-pub use storage::{Arena, Borrow, ReleaseCallback, Storage};
+pub use storage::{Arena, Borrow, Charge, ReleaseCallback, Storage};
 pub use timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline, record_all};
 pub use transfer::{Outcome, Piece, transfer};
 pub use uses::{Range, Role};

@@ -9,7 +9,7 @@ mod graph;
 use super::area::Area;
 use super::device::Device;
 use super::name::Name;
-use super::storage::Storage;
+use super::storage::{Charge, Storage};
 use super::timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline};
 use super::uses::{Range, Role, Use, Uses};
 use super::watch::Watch;
@@ -850,6 +850,13 @@ impl Side {
         // An open guard is void now, but its holder may not know yet.
         self.unknown_users |= self.has_guard();
         device.defer(storage, uses, self.has_unseen_users());
+    }
+
+    /// As long as there is its memory, there is the charge.
+    pub fn set_charge(&mut self, charge: Charge) {
+        if let Some(storage) = &mut self.storage {
+            storage.set_charge(charge);
+        }
     }
 
     /// Takes the memory out, for a detach: its uses were waited for.

@@ -46,6 +46,9 @@ fn give_back_foreign(address: u64, bytes: u64) {
 /// Told once, when nothing uses borrowed memory any more.
 pub type ReleaseCallback = Box<dyn FnOnce() + Send>;
 
+/// What memory costs somebody: dropped when the driver has it back, and never where it is left to the process exit.
+pub type Charge = Box<dyn Send + Sync>;
+
 /// Somebody whose memory was divided: parts of it come back one by one. Called under no lock of the device.
 pub trait Arena: Send + Sync {
     /// Nothing uses the part any more.
@@ -70,7 +73,7 @@ pub struct Storage {
 }
 
 enum Origin {
-    Owned,
+    Owned(Option<Charge>),
     /// Shared by the sides of one buffer: the last one to go tells the owner.
     Borrowed(Option<Arc<Borrow>>),
     /// A part of an arena's memory, by the arena's number.
@@ -125,7 +128,7 @@ impl Storage {
         Ok(Storage {
             device: device.clone(),
             memory,
-            origin: Origin::Owned,
+            origin: Origin::Owned(None),
             room: bytes.next_multiple_of(PAGE),
             watch: None,
         })
@@ -150,7 +153,7 @@ impl Storage {
             Storage {
                 device: device.clone(),
                 memory,
-                origin: Origin::Owned,
+                origin: Origin::Owned(None),
                 room: bytes.next_multiple_of(PAGE),
                 watch: None,
             },
@@ -210,6 +213,13 @@ impl Storage {
     pub fn with_room(mut self, bytes: u64) -> Storage {
         self.room = bytes as usize;
         self
+    }
+
+    /// As long as there is this memory, which is owned, there is the charge.
+    pub fn set_charge(&mut self, charge: Charge) {
+        if let Origin::Owned(own) = &mut self.origin {
+            *own = Some(charge);
+        }
     }
 
     /// From now on it is a side of a block's.
@@ -275,7 +285,7 @@ impl Storage {
 
     /// Left to the process exit, where what of it may be in use was counted part by part.
     pub fn forget(mut self) {
-        self.origin = Origin::Abandoned;
+        self.end_origin();
         if let Some(watch) = self.watch.take() {
             watch.abandoned();
         }
@@ -288,12 +298,21 @@ impl Storage {
             // The owner is not told: the memory may still be read or written.
             std::mem::forget(owner.take());
         }
-        if let Origin::Part(arena, part) = std::mem::replace(&mut self.origin, Origin::Abandoned) {
+        if let Origin::Part(arena, part) = self.end_origin() {
             arena.part_lost(part);
         }
         if let Some(watch) = self.watch.take() {
             watch.abandoned();
         }
+    }
+
+    /// Nobody touches it again, and whoever paid for it goes on doing so.
+    fn end_origin(&mut self) -> Origin {
+        let mut origin = std::mem::replace(&mut self.origin, Origin::Abandoned);
+        if let Origin::Owned(charge) = &mut origin {
+            std::mem::forget(charge.take());
+        }
+        origin
     }
 }
 
@@ -305,7 +324,7 @@ impl Drop for Storage {
             (_, watch) => drop(watch),
         }
         match self.origin {
-            Origin::Owned => {
+            Origin::Owned(_) => {
                 level(&self.device, self.memory.placement).sub(self.bytes() as u64);
                 // SAFETY: owned and dropped once; a side with uses defers its storage until they are proven, or abandons it.
                 unsafe { self.device.backend().free(self.memory) };

@@ -278,8 +278,8 @@ pub unsafe extern "C" fn gpubuf_tiers_tier_get(
 /// A buffer of this spec, for the caller alone, that stays where it is: its host side counts in the budget of the tier of its
 /// placement, its device side in that of device memory, and blocks make room for them. Zeroed. Waits for room.
 ///
-/// Ownership: a handle of the caller's own, to be ended by gpubuf_buffer_destroy; the budgets have its bytes back with its last
-/// handle or view, though its memory goes when its last use is over.
+/// Ownership: a handle of the caller's own, to be ended by gpubuf_buffer_destroy; the budgets have its bytes back when its memory
+/// goes, which is when the last handle or view of it has ended and its last use is over.
 /// Errors: GPUBUF_BUDGET, GPUBUF_BUSY (try form), GPUBUF_TIMEOUT, GPUBUF_INVALID_ARGUMENT (no such tier), those of
 /// gpubuf_spec_bytes and of gpubuf_buffer_create.
 #[unsafe(no_mangle)]

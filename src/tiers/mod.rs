@@ -26,7 +26,6 @@ use crate::stats::{Counter, Record, WaitCounters};
 use crate::sync::{Arc, Mutex, Weak};
 use policy::Policy;
 use room::Room;
-use source::Loans;
 use state::State;
 
 /// How many tiers there may be.
@@ -94,7 +93,6 @@ pub struct Tiers {
     rooms: [Option<Arc<Room>>; TIERS],
     moves_per_step: u32,
     state: Mutex<State>,
-    loans: Mutex<Loans>,
     /// Of those who watch.
     brakes: Mutex<Vec<Weak<Brake>>>,
     /// One step at a time.
@@ -154,7 +152,6 @@ impl Tiers {
             rooms: Tier::ALL.map(room),
             moves_per_step: if moves_per_step == 0 { MOVES_PER_STEP } else { moves_per_step },
             state: Mutex::new(State::new(Tier::ALL.map(policy))),
-            loans: Mutex::default(),
             brakes: Mutex::default(),
             stepping: Mutex::default(),
             counters: Counters::default(),
