@@ -108,7 +108,7 @@ impl Site {
             rig,
             weather,
             seed,
-            rounds: (steps() / 8).max(10),
+            rounds: (steps() / 12).max(10),
             pool,
             workspace,
             tiers,
