@@ -13,7 +13,8 @@ use gpubuf::fence::{Access, Device, Timeline};
 use gpubuf::lease::Lease;
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, SlotsParts};
-use gpubuf::sync::Arc;
+use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
+use gpubuf::sync::{Arc, AtomicBool, Ordering};
 use gpubuf::workspace::{Source, Spec, Workspace, WorkspaceOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -118,6 +119,38 @@ fn a_store_through_a_kept_pointer_is_reported_with_both_places() {
             "the access was made by: debug::refill_too_early",
         ]);
     }
+}
+
+/// Numbers are taken before fences are recorded: that of another thread may still be on its way there when a later one is proven.
+#[test]
+fn who_has_waited_is_let_in_whatever_others_record_on_the_stream() {
+    let end = apart("who_has_waited_is_let_in_whatever_others_record_on_the_stream", &[], || {
+        let (device, stream) = debugged(Debug::On);
+        let (dtype, row_elements, placement) = (Dtype::U8, 64, Placement::Device);
+        let over =
+            Over::Own { dtype, rows: 4, row_elements, capacity_rows: 0, placement, device_memory: 0, release: None };
+        let options = StagedRowsOptions { depth: 1, max_writes: 4, staging_bytes: 256 };
+        let rows = StagedRows::create(&device, options, over, "").expect("staged rows");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        stream.record().expect("a fence");
+                        stream.poll();
+                    }
+                });
+            }
+            for row in 0..100 {
+                // SAFETY: as many values.
+                unsafe { rows.stage(row % 4, 0, [1; 64].as_ptr(), row_elements) }.expect("staged");
+                rows.apply(&stream, &[], Timeout::Infinite).expect("applied, after a wait for the last one");
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    });
+    let Some(end) = end else { return };
+    assert_eq!((end.signal, end.code), (None, Some(0)), "{}", end.said);
 }
 
 #[test]

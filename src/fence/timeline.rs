@@ -417,6 +417,13 @@ impl Timeline {
         entry.filter(|entry| !entry.proven).map(|entry| (entry.event.clone(), entry.sequence))
     }
 
+    fn is_proven(&self, sequence: u64) -> bool {
+        let pending = self.pending.lock();
+        let place = pending.entries.binary_search_by_key(&sequence, |entry| entry.sequence);
+        // It leaves the list when it is passed.
+        place.map_or_else(|_| self.known.has_passed(sequence), |place| pending.entries[place].proven)
+    }
+
     /// The event of this number is done: everything recorded before it is, too.
     fn advance(&self, sequence: u64, state: EventState) {
         let mut pending = self.pending.lock();
@@ -584,6 +591,11 @@ impl Fence {
     /// Whether it is known to be done: a load, never a driver call.
     pub fn is_known(&self) -> bool {
         self.timeline.known.has_passed(self.sequence)
+    }
+
+    /// Whether it is known to be done, also while numbers below it keep it from its turn: a look under a lock.
+    pub fn is_proven(&self) -> bool {
+        self.is_known() || self.timeline.is_proven(self.sequence)
     }
 
     /// What is known without a driver call.
