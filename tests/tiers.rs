@@ -232,7 +232,7 @@ fn streams_whose_uses_cannot_be_told_apart_get_no_address() {
     let tiers = tiers(&device, [1, 1, 1]);
     let block = tiers.create_block(BYTES, Some(Tier::Device), "").expect("a block");
     let streams: Vec<_> = (0..9).map(|_| stream(&device)).collect();
-    let mut acquire = |stream| {
+    let acquire = |stream| {
         hold(stream);
         block.acquire(None, Access::Read, from_ref(stream), Timeout::Try)
     };
