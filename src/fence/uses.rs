@@ -170,8 +170,7 @@ impl Uses {
         if self.entries.is_full()
             && let Some((kept, freed)) = self.pair_to_merge()
         {
-            // Not swapped: of one stream those that come after one another have numbers that do.
-            let old = self.entries.remove(freed);
+            let old = self.entries.swap_remove(freed);
             self.entries[kept].merge(old);
         }
         if let Err(full) = self.entries.try_push(new) {
@@ -183,20 +182,16 @@ impl Uses {
         }
     }
 
-    /// Two uses of one stream: of one kind if there are such, so that readers need not wait for readers.
+    /// Two uses of one stream: of one kind if there are such, so that readers need not wait for readers; and those with the
+    /// oldest copies, so that none of another use lie between them.
     fn pair_to_merge(&self) -> Option<(usize, usize)> {
-        let mut mixed = None;
-        for (second, b) in self.entries.iter().enumerate() {
-            for (first, a) in self.entries[..second].iter().enumerate() {
-                if a.is_of_stream_of(b) {
-                    if a.write == b.write {
-                        return Some((first, second));
-                    }
-                    mixed = Some((first, second));
-                }
-            }
-        }
-        mixed
+        let pairs = (1..self.entries.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
+        let of_one_stream =
+            pairs.filter(|(first, second)| self.entries[*first].is_of_stream_of(&self.entries[*second]));
+        of_one_stream.min_by_key(|(first, second)| {
+            let (a, b) = (&self.entries[*first], &self.entries[*second]);
+            (a.write != b.write, a.copies.last.max(b.copies.last))
+        })
     }
 }
 
@@ -222,9 +217,10 @@ impl Use {
         if self.copies.is_empty() { None } else { self.fence.failed_in(self.copies.first, self.copies.last) }
     }
 
-    /// Its copies: the number of the first, and the fence of the last.
+    /// Its copies, unless all are known to have run well: the number of the first, and the fence of the last.
     pub fn copies(&self) -> Option<(u64, Fence)> {
-        (!self.copies.is_empty()).then(|| (self.copies.first, self.fence.at(self.copies.last)))
+        let over = self.copies.is_empty() || self.fence.is_known() && self.failure().is_none();
+        (!over).then(|| (self.copies.first, self.fence.at(self.copies.last)))
     }
 
     fn is_of_stream_of(&self, other: &Use) -> bool {
