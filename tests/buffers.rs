@@ -442,6 +442,91 @@ fn a_use_of_a_whole_buffer_lifts_the_seal_of_what_it_was_before_a_shrink() {
 }
 
 #[test]
+fn a_fill_that_is_refused_leaves_both_sides_as_they_were() {
+    let (device, other) = (device(), device());
+    let buffer = buffer(&device, pair_of(64));
+    let (stranger, captures) = (stream(&other), stream(&device));
+    kit(&captures).begin_capture().unwrap();
+    for (stream, answer) in [(&stranger, Status::WrongDevice), (&captures, Status::Capturing)] {
+        assert_eq!(status(buffer.fill(true, true, &[9], Some(stream), Timeout::Try)), answer);
+        assert_eq!(read(&buffer), [0; 64]);
+    }
+    kit(&captures).end_capture().unwrap();
+}
+
+#[test]
+fn a_resize_within_the_capacity_has_the_checks_of_one_beyond() {
+    let device = device();
+    let buffer = buffer(&device, pair_of(64));
+    let (_, token) = buffer.begin(Access::Read, 0, 1, Timeout::Try).unwrap();
+    let within = || buffer.resize(shape(&[32]), (false, false), None, Timeout::Try);
+    assert_eq!(status(within()), Status::Busy, "a guard is open");
+    buffer.end(Access::Read, token).unwrap();
+    if copies_fail_alone() {
+        fail_one_copy(&buffer);
+        assert_eq!(status(within()), Status::CopyFailed);
+    }
+    within().unwrap();
+}
+
+/// An upload that fails when it runs, which nobody was told.
+fn fail_one_copy(buffer: &Buffer) {
+    let stream = stream(buffer.device());
+    kit_of(buffer.device()).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
+    buffer.copy(true, 0, ALL, &stream, None).expect("a copy");
+    ran(&stream);
+    stream.poll();
+}
+
+#[test]
+fn who_marks_is_told_of_a_copy_that_failed() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let buffer = buffer(&device, pair_of(64));
+    for mark in [Buffer::mark_newer, Buffer::mark_clean] {
+        fail_one_copy(&buffer);
+        assert_eq!(status(mark(&buffer, Which::Host, 0, ALL)), Status::CopyFailed);
+        mark(&buffer, Which::Host, 0, ALL).expect("told once");
+    }
+}
+
+#[test]
+fn a_resize_keeps_what_kernels_on_a_named_stream_still_write() {
+    let device = device();
+    let stream = stream(&device);
+    let options = gpubuf::buffer::BufferOptions { host: Placement::Uva, device: Placement::None, ..pair_of(64) };
+    let buffer = buffer(&device, options);
+    buffer.device_address(std::slice::from_ref(&stream)).unwrap();
+    hold(&stream);
+    busy(&stream);
+    let grow = || buffer.resize(shape(&[100]), (true, false), None, Timeout::Try);
+    assert_eq!(status(grow()), Status::Busy);
+    release(&stream);
+    grow().unwrap();
+}
+
+#[test]
+fn borrowed_memory_is_not_taken_back_from_those_who_have_it() {
+    let device = device();
+    let stream = stream(&device);
+    let mut memory = vec![0u8; 64];
+    let options =
+        gpubuf::buffer::BufferOptions { host: Placement::Pageable, host_memory: memory.as_mut_ptr(), ..pair_of(64) };
+    let buffer = buffer(&device, options);
+    let (_, token) = buffer.begin(Access::Read, 0, 1, Timeout::Try).unwrap();
+    assert_eq!(status(buffer.detach(Timeout::Try)), Status::Busy, "a guard is open");
+    buffer.end(Access::Read, token).unwrap();
+    buffer.device_address(std::slice::from_ref(&stream)).unwrap();
+    hold(&stream);
+    busy(&stream);
+    assert_eq!(status(buffer.detach(Timeout::Try)), Status::Busy, "kernels may use it");
+    release(&stream);
+    buffer.detach(Timeout::Infinite).unwrap();
+}
+
+#[test]
 fn detaching_tells_of_a_copy_that_failed_and_hands_nothing_back() {
     if !copies_fail_alone() {
         return;

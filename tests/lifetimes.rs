@@ -31,6 +31,21 @@ fn options() -> BufferOptions {
 }
 
 #[test]
+fn an_address_that_went_to_nobody_knows_whom_is_freed_by_a_drain_alone() {
+    let device = device();
+    let buffer = Buffer::create(&device, options()).expect("a buffer");
+    let stream = Timeline::create(&device, "").expect("a stream");
+    buffer.device_address(&[]).expect("an address");
+    buffer.used_on(&stream, Access::Write).expect("a declaration of what one stream did");
+    stream.synchronize(Timeout::Infinite).expect("a wait");
+    drop(buffer);
+    device.maintain();
+    assert_eq!(device.counters.device_bytes.get(), BYTES);
+    device.drain(Timeout::Infinite).expect("a drain");
+    assert_eq!(device.counters.device_bytes.get(), 0);
+}
+
+#[test]
 fn a_device_goes_with_its_last_object_in_any_order() {
     let device = device();
     let stream = held(&device);

@@ -68,6 +68,22 @@ fn writes_reach_the_table_with_one_copy_and_one_kernel() {
 }
 
 #[test]
+fn a_consumer_that_cannot_wait_is_told_before_anything_is_queued() {
+    let (device, other) = (device(), device());
+    let it = rows(&device);
+    let (applies, stranger, captures) = (stream(&device), stream(&other), stream(&device));
+    kit(&captures).begin_capture().unwrap();
+    stage(&it, 0, 0, &[1]).unwrap();
+    let fences = device.counters.fences_recorded.get();
+    for (consumer, answer) in [(&stranger, Status::WrongDevice), (&captures, Status::Capturing)] {
+        assert_eq!(status(it.apply(&applies, std::slice::from_ref(consumer), Timeout::Infinite)), answer);
+    }
+    assert_eq!(device.counters.fences_recorded.get(), fences);
+    kit(&captures).end_capture().unwrap();
+    apply(&it, &applies).unwrap();
+}
+
+#[test]
 fn the_last_write_wins_and_what_it_covers_is_not_sent() {
     let device = device();
     let (stream, it) = (stream(&device), rows(&device));
