@@ -442,6 +442,16 @@ fn a_use_of_a_whole_buffer_lifts_the_seal_of_what_it_was_before_a_shrink() {
 }
 
 #[test]
+fn a_stream_that_captures_syncs_nothing_and_publishes_nothing() {
+    let device = device();
+    let (buffer, stream) = (buffer(&device, pair_of(64)), stream(&device));
+    kit(&stream).begin_capture().unwrap();
+    assert_eq!(status(buffer.sync(None, &stream, None)), Status::Capturing, "also where nothing is newer");
+    assert_eq!(status(buffer.publish(&stream)), Status::Capturing);
+    kit(&stream).end_capture().unwrap();
+}
+
+#[test]
 fn a_fill_that_is_refused_leaves_both_sides_as_they_were() {
     let (device, other) = (device(), device());
     let buffer = buffer(&device, pair_of(64));

@@ -322,6 +322,24 @@ fn who_launches_by_himself_may_declare_it_as_a_use_of_the_block() {
 }
 
 #[test]
+fn a_replay_is_declared_where_there_is_room_for_its_use() {
+    let device = device();
+    let buffer = buffer(&device, pair_of(BYTES));
+    let (hold, timeline) = begun(&buffer);
+    hold.capture(&*buffer, true, 0, ALL, &timeline).unwrap();
+    end(&hold, &timeline);
+    let streams: Vec<_> = (0..8).map(|_| stream(&device)).collect();
+    for stream in &streams {
+        common::hold(stream);
+        buffer.used_on(stream, Access::Read).unwrap();
+    }
+    assert_eq!(status(hold.replayed(&timeline)), Status::Busy);
+    release(&streams[0]);
+    assert_eq!(status(hold.replayed(&timeline)), Status::Ok);
+    streams[1..].iter().for_each(|stream| release(stream));
+}
+
+#[test]
 fn the_memory_of_a_destroyed_buffer_stays_for_its_graph() {
     let device = device();
     let buffer = buffer(&device, pair_of(BYTES));

@@ -4,13 +4,14 @@ mod common;
 #[path = "common/workspaces.rs"]
 mod workspaces;
 
-use common::{busy, device, hold, kit_of, ran, read_device, release, status, stream};
+use common::{busy, device, hold, kit, kit_of, ran, read_device, release, status, stream};
 use gpubuf::backend::{Capability, Finding};
 use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
 use gpubuf::fence::{Access, Device, Name, Which};
+use gpubuf::graph::GraphHold;
 use gpubuf::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use gpubuf::workspace::{Content, EntryState, Held, Source, Spec};
 use std::collections::BTreeMap;
@@ -37,6 +38,32 @@ fn a_name_stands_for_one_buffer_of_one_spec() {
     assert!(is(&workspace.find("ids", TRY).expect("it stays"), 7), "and so does its content");
     assert_eq!(status(workspace.get("", &spec(64), TRY)), Status::InvalidArgument);
     assert_eq!(status(workspace.get(&"n".repeat(256), &spec(64), TRY)), Status::InvalidArgument);
+}
+
+#[test]
+fn a_stream_that_cannot_zero_it_gets_no_buffer() {
+    let (device, other) = (device(), device());
+    let workspace = workspace(&device, 0, 0);
+    let (stranger, captures) = (stream(&other), stream(&device));
+    kit(&captures).begin_capture().expect("a capture");
+    for (stream, answer) in [(&stranger, Status::WrongDevice), (&captures, Status::Capturing)] {
+        let refused = workspace.allocate(&spec(64), Content::Zeroes(Some(stream)), TRY);
+        assert_eq!(status(refused), answer, "also where what is made is zero");
+    }
+    assert_eq!(status(workspace.sync_all(&stranger)), Status::WrongDevice, "also where there is nothing to sync");
+    kit(&captures).end_capture().expect("its end");
+}
+
+#[test]
+fn what_a_graph_holds_is_not_given_back() {
+    let device = device();
+    let workspace = workspace(&device, 0, 0);
+    let held = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    let graph = GraphHold::create(&device, "").expect("a hold");
+    graph.add((*held).clone(), Some(TRY)).expect("held");
+    assert_eq!(status(held.expect_releasable_to(&*workspace)), Status::GraphHeld);
+    drop(graph);
+    assert_eq!(status(held.expect_releasable_to(&*workspace)), Status::Ok);
 }
 
 #[test]
