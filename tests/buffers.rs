@@ -67,6 +67,21 @@ fn a_sync_moves_what_is_newer_and_nothing_else() {
 }
 
 #[test]
+fn what_a_sync_still_reads_is_not_filled() {
+    let device = device();
+    let (reads, fills) = (stream(&device), stream(&device));
+    let buffer = buffer(&device, pair_of(64));
+    buffer.mark_newer(Which::Device, 0, ALL).unwrap();
+    hold(&reads);
+    buffer.sync(None, &reads, None).unwrap();
+    buffer.fill(false, true, &[7], Some(&fills), Timeout::Try).unwrap();
+    let early = fills.synchronize(Timeout::Within(std::time::Duration::from_millis(100)));
+    assert_eq!(status(early), Status::Timeout, "the fill waits for the copy that reads");
+    release(&reads);
+    fills.synchronize(Timeout::Infinite).unwrap();
+}
+
+#[test]
 fn both_sides_newer_is_a_conflict_unless_a_policy_decides() {
     let device = device();
     let stream = stream(&device);

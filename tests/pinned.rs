@@ -41,6 +41,21 @@ fn the_budget_is_over_requested_bytes_to_the_byte() {
 }
 
 #[test]
+fn a_function_on_a_stream_waits_for_nobody() {
+    let device = device();
+    let pinned = manager(&device, 100);
+    let wait = Request { over: Over::Wait, timeout: Timeout::Within(Duration::from_millis(50)), ..Request::new(100) };
+    let ask = || called_on(&stream(&device), || status(pinned.allocate(&wait)));
+    let held = give(&pinned, 100);
+    assert_eq!(ask(), Status::WouldDeadlock, "for the budget");
+    pinned.free(&held).unwrap();
+    pinned.trim(0);
+    kit_of(&device).limit_memory(Placement::Pinned, 0).unwrap();
+    assert_eq!(ask(), Status::WouldDeadlock, "for memory");
+    kit_of(&device).limit_memory(Placement::Pinned, u64::MAX).unwrap();
+}
+
+#[test]
 fn a_budget_of_nothing_gives_nothing_and_an_automatic_one_something() {
     let device = device();
     let none = manager(&device, 0);

@@ -7,6 +7,7 @@ use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Member, Timeline};
+use gpubuf::graph::GraphHold;
 use gpubuf::lease::{AloneOptions, Lease, Twin};
 use gpubuf::pool::{Adapted, BlockState, GiveBackRequest, Growth, Pool, PoolOptions, Strategy};
 use gpubuf::stats::Value;
@@ -544,6 +545,22 @@ fn a_twin_comes_with_the_first_need() {
     assert_eq!(status(other.device_address()), Status::OutOfDeviceMemory);
     kit_of(&device).limit_memory(Placement::Device, u64::MAX).expect("no limit");
     other.release().expect("a refusal seals nothing");
+}
+
+#[test]
+fn a_block_with_a_guard_open_is_neither_moved_nor_fenced() {
+    let device = device();
+    let timeline = stream(&device);
+    let lease = acquire(&pool(&device, options(1)));
+    let (_, token) = lease.begin(Access::Read, 0, 1, Timeout::Try).unwrap();
+    assert_eq!(status(lease.promote(&timeline)), Status::Busy);
+    assert_eq!(status(lease.fence(std::slice::from_ref(&timeline))), Status::Busy);
+    lease.end(Access::Read, token).unwrap();
+    let graph = GraphHold::create(&device, "").unwrap();
+    graph.add(Arc::new(lease.clone()), Some(Timeout::Try)).unwrap();
+    assert_eq!(status(lease.promote(&timeline)), Status::GraphHeld);
+    drop(graph);
+    lease.promote(&timeline).unwrap();
 }
 
 #[test]
