@@ -312,6 +312,15 @@ fn a_wait_for_the_device_counts_and_answers_by_its_form() {
     assert_eq!(status(device.drain(Timeout::Infinite)), Status::Ok);
 }
 
+#[test]
+fn a_stream_of_a_lost_device_is_neither_idle_nor_done() {
+    let device = device();
+    let stream = stream(&device);
+    common::lose(&device);
+    assert_eq!(status(stream.synchronize(Timeout::Infinite)), Status::DeviceLost);
+    assert_eq!(status(stream.expect_idle()), Status::DeviceLost);
+}
+
 /// What needs no memory of the device's either.
 #[test]
 fn nothing_is_made_on_a_lost_device() {
