@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Gate, copies_fail_alone, device, kit_of, status, stream};
-use gpubuf::backend::kit::{FailWhen, Operation};
+use gpubuf::backend::kit::{FailWhen, Operation, View};
 use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::Dtype;
@@ -16,9 +16,10 @@ use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::pressure::{Pressure, PressureOptions};
 use gpubuf::slots::{Slots, SlotsOptions};
 use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
-use gpubuf::sync::{Arc, AtomicBool, Ordering};
+use gpubuf::sync::{Arc, AtomicBool, Mutex, Ordering};
 use gpubuf::tiers::{Tier, Tiers, TiersOptions};
 use gpubuf::workspace::{Workspace, WorkspaceOptions};
+use std::time::Duration;
 
 const BYTES: u64 = 64;
 
@@ -310,6 +311,37 @@ fn a_wait_for_the_device_counts_and_answers_by_its_form() {
     assert_eq!(counted(), (0, 2));
     gate.open();
     assert_eq!(status(device.drain(Timeout::Infinite)), Status::Ok);
+}
+
+#[test]
+fn a_wait_for_the_device_that_cannot_end_is_refused() {
+    const WAIT: Timeout = Timeout::Within(Duration::from_millis(50));
+    struct Shared {
+        device: Arc<Device>,
+        answer: Mutex<Option<Status>>,
+    }
+    fn ask(_: &dyn View, [shared, _]: [usize; 2]) {
+        // SAFETY: the test waits for the answer with `shared` alive.
+        let shared = unsafe { &*(shared as *const Shared) };
+        *shared.answer.lock() = Some(status(shared.device.synchronize(WAIT)));
+    }
+    let device = device();
+    let held = stream(&device);
+    common::kit(&held).hold().expect("a hold");
+    common::busy(&held);
+    assert_eq!(status(device.synchronize(WAIT)), Status::WouldDeadlock, "this thread holds a stream shut");
+    common::release(&held);
+    // In a function on a stream that nobody has a handle to any more.
+    let shared = Shared { device: device.clone(), answer: Mutex::new(None) };
+    let (gate, gone) = (Gate::default(), stream(&device));
+    gate.shut(&gone);
+    common::kit(&gone).call(ask, [&raw const shared as usize, 0]).expect("a call");
+    drop(gone);
+    gate.open();
+    while shared.answer.lock().is_none() {
+        std::thread::yield_now();
+    }
+    assert_eq!(*shared.answer.lock(), Some(Status::WouldDeadlock));
 }
 
 #[test]
