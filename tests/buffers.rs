@@ -67,6 +67,21 @@ fn a_sync_moves_what_is_newer_and_nothing_else() {
 }
 
 #[test]
+fn a_copy_waits_for_the_fill_before_it() {
+    let device = device();
+    let (fills, copies) = (stream(&device), stream(&device));
+    let buffer = buffer(&device, pair_of(64));
+    hold(&fills);
+    buffer.fill(false, true, &[7], Some(&fills), Timeout::Try).unwrap();
+    buffer.copy(false, 0, ALL, &copies, None).unwrap();
+    let early = copies.synchronize(Timeout::Within(std::time::Duration::from_millis(100)));
+    assert_eq!(status(early), Status::Timeout);
+    release(&fills);
+    copies.synchronize(Timeout::Infinite).unwrap();
+    assert_eq!(read(&buffer), [7; 64]);
+}
+
+#[test]
 fn what_a_sync_still_reads_is_not_filled() {
     let device = device();
     let (reads, fills) = (stream(&device), stream(&device));
@@ -464,6 +479,22 @@ fn a_stream_that_captures_syncs_nothing_and_publishes_nothing() {
     assert_eq!(status(buffer.sync(None, &stream, None)), Status::Capturing, "also where nothing is newer");
     assert_eq!(status(buffer.publish(&stream)), Status::Capturing);
     kit(&stream).end_capture().unwrap();
+}
+
+#[test]
+fn a_stream_of_another_device_is_named_nowhere() {
+    let (device, other) = (device(), device());
+    let (buffer, stranger) = (buffer(&device, pair_of(64)), stream(&other));
+    for (what, answer) in [
+        ("an address", status(buffer.device_address(std::slice::from_ref(&stranger)))),
+        ("a copy of nothing", status(buffer.copy(true, 0, 0, &stranger, None))),
+        ("a copy", status(buffer.copy(true, 0, ALL, &stranger, None))),
+        ("a sync of nothing", status(buffer.sync(None, &stranger, None))),
+        ("a publish of nothing new", status(buffer.publish(&stranger))),
+        ("a declaration", status(buffer.used_on(&stranger, Access::Read))),
+    ] {
+        assert_eq!(answer, Status::WrongDevice, "{what}");
+    }
 }
 
 #[test]

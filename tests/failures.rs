@@ -329,6 +329,7 @@ fn a_wait_for_the_device_that_cannot_end_is_refused() {
     let held = stream(&device);
     common::kit(&held).hold().expect("a hold");
     common::busy(&held);
+    assert_eq!(status(held.synchronize(WAIT)), Status::WouldDeadlock, "this thread holds it shut");
     assert_eq!(status(device.synchronize(WAIT)), Status::WouldDeadlock, "this thread holds a stream shut");
     common::release(&held);
     // In a function on a stream that nobody has a handle to any more.

@@ -322,6 +322,25 @@ fn who_launches_by_himself_may_declare_it_as_a_use_of_the_block() {
 }
 
 #[test]
+fn a_graph_runs_on_streams_of_its_device_that_do_not_capture() {
+    let (device, other) = (device(), device());
+    let buffer = buffer(&device, pair_of(BYTES));
+    let (hold, timeline) = begun(&buffer);
+    let stranger = stream(&other);
+    kit(&stranger).begin_capture().unwrap();
+    assert_eq!(status(hold.capture(&*buffer, true, 0, ALL, &stranger)), Status::WrongDevice);
+    kit(&stranger).end_capture().unwrap();
+    end(&hold, &timeline);
+    assert_eq!(status(hold.launch(&stranger)), Status::WrongDevice);
+    assert_eq!(status(hold.replayed(&stranger)), Status::WrongDevice);
+    let empty = new_hold(&device);
+    assert_eq!(status(empty.replayed(&stranger)), Status::WrongDevice, "also where it holds nothing");
+    kit(&timeline).begin_capture().unwrap();
+    assert_eq!(status(empty.replayed(&timeline)), Status::Capturing);
+    kit(&timeline).end_capture().unwrap();
+}
+
+#[test]
 fn a_replay_is_declared_where_there_is_room_for_its_use() {
     let device = device();
     let buffer = buffer(&device, pair_of(BYTES));

@@ -548,6 +548,20 @@ fn a_twin_comes_with_the_first_need() {
 }
 
 #[test]
+fn a_release_is_refused_where_its_use_could_not_be_told_apart() {
+    let device = device();
+    let streams: Vec<_> = (0..9).map(|_| stream(&device)).collect();
+    let lease = acquire(&pool(&device, options(1)));
+    for stream in &streams[..8] {
+        hold(stream);
+        lease.fence(std::slice::from_ref(stream)).unwrap();
+    }
+    assert_eq!(status(lease.release_after(&streams[8..])), Status::Busy);
+    streams[..8].iter().for_each(|stream| release(stream));
+    lease.release_after(&streams[8..]).unwrap();
+}
+
+#[test]
 fn a_block_with_a_guard_open_is_neither_moved_nor_fenced() {
     let device = device();
     let timeline = stream(&device);

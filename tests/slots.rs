@@ -886,6 +886,30 @@ fn destroyed_slots_wait_for_their_consumers() {
 }
 
 #[test]
+fn memory_that_somebody_fills_or_reads_is_freed_by_a_drain_alone() {
+    let device = device();
+    for reads in [false, true] {
+        let stream = stream(&device);
+        let slots = three(&device, SlotsOptions::default());
+        let ticket = filled(&slots, 1).commit(&stream, &[]).unwrap();
+        let filling = slots.begin(LONG).unwrap();
+        if reads {
+            let read_back = slots.read_back(ticket, NEED, 0, 1, &stream).unwrap();
+            slots.begin_read(read_back, LONG).unwrap();
+        } else {
+            filling.begin_span(NEED, 0, 1).unwrap();
+        }
+        slots.retire(ticket, &[]).unwrap();
+        ran(&stream);
+        slots.destroy();
+        device.maintain();
+        assert!(device.counters.pinned_bytes.get() > 0, "its holder may not know yet");
+        device.drain(LONG).unwrap();
+        assert_eq!(device.counters.pinned_bytes.get(), 0);
+    }
+}
+
+#[test]
 fn dropped_slots_are_destroyed_ones() {
     let device = device();
     let (copies, kernels) = (stream(&device), stream(&device));

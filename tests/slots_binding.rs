@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{busy, device, hold, kit_of, lose, ran, read_device, release, status, stream};
+use common::{busy, device, hold, kit, kit_of, lose, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
@@ -285,6 +285,40 @@ fn a_retire_that_cannot_be_fenced_quarantines_the_block() {
     step.retire(&[]).expect("the step is over");
     assert_eq!(status(lease.begin(Access::Write, 0, 1, Timeout::Try)), Status::Quarantined);
     assert_eq!(slots.stats().unretired_steps, 0);
+}
+
+#[test]
+fn memory_is_bound_behind_streams_of_its_device_that_do_not_capture() {
+    let (device, other) = (device(), device());
+    let slots = slots(&device, 1);
+    let step = filled(&slots);
+    let (stranger, captures) = (stream(&other), stream(&device));
+    kit(&captures).begin_capture().unwrap();
+    let fences = (device.counters.fences_recorded.get(), other.counters.fences_recorded.get());
+    for (stream, answer) in [(&stranger, Status::WrongDevice), (&captures, Status::Capturing)] {
+        assert_eq!(status(step.bind(STATE, 64, ROW, from_ref(stream))), answer);
+    }
+    assert_eq!((device.counters.fences_recorded.get(), other.counters.fences_recorded.get()), fences);
+    kit(&captures).end_capture().unwrap();
+}
+
+#[test]
+fn a_retire_is_refused_where_the_use_of_a_block_could_not_be_told_apart() {
+    let device = device();
+    let streams: Vec<_> = (0..9).map(|_| stream(&device)).collect();
+    let slots = slots(&device, 1);
+    let lease = block(&device, Placement::Uva, Twin::Never);
+    for stream in &streams[..8] {
+        hold(stream);
+        lease.fence(from_ref(stream)).unwrap();
+    }
+    let step = filled(&slots);
+    step.bind_block(STATE, &lease, 0, ALL).unwrap();
+    step.commit(&streams[0], &[]).unwrap();
+    assert_eq!(status(step.retire(&streams[8..])), Status::Busy);
+    // The first waits for the others.
+    streams[1..8].iter().chain(&streams[..1]).for_each(|stream| release(stream));
+    step.retire(&streams[8..]).unwrap();
 }
 
 #[test]

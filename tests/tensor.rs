@@ -57,6 +57,21 @@ fn poke(stream: &Timeline, address: u64, value: u8) {
 }
 
 #[test]
+fn a_stream_that_cannot_have_the_address_has_nothing_copied() {
+    let (device, other) = (device(), device());
+    let tensor = tensor(&pool(&device, true, 2), 2);
+    write(&tensor, 0, &[1; 8]);
+    let (own, stranger, captures) = (stream(&device), stream(&other), stream(&device));
+    kit(&captures).begin_capture().expect("a capture");
+    for (second, answer) in [(&stranger, Status::WrongDevice), (&captures, Status::Capturing)] {
+        let refused = tensor.publish(&[own.clone(), second.clone()], Access::Read, TRY);
+        assert_eq!(status(refused), answer);
+    }
+    assert_eq!(device.counters.copies.get(), 0);
+    kit(&captures).end_capture().expect("its end");
+}
+
+#[test]
 fn only_what_changed_is_copied_and_nothing_when_nothing_did() {
     for twin in [false, true] {
         let device = device();
