@@ -133,7 +133,7 @@ impl Site {
 
     /// Longer than anything takes: a wait that ends by it is one for what never comes.
     pub fn patience(&self) -> Timeout {
-        Timeout::Within(Duration::from_secs(30))
+        Timeout::Within(Duration::from_secs(100))
     }
 
     /// What a call is answered: a value, or nothing where the answer is one of `also`, which leave the object as it was.
@@ -167,7 +167,7 @@ impl Site {
                 Some(value) => return Ok(value),
                 None => thread::yield_now(),
             }
-            assert!(began.elapsed() < Duration::from_secs(30), "seed {}: {what} is busy for ever", self.seed);
+            assert!(began.elapsed() < Duration::from_secs(100), "seed {}: {what} is busy for ever", self.seed);
         }
     }
 
@@ -309,7 +309,7 @@ impl Watch {
     pub fn new(what: String) -> Watch {
         let (done, is_done) = channel();
         thread::spawn(move || {
-            if is_done.recv_timeout(Duration::from_secs(180)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            if is_done.recv_timeout(Duration::from_secs(300)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
                 eprintln!("{what} hangs");
                 std::process::abort();
             }
