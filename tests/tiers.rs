@@ -155,8 +155,10 @@ fn a_move_that_fails_leaves_the_block_where_it_was() {
     let _ = device.synchronize(Timeout::Infinite);
     assert_eq!(tier(&block), Tier::Pinned);
     assert!(is(&block, 9), "nobody had used the new memory");
-    // Kernels got the new address before the copy failed.
+    // Kernels got the new address before the copy failed, which comes behind their work of before.
     hold(&user);
+    let before = block.acquire(Some(Tier::Pinned), Access::Write, from_ref(&user), Timeout::Infinite);
+    block.release(before.expect("it is there").1).expect("a release");
     fail(FailWhen::Execution);
     let got = block.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite);
     block.release(got.expect("it is not waited for").1).expect("a release");

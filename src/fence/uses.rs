@@ -82,7 +82,9 @@ impl Copies {
 
     /// That one has been told. Those before it are found first, so they were, too.
     fn told(&mut self, number: u64) {
-        if (self.first..=self.last).contains(&number) {
+        if number == self.last {
+            *self = Copies::NONE;
+        } else if (self.first..self.last).contains(&number) {
             self.first = number + 1;
         }
     }
@@ -182,15 +184,15 @@ impl Uses {
         }
     }
 
-    /// Two uses of one stream: of one kind if there are such, so that readers need not wait for readers; and those with the
-    /// oldest copies, so that none of another use lie between them.
+    /// Two uses of one stream: of one kind if there are such, so that readers need not wait for readers. Between their copies lie
+    /// none of another use, if they have the oldest, and, if it can be, no failure that was told or is another object's.
     fn pair_to_merge(&self) -> Option<(usize, usize)> {
         let pairs = (1..self.entries.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
         let of_one_stream =
             pairs.filter(|(first, second)| self.entries[*first].is_of_stream_of(&self.entries[*second]));
         of_one_stream.min_by_key(|(first, second)| {
             let (a, b) = (&self.entries[*first], &self.entries[*second]);
-            (a.write != b.write, a.copies.last.max(b.copies.last))
+            (a.write != b.write, a.has_failure_up_to(b), a.copies.last.max(b.copies.last))
         })
     }
 }
@@ -215,6 +217,13 @@ impl Use {
     /// The first of its copies that failed and was not told.
     fn failure(&self) -> Option<Fence> {
         if self.copies.is_empty() { None } else { self.fence.failed_in(self.copies.first, self.copies.last) }
+    }
+
+    /// Whether a copy between its own and those of the other is known to have failed.
+    fn has_failure_up_to(&self, other: &Use) -> bool {
+        let (a, b) = (self.copies, other.copies);
+        let (last, next) = (a.last.min(b.last), a.first.max(b.first));
+        !a.is_empty() && !b.is_empty() && last + 1 < next && self.fence.failed_in(last + 1, next - 1).is_some()
     }
 
     /// Its copies, unless all are known to have run well: the number of the first, and the fence of the last.

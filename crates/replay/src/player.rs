@@ -179,11 +179,11 @@ impl Player<'_> {
         let begins = |at: usize| last[at] > at || recording.calls[at].meanwhile > 0 && !recording.calls[at].inside;
         // Calls that need another's that was recorded after them, with what their threads did then, in their order.
         let mut behind: Vec<usize> = Vec::new();
-        let mut lost = recording.lost.iter().peekable();
+        let lost = recording.lost.iter().map(|(_, count)| *count).sum();
+        if lost > 0 {
+            self.summary.skipped.insert("lost when it was recorded", lost);
+        }
         for at in 0..recording.calls.len() {
-            while let Some((_, count)) = lost.next_if(|(before, _)| *before <= at) {
-                *self.summary.skipped.entry("lost when it was recorded").or_default() += count;
-            }
             behind.push(at);
             // What was behind is tried again before this one and after it: it may be needed by it, or need it.
             for again in [true, false] {
