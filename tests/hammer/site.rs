@@ -254,6 +254,11 @@ impl Site {
         pinned.destroy();
         workspace.destroy();
         drop((pool, workspace, tiers, pinned, predictor, pressure));
+        // Who looks after every object of the device at this moment, be it for another test, has them until it is through.
+        let began = Instant::now();
+        while !device.members().is_empty() && began.elapsed() < Duration::from_secs(20) {
+            thread::yield_now();
+        }
         let drained = device.drain(Timeout::Infinite);
         assert!(drained.is_ok() || self.weather == Weather::Loss, "{place}: {drained:?}");
         let counters = &device.counters;
