@@ -89,7 +89,10 @@ impl Fault {
                     || (quarantines(function) && status == Quarantined)
             }
             Fault::Call { function, .. } => {
-                status == DriverError || (quarantines(function) && matches!(status, Quarantined | DeviceLost))
+                status == DriverError
+                    || (quarantines(function) && matches!(status, Quarantined | DeviceLost))
+                    // Who only tries to ask is told that nothing is known yet.
+                    || (enters(function) && status == Busy)
             }
             _ => false,
         }
@@ -99,7 +102,12 @@ impl Fault {
 /// Functions without which it cannot be proven that work is done: those that record and ask, those that are asked before a fence
 /// is recorded, and those by which any call gets to its context.
 fn quarantines(function: &str) -> bool {
-    ["cuEvent", "cuCtx", "cuStream", "cuThread"].iter().any(|word| function.starts_with(word))
+    enters(function) || function.starts_with("cuEvent") || function.starts_with("cuStream")
+}
+
+/// Functions by which any call gets to its context, and questions to events as well.
+fn enters(function: &str) -> bool {
+    ["cuCtx", "cuThread"].iter().any(|word| function.starts_with(word))
 }
 
 /// The stand-in's controls, where it is the driver.
@@ -491,7 +499,7 @@ fn functions() -> Vec<String> {
 
 /// Refused, with nothing done: the same call again does it.
 fn again(status: Status) -> bool {
-    matches!(status, Status::DriverError | Status::OutOfHostMemory | Status::OutOfDeviceMemory)
+    matches!(status, Status::DriverError | Status::OutOfHostMemory | Status::OutOfDeviceMemory | Status::Busy)
 }
 
 fn name(status: Status) -> &'static str {

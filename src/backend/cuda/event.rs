@@ -6,7 +6,7 @@ use super::wait::poll;
 use crate::backend::exit;
 use crate::backend::{EventBackend, EventState};
 use crate::config::log::{self, Level};
-use crate::error::Result;
+use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::Arc;
 use cudarc::driver::sys::{CUevent, CUevent_flags};
@@ -63,9 +63,19 @@ impl CudaEvent {
         self.handle
     }
 
-    /// The context cannot be entered: for ever if it is lost, or the process exits; not here if a function on a stream asks.
-    fn unknown(&self) -> EventState {
-        if self.context.is_lost() || exit::is_near() { EventState::Lost } else { EventState::Pending }
+    /// The context cannot be entered: for ever if it is lost, or the process exits; not here if a function on a stream asks;
+    /// else this time, which says nothing about the work.
+    fn unknown(&self, error: Error) -> EventState {
+        if self.context.is_lost() || exit::is_near() {
+            return EventState::Lost;
+        }
+        if error.status() != Status::WouldDeadlock {
+            log::write(
+                Level::Warn,
+                format_args!("an event could not be asked, which is tried again: {}", error.message()),
+            );
+        }
+        EventState::Pending
     }
 
     fn state(&self, code: Code) -> EventState {
@@ -93,7 +103,7 @@ impl EventBackend for CudaEvent {
         match self.context.enter_relaxed() {
             // SAFETY: the event lives as long as this value.
             Ok(_entered) => self.state(unsafe { (self.context.driver().cuEventQuery)(self.handle) }),
-            Err(_) => self.unknown(),
+            Err(error) => self.unknown(error),
         }
     }
 
@@ -107,7 +117,7 @@ impl EventBackend for CudaEvent {
             let state = match self.context.enter_relaxed() {
                 // SAFETY: as in `query`.
                 Ok(_entered) => self.state(unsafe { (self.context.driver().cuEventSynchronize)(self.handle) }),
-                Err(_) => self.unknown(),
+                Err(error) => self.unknown(error),
             };
             // Where the driver does not wait, this does.
             if state != EventState::Pending {
