@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "scripts" / "mutation-points.txt"
 BUILD = ROOT / "build" / "mutate"
 
-# By what they do. Those that return something other than Result<()> are only mutated as statements.
+# By what they do.
 CALLS = {
     "host wait": ["wait_all", "wait_uses", "await_copy", "recycle", "settle"],
     "device wait": ["order_before", "wait_for", "order_consumers", "order_replay", "wait", "wait_native"],
@@ -56,13 +56,13 @@ KIND = {name: kind for kind, names in CALLS.items() for name in names}
 CALL = re.compile(r"(?<![\w.:])((?:\w+(?:\(\)|\[[^\]\n]*\])?\s*(?:\.|::)\s*)*)(" + "|".join(sorted(KIND, key=len, reverse=True)) + r")\(")
 ORDER = re.compile(r"Ordering::(Acquire|Release|AcqRel|SeqCst)\b")
 FENCE = re.compile(r"(?<!\w)fence\(Ordering::\w+\);")
-# What goes before and behind a point, so that it can be left out at run time.
-# The ways of an expression, one after the other until one compiles.
+# A call of these names that only makes a value, which others wait by: told by what its definition returns.
+MADE = re.compile(r"\bfn\s+(\w+)[^{;]*?->\s*HostWait<")
+# What goes before and behind a point, so that it can be left out at run time. The ways of an expression, one after the other until
+# one compiles: what succeeds in its place, or nothing; its first argument, for what passes on a lock or an error.
 STATEMENT = [("if !crate::error::mutation::mutated({}) {{ ", " }}")]
-EXPRESSION = [
-    ("(if crate::error::mutation::mutated({}) {{ Ok(Default::default()) }} else {{ ", " }})"),
-    ("(if !crate::error::mutation::mutated({}) {{ ", " }})"),
-]
+EXPRESSION = [(f"(if crate::error::mutation::mutated({{}}) {{{{ {instead} }}}} else {{{{ ", " }})")
+              for instead in ("Ok(Default::default())", "Default::default()", "Ok(ARGUMENT)", "ARGUMENT")]
 FUNCTION = re.compile(r"\bfn\s+(\w+)")
 
 
@@ -86,7 +86,17 @@ def closing(code, at):
     return None
 
 
-def points_of(path):
+def first_argument(text, code, start):
+    """The text of the first argument behind the parenthesis at start - 1."""
+    depth = 0
+    for place in range(start, len(code)):
+        if depth == 0 and code[place] in ",)":
+            return text[start:place]
+        depth += (code[place] in "([{") - (code[place] in ")]}")
+    return ""
+
+
+def points_of(path, made=frozenset()):
     text = (ROOT / path).read_text()
     code = code_of(text)
     functions = [(m.start(), m[1]) for m in FUNCTION.finditer(code)]
@@ -104,7 +114,7 @@ def points_of(path):
         if before.endswith(("fn", "pub use", "mod")) or "fn " + m[2] + "(" in code[max(0, m.start() - 3) : m.end()]:
             continue
         close = closing(code, m.end() - 1)
-        if close is None:
+        if close is None or (m[2] in made and m[1].endswith("self.")):
             continue
         end = close + 1
         context = re.match(r"\s*\.map_err\(", code[end:])
@@ -114,7 +124,8 @@ def points_of(path):
         if before.endswith((";", "{", "}")) and after:
             add(KIND[m[2]], m[2], m.start(), end + after.end(), STATEMENT)
         elif m[2] != "settle":
-            add(KIND[m[2]], m[2], m.start(), close + 1, EXPRESSION)
+            argument = first_argument(text, code, m.end()).replace("{", "{{").replace("}", "}}")
+            add(KIND[m[2]], m[2], m.start(), close + 1, [(before.replace("ARGUMENT", argument), end) for before, end in EXPRESSION])
     for m in FENCE.finditer(code):
         add("memory fence", "fence", m.start(), m.end(), STATEMENT)
     for m in ORDER.finditer(code):
@@ -127,7 +138,11 @@ def points_of(path):
 def points():
     files = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     wanted = [f for f in files if f.endswith(".rs") and not f.startswith(("src/backend/", "src/config/")) and "/tests" not in f]
-    return [point for path in sorted(wanted) for point in points_of(path)]
+    # A module's own `wait` that makes what others wait by is none: src/buffer.rs has it for src/buffer/ as well.
+    made = {}
+    for path in wanted:
+        made.setdefault(Path(path).parts[1].removesuffix(".rs"), set()).update(MADE.findall(code_of((ROOT / path).read_text())))
+    return [point for path in sorted(wanted) for point in points_of(path, made[Path(path).parts[1].removesuffix(".rs")])]
 
 
 def listed(found):
@@ -190,9 +205,10 @@ pub mod mutation {
 }
 '''
 
-# What else a copied file ends with: a proof that was not waited for.
+# What else a copied file ends with: proofs that were not waited for.
 ENDS = {
     "src/error.rs": MODULE,
+    "src/backend/mod.rs": "impl Default for EventState {\n    fn default() -> Self {\n        EventState::Complete\n    }\n}\n",
     "src/fence/timeline.rs": "impl Default for Proof {\n    fn default() -> Self {\n        Proof::Complete\n    }\n}\n",
 }
 
