@@ -181,12 +181,12 @@ pub fn buffers(run: &Run) -> Option<()> {
 
 pub fn borrowed(run: &Run) -> Option<()> {
     let device = run.device();
-    // Pages of its own, which stay where the library may never be done with them.
-    let memory = Box::leak(vec![0u8; 4 * BYTES as usize].into_boxed_slice());
-    let skip = memory.as_ptr().align_offset(BYTES as usize);
-    let host = memory[skip..].as_mut_ptr();
     let one = pattern(2, BYTES);
     for detached in [false, true] {
+        // Pages of its own, which stay where the library may never be done with them.
+        let memory = Box::leak(vec![0u8; 4 * BYTES as usize].into_boxed_slice());
+        let skip = memory.as_ptr().align_offset(BYTES as usize);
+        let host = memory[skip..].as_mut_ptr();
         let released = Arc::new(AtomicU64::new(0));
         let told = released.clone();
         let release = || -> Option<gpubuf::fence::ReleaseCallback> {
@@ -231,9 +231,11 @@ pub fn borrowed(run: &Run) -> Option<()> {
             assert_eq!(times, 0, "{place}: its owner knows");
         }
         used?;
+        if times == 1 || detached {
+            // SAFETY: the slice that was leaked above; nothing of the library's uses it, as it was given back.
+            drop(unsafe { Box::from_raw(memory) });
+        }
     }
-    // SAFETY: the slice that was leaked above; nothing of the library's uses it, as it came through to here.
-    drop(unsafe { Box::from_raw(memory) });
     Some(())
 }
 
@@ -281,10 +283,15 @@ pub fn pools(run: &Run) -> Option<()> {
         while pool.levels().waiters == 0 && !waiter.is_finished() {
             std::thread::yield_now();
         }
+        let before = pool.levels().quarantined;
         let done = run.step("release to a waiter", || next.release_after(from_ref(s)));
-        if done.is_none() {
-            // A block for the waiter all the same.
-            let _ = others[0].abandon();
+        while !waiter.is_finished() {
+            if done.is_none() || pool.levels().quarantined > before {
+                // The waiter found that its block cannot be proven done, or never got it: it waits for another.
+                let _ = others[0].abandon();
+                break;
+            }
+            std::thread::yield_now();
         }
         (done, waiter.join().expect("the waiter"))
     });
