@@ -3,9 +3,10 @@
 
     scripts/mutate.py --check               the points found are those of scripts/mutation-points.txt
     scripts/mutate.py --bless               writes that file
-    scripts/mutate.py --run [--sample N] [--seed S] [--only TEXT] [--minutes M]
+    scripts/mutate.py --run [--sample N] [--seed S] [--only TEXT] [--minutes M] [--quick S]
                                             builds once, then runs the tests for each point; results in
-                                            build/mutate/results.tsv, one line a point; a point that is there is not run again
+                                            build/mutate/results.tsv, one line a point; a point that is there is not run again;
+                                            with --quick only by programs that take no more than S seconds
 
 A point is a call that proves, orders, declares, seals, refuses or quarantines, a fence of memory, or an order of memory that is
 not relaxed. A call or fence that is a statement is left out; a call whose result is used becomes one that succeeded. A copy of the
@@ -397,7 +398,8 @@ def run_points(found, options):
         if p["id"] in unbuilt:
             outcome, why = "unbuilt", unbuilt[p["id"]]
         else:
-            outcome, why = verdict(number, reach.get(p["id"], ()), took, caught.setdefault(p["path"], {}))
+            those = [program for program in reach.get(p["id"], ()) if not options.quick or took[program] <= options.quick]
+            outcome, why = verdict(number, those, took, caught.setdefault(p["path"], {}))
         with RESULTS.open("a") as out:
             out.write(f"{outcome}\t{p['id']}\t{p['kind']}\t{why}\t{time.monotonic() - begun:.1f}\n")
         print(outcome, p["id"], why, flush=True)
@@ -415,6 +417,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--quick", type=float, default=0)
     options = parser.parse_args()
     found = points()
     if options.bless:
