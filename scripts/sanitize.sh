@@ -55,10 +55,13 @@ fn main() {
         }
         _ => {
             static mut SHARED: u64 = 0;
-            let add = || (0..10_000).for_each(|_| unsafe { *black_box(&raw mut SHARED) += 1 });
-            let other = std::thread::spawn(add);
-            add();
-            other.join().unwrap();
+            let add = || (0..100_000).for_each(|_| unsafe { *black_box(&raw mut SHARED) += 1 });
+            // Many times: of two threads that come to run one after the other it does not always remember the first.
+            for _ in 0..50 {
+                let other = std::thread::spawn(add);
+                add();
+                other.join().unwrap();
+            }
         }
     }
 }
