@@ -123,6 +123,33 @@ fn a_launch_is_a_write_of_memory_that_kernels_use_in_place() {
     lease.end(Access::Read, token).unwrap();
 }
 
+/// A buffer that was made smaller in place is as large as ever for the graph, which was captured with all of it.
+#[test]
+fn a_launch_uses_what_the_buffer_had_when_it_was_captured() {
+    fn nothing(_: &dyn View, _: [usize; 2]) {}
+    let device = device();
+    let shape = |bytes| Shape::new(&[bytes]).unwrap();
+    let in_place = BufferOptions { host: Placement::Uva, device: Placement::None, ..pair_of(BYTES) };
+    for options in [in_place, pair_of(BYTES)] {
+        let buffer = buffer(&device, options);
+        let (graph, timeline) = begun(&buffer);
+        kit(&timeline).capture_call(nothing, [0; 2]).unwrap();
+        end(&graph, &timeline);
+        buffer.resize(shape(64), (false, false), None, Timeout::Try).unwrap();
+        hold(&timeline);
+        graph.launch(&timeline).unwrap();
+        buffer.resize(shape(BYTES), (false, false), None, Timeout::Try).unwrap();
+        if buffer.placements().1 == Placement::None {
+            assert_eq!(status(buffer.begin(Access::Write, 64, 1, Timeout::Try)), Status::Busy);
+        } else {
+            let before = device.counters.device_waits.get();
+            buffer.copy(true, 64, 1, &stream(&device), None).unwrap();
+            assert_eq!(device.counters.device_waits.get() - before, 1, "behind the launch");
+        }
+        release(&timeline);
+    }
+}
+
 #[test]
 fn commits_and_launches_of_a_graph_that_reads_slots_are_ordered() {
     fn copy(view: &dyn View, [from, to]: [usize; 2]) {

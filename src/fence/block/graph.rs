@@ -164,18 +164,18 @@ impl Block {
         }
     }
 
-    /// Every use that one replay makes of the sides: of what kernels can reach all of it, of another host side what the
-    /// graph's copies touch. `each` gets the side, whether it is written, where, and whether kernels use it in place.
+    /// Every use that one replay makes of the sides: of what kernels can reach all of it, also where the block is smaller now
+    /// than when its address was captured; of another host side what the graph's copies touch. `each` gets the side, whether it
+    /// is written, where, and whether kernels use it in place.
     fn replay_uses(
         &mut self,
         mark: &HoldMark,
         mut each: impl FnMut(&mut Side, bool, Range, bool) -> Result<()>,
     ) -> Result<()> {
-        let all = Range { start: 0, end: self.bytes };
         let in_place = self.is_in_place() || self.device.is_none();
         if let Some(host) = &mut self.host {
             if in_place {
-                each(host, true, all, true)?;
+                each(host, true, host.all().hull(), true)?;
             }
             if let Some(range) = mark.read.filter(|_| !in_place) {
                 each(host, false, range, false)?;
@@ -185,7 +185,7 @@ impl Block {
             }
         }
         match &mut self.device {
-            Some(device) => each(device, true, all, true),
+            Some(device) => each(device, true, device.all().hull(), true),
             None => Ok(()),
         }
     }
