@@ -8,7 +8,7 @@ use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::Dtype;
 use gpubuf::error::Status;
-use gpubuf::fence::{Access, Device, Event, Timeline};
+use gpubuf::fence::{Access, Block, Device, Event, Keep, Name, Side, Storage, Timeline, Which};
 use gpubuf::graph::GraphHold;
 use gpubuf::lease::Twin;
 use gpubuf::pinned::{Pinned, PinnedOptions, Request};
@@ -63,6 +63,29 @@ fn a_blocking_copy_that_fails_tells_its_own_failure_only() {
     assert_eq!(status(blocking), Status::CopyFailed);
     assert_eq!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)), Status::CopyFailed, "the first one's");
     assert_eq!(status(buffer.begin(Access::Read, 0, 1, Timeout::Try)), Status::Ok);
+}
+
+/// As above, where the copies of its stream are kept as one, since others have all other room.
+#[test]
+fn a_blocking_copy_that_fails_leaves_what_is_kept_with_it_to_be_told() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (own, others) = (stream(&device), [(); 7].map(|()| stream(&device)));
+    let buffer = pair(&device);
+    fail_next(&device, Operation::Copy, FailWhen::Execution);
+    buffer.copy(true, 0, 4, &own, None).expect("a copy");
+    for (place, other) in (1..).zip(&others) {
+        common::hold(other);
+        buffer.copy(true, 4 * place, 4, other, None).expect("a copy of another stream");
+    }
+    fail_next(&device, Operation::Copy, FailWhen::Execution);
+    let blocking = buffer.copy(true, 32, 4, &own, Some(Timeout::Infinite));
+    assert_eq!(status(blocking), Status::CopyFailed);
+    let read = || status(buffer.begin(Access::Read, 0, 1, Timeout::Try));
+    assert_eq!([read(), read()], [Status::CopyFailed, Status::Ok], "the first one's");
+    others.iter().for_each(|other| common::release(other));
 }
 
 #[test]
@@ -227,6 +250,69 @@ fn what_comes_back_from_where_nothing_arrived_is_told_to_its_reader() {
         assert_eq!(status(buffer.copy(true, 0, ALL, &first, Some(Timeout::Infinite))), Status::Ok, "and not again");
     }
     assert_eq!(buffer.stats().expect("figures").flows.failures, 2);
+}
+
+/// As above, behind more writes in flight than are kept apart.
+#[test]
+fn what_was_never_there_is_told_however_many_others_were_on_their_way() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (first, second) = (stream(&device), stream(&device));
+    let buffer = pair(&device);
+    let send = |place: u64, stream: &Arc<Timeline>| buffer.copy(true, 4 * place, 4, stream, None).expect("a copy");
+    let bring =
+        |place: u64, stream: &Arc<Timeline>| buffer.copy(false, 4 * place, 4, stream, None).expect("a copy back");
+    // The numbers of the second stream are the smaller ones.
+    for _ in 0..10 {
+        first.record().expect("a fence");
+    }
+    [&first, &second].into_iter().for_each(common::hold);
+    fail_next(&device, Operation::Copy, FailWhen::Execution);
+    send(0, &first);
+    send(1, &first);
+    (2..8).for_each(|place| send(place, &second));
+    bring(15, &second);
+    send(8, &second);
+    bring(0, &second);
+    common::release(&first);
+    common::release(&second);
+    assert_eq!(status(buffer.begin(Access::Read, 0, 1, Timeout::Infinite)), Status::CopyFailed);
+}
+
+/// A failure that is found while a block moves moves with it.
+#[test]
+fn a_block_that_moves_takes_along_what_failed() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let name = Arc::new(Name::new("block", ""));
+    let allocate = |placement| Storage::allocate_only(&device, placement, BYTES as usize);
+    let side = |which, placement| Side::new(which, &name, allocate(placement).expect("memory"));
+    let sides = [side(Which::Host, Placement::Pinned), side(Which::Device, Placement::Device)];
+    let [host, on_device] = sides.map(Some);
+    let mut block = Block::new(&name, BYTES as usize, host, on_device);
+    let mut copy = |place: u64, stream: &Arc<Timeline>| {
+        let range = block.range(4 * place, 4).expect("a range");
+        block.copy(true, range, stream, None).expect("a copy");
+    };
+    let (first, last, others) = (stream(&device), stream(&device), [(); 7].map(|()| stream(&device)));
+    fail_next(&device, Operation::Copy, FailWhen::Execution);
+    copy(0, &first);
+    common::ran(&first);
+    for (place, other) in (1..).zip(&others) {
+        common::hold(other);
+        copy(place, other);
+    }
+    // There is no room for another stream, so that all are asked.
+    let keep = Keep { host: None, device: Some(&last) };
+    let like = |side: &Side| allocate(side.storage()?.memory().placement);
+    block.move_to(BYTES as usize, keep, like).expect("moved");
+    others.iter().for_each(|other| common::release(other));
+    common::ran(&last);
+    assert_eq!([status(block.settle()), status(block.settle())], [Status::CopyFailed, Status::Ok]);
 }
 
 #[test]

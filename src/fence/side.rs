@@ -517,6 +517,7 @@ impl Side {
         for u in old.uses.iter().filter(|u| u.copies().is_some()) {
             self.uses.add(u.of(all));
         }
+        self.failed = old.failed.clone();
     }
 
     /// Refuses while any guard is open.

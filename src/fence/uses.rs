@@ -79,15 +79,6 @@ impl Copies {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
     }
-
-    /// That one has been told. Those before it are found first, so they were, too.
-    fn told(&mut self, number: u64) {
-        if number == self.last {
-            *self = Copies::NONE;
-        } else if (self.first..self.last).contains(&number) {
-            self.first = number + 1;
-        }
-    }
 }
 
 /// Up to [`USES_PER_SIDE`] uses, in place. Neighbours merge when it gets tight: a merged use waits for more, never for less.
@@ -112,7 +103,7 @@ impl Uses {
             if failed.is_none()
                 && let Some(fence) = failure
             {
-                u.copies.told(fence.sequence());
+                u.told(&fence);
                 failed = Some(fence);
                 failure = u.failure();
             }
@@ -130,9 +121,9 @@ impl Uses {
     pub fn forget(&mut self, fence: &Fence) {
         self.entries.retain(|u| {
             if Arc::ptr_eq(u.fence.timeline(), fence.timeline()) {
-                u.copies.told(fence.sequence());
+                u.told(fence);
             }
-            !u.fence.is_same(fence)
+            u.failure().is_some() || !u.fence.is_same(fence)
         });
     }
 
@@ -217,6 +208,21 @@ impl Use {
     /// The first of its copies that failed and was not told.
     fn failure(&self) -> Option<Fence> {
         if self.copies.is_empty() { None } else { self.fence.failed_in(self.copies.first, self.copies.last) }
+    }
+
+    /// This failure on its stream has been told. One before it that was not stays to be told, if need be with this one again.
+    fn told(&mut self, fence: &Fence) {
+        let (number, Copies { first, last }) = (fence.sequence(), self.copies);
+        if !(first..=last).contains(&number) {
+            return;
+        }
+        let untold_before = number > first && self.fence.failed_in(first, number - 1).is_some();
+        self.copies = match (untold_before, number == last) {
+            (false, true) => Copies::NONE,
+            (false, false) => Copies { first: number + 1, last },
+            (true, true) => Copies { first, last: number - 1 },
+            (true, false) => self.copies,
+        };
     }
 
     /// Whether a copy between its own and those of the other is known to have failed.

@@ -23,10 +23,10 @@ impl Lineage {
             if last.look_up_since(first) == Some(Proof::Complete) {
                 continue;
             }
-            if let Some(known) = self.0.iter_mut().find(|known| known.1.is_same(&last)) {
-                known.0 = known.0.min(first);
-                continue;
-            }
+            let same = self.0.iter().filter(|known| known.1.is_same(&last));
+            let first = same.fold(first, |first, known| first.min(known.0));
+            // What it stands for is known by it from now on: then there is room for as many as a side has.
+            self.0.retain(|known| !last.covers(&known.1) || known.0 < first);
             if self.0.is_full() {
                 self.0.remove(0);
             }
