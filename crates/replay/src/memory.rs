@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 /// Bytes of one region: address space, of which only what is touched is there.
 pub const REGION: usize = 1 << 34;
 
-/// A region that reads as zeroes.
-fn reserve() -> Option<u64> {
+/// So many bytes that read as zeroes.
+fn reserve(bytes: usize) -> Option<u64> {
     // SAFETY: a new private mapping of nothing.
     let region = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
-            REGION,
+            bytes,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
             -1,
@@ -35,7 +35,7 @@ pub struct Memory {
 impl Memory {
     /// Reserves address space.
     pub fn new() -> Result<Memory, String> {
-        let data = reserve().ok_or("no address space for the data of calls")?;
+        let data = reserve(REGION).ok_or("no address space for the data of calls")?;
         Ok(Memory { data, foreign: HashMap::new(), words: Vec::new() })
     }
 
@@ -45,7 +45,7 @@ impl Memory {
     /// If there is no address space.
     pub fn shared() -> Memory {
         static DATA: OnceLock<Option<u64>> = OnceLock::new();
-        let data = DATA.get_or_init(reserve).expect("address space for the data of calls");
+        let data = DATA.get_or_init(|| reserve(REGION)).expect("address space for the data of calls");
         Memory { data, foreign: HashMap::new(), words: Vec::new() }
     }
 
@@ -54,14 +54,20 @@ impl Memory {
         self.data
     }
 
-    /// What stands for memory of the application's: of the same alignment, and at the same distance from its neighbours.
-    pub fn foreign(&mut self, address: u64) -> u64 {
+    /// What stands for so many bytes of the application's memory: of the same alignment, and at the same distance from its
+    /// neighbours. `None`: there is no address space for it.
+    pub fn foreign(&mut self, address: u64, bytes: u64) -> Option<u64> {
         let (zone, offset) = (address / REGION as u64, address % REGION as u64);
-        if zone == 0 {
-            return address;
+        if bytes > REGION as u64 {
+            return None;
         }
-        let data = self.data;
-        *self.foreign.entry(zone).or_insert_with(|| reserve().unwrap_or(data)) + offset
+        let region = match self.foreign.get(&zone) {
+            Some(region) => *region,
+            // It may begin at the very end of its zone.
+            None => reserve(2 * REGION)?,
+        };
+        self.foreign.insert(zone, region);
+        Some(region + offset)
     }
 
     /// Space for a struct or a list, zeroed, until the next call.
@@ -96,4 +102,27 @@ impl Memory {
 /// Whatever a callback gets, it does nothing.
 pub extern "C" fn nothing() -> u64 {
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_the_application_ends_where_its_zone_does_not() {
+        let mut memory = Memory::new().expect("address space");
+        let zone = REGION as u64;
+        let near = |memory: &mut Memory, address| memory.foreign(address, 8192).expect("address space");
+        let last = near(&mut memory, 6 * zone - 4096);
+        let own = last..last + 8192;
+        assert!(!own.contains(&memory.data()), "the data of calls lies behind it");
+        for other in [4, 5, 6, 7] {
+            let first = near(&mut memory, other * zone);
+            assert!(!own.contains(&first), "memory of zone {other} lies behind it");
+        }
+        // SAFETY: the last of its bytes, which nobody else has.
+        unsafe { *((own.end - 1) as *mut u8) = 1 };
+        assert_eq!(near(&mut memory, 6 * zone - 4096), last, "the same again");
+        assert_eq!(memory.foreign(zone, zone + 1), None);
+    }
 }

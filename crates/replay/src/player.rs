@@ -2,7 +2,7 @@
 
 use crate::memory::{Memory, nothing};
 use crate::recording::{Call, List, Options, Recording, Value};
-use gpubuf_calls::{Answer, Function, Param, Role, call, constant, function, status_name, structure};
+use gpubuf_calls::{Answer, Extent, Function, Param, Role, Struct, call, constant, function, status_name, structure};
 use std::collections::{BTreeMap, HashMap};
 
 /// How to replay.
@@ -130,6 +130,69 @@ fn not_made(function: &str) -> Option<Skip> {
     }
 }
 
+fn is_number(role: Role) -> bool {
+    matches!(
+        role,
+        Role::StructSize
+            | Role::Count { .. }
+            | Role::Enum { .. }
+            | Role::Flag
+            | Role::Timeout
+            | Role::Token
+            | Role::Ticket
+            | Role::ReadBack
+            | Role::Graph
+            | Role::Address
+            | Role::Ordinal
+            | Role::Reserved
+            | Role::First
+            | Role::Amount
+            | Role::Index
+            | Role::Rank
+            | Role::Number
+    )
+}
+
+/// Whether an argument may be made of what was recorded: a recording says itself what its arguments are, and what it takes for a
+/// number may be a pointer here. `before` are the arguments before it.
+fn fits(value: &Value, param: &Param, before: &[u64]) -> bool {
+    let next = before.len() + 1;
+    match (value, param.role) {
+        (Value::Number(_) | Value::Signed(_), role) => is_number(role) && !param.c_type.ends_with('*'),
+        (Value::There(_), role) => !is_number(role),
+        (Value::Handle(_), Role::Handle { .. } | Role::AnyHandle | Role::View) => true,
+        (Value::Handles(_), Role::Handles { count, .. }) => count == next,
+        (Value::Rows(_), Role::Items { of: "gpubuf_slot_rows", count }) => count == next,
+        (Value::Words(list), Role::Input(Extent::Extents { rank })) => before.get(rank) == Some(&list.count),
+        (Value::Text(_), Role::Text) => true,
+        (Value::Options(_), Role::Options { .. }) => true,
+        (Value::Figures(_), Role::Figures { .. }) => true,
+        (Value::Foreign(_), Role::Native) => true,
+        (Value::OutNumber { .. }, Role::Out { .. }) => true,
+        (Value::OutHandle { .. }, Role::OutHandle { .. }) => true,
+        _ => false,
+    }
+}
+
+/// Bytes of the memory that options of a buffer lend, at most.
+fn lent_bytes(of: &Struct, words: &[u64]) -> u64 {
+    let get = |name: &str, at: usize| {
+        of.field(name).map_or(0, |field| {
+            let place = field.offset + at * field.bytes;
+            words
+                .get(place / 8)
+                .map_or(0, |word| word >> (8 * (place % 8)) & (u64::MAX >> (64 - 8 * field.bytes.min(8))))
+        })
+    };
+    let size = function("gpubuf_dtype_size").map_or(0, |size| {
+        // SAFETY: a number.
+        if let Answer::Number(size) = unsafe { call(size.index, &[get("dtype", 0)]) } { size } else { 0 }
+    });
+    let rank = get("rank", 0).min(8) as usize;
+    let count = (0..rank).fold(1, |count: u64, axis| count.saturating_mul(get("shape", axis)));
+    count.max(get("capacity", 0)).saturating_mul(size)
+}
+
 /// Replays a recording. The calls go to the library of this process: one recording a process, where it shuts the library down.
 pub fn replay(recording: &Recording, settings: &Settings) -> Result<Summary, String> {
     let mut player = Player {
@@ -238,8 +301,8 @@ impl Player<'_> {
         if recorded.status == 0 && prepared.function.name.ends_with("_query") {
             self.finish_before_query(&prepared);
         }
-        // SAFETY: the arguments are as the table wants them: handles by number, lists and structs in memory that lives until
-        // `clear`, data in a region that is larger than what any accepted call reads or writes.
+        // SAFETY: the arguments are as the table wants them, which `fits` has seen: handles by number, lists and structs in memory
+        // that lives until `clear`, data in a region that is larger than what any accepted call reads or writes.
         let answer = unsafe { call(prepared.function.index, &prepared.arguments) };
         let Answer::Status(now) = answer else {
             self.memory.clear();
@@ -334,8 +397,7 @@ impl Player<'_> {
 
     fn prepare(&mut self, recorded: &Call, may_wait: bool) -> Result<Prepared, Skip> {
         let mut name = &*recorded.function;
-        let host = self.settings.backend == constant("GPUBUF_BACKEND_HOST");
-        let wrapped = name == "gpubuf_stream_wrap_native" && host;
+        let wrapped = name == "gpubuf_stream_wrap_native" && self.is_emulated();
         if wrapped {
             name = "gpubuf_stream_create";
         }
@@ -383,6 +445,9 @@ impl Player<'_> {
         object: u64,
         prepared: &mut Prepared,
     ) -> Result<(), Skip> {
+        if !fits(value, param, &prepared.arguments) {
+            return Err(PARAMETERS);
+        }
         let argument = match value {
             Value::Handle(handle) => self.handle(*handle, recorded.status)?,
             Value::Number(number) => self.number(param, *number, object),
@@ -424,7 +489,12 @@ impl Player<'_> {
                 Role::Out { .. } => self.result(prepared, usize::MAX),
                 _ => self.memory.data(),
             },
-            Value::Foreign(number) => self.numbers.get(&("graph", 0, *number)).copied().unwrap_or(*number),
+            Value::Foreign(number) => match self.numbers.get(&("graph", 0, *number)) {
+                Some(now) => *now,
+                // An emulated device looks such numbers up, a driver trusts them.
+                None if *number == 0 || self.is_emulated() => *number,
+                None => return Err(DRIVERS),
+            },
             Value::OutNumber { there: false, .. } | Value::OutHandle { there: false, .. } => 0,
             Value::OutNumber { .. } | Value::OutHandle { .. } => {
                 let which = prepared.arguments.len();
@@ -453,7 +523,7 @@ impl Player<'_> {
 
     fn number(&self, param: &Param, number: u64, object: u64) -> u64 {
         if param.role == Role::Address {
-            return self.address(number);
+            return self.address(number).unwrap_or(number);
         }
         let known = |object| {
             class(param.role, param.name).and_then(|class| self.numbers.get(&(class, object, number)).copied())
@@ -464,11 +534,13 @@ impl Player<'_> {
     }
 
     /// An address by the nearest that was given out below it.
-    fn address(&self, recorded: u64) -> u64 {
-        match self.addresses.range(..=recorded).next_back() {
-            Some((then, now)) if recorded - then < 1 << 32 => now + (recorded - then),
-            _ => recorded,
-        }
+    fn address(&self, recorded: u64) -> Option<u64> {
+        let (then, now) = self.addresses.range(..=recorded).next_back()?;
+        (recorded - then < 1 << 32).then_some(now + (recorded - then))
+    }
+
+    fn is_emulated(&self) -> bool {
+        self.settings.backend == constant("GPUBUF_BACKEND_HOST")
     }
 
     fn options(&mut self, recorded: &Call, of: &str, options: Option<&Options>) -> Result<u64, Skip> {
@@ -495,37 +567,50 @@ impl Player<'_> {
             let (word, at) = (u64::from(*word), at + 1);
             words[at / 2] |= word << (32 * (at % 2));
         }
-        let led: Vec<(usize, &str)> = structure
-            .fields
-            .iter()
-            .filter_map(|field| if let Role::Options { of } = field.role { Some((field.offset, of)) } else { None })
-            .collect();
+        let lent = if of == "gpubuf_buffer_options" { lent_bytes(structure, &words) } else { 0 };
         for (offset, value) in &given.parts {
             let was_there = words.get(offset / 8).is_some_and(|word| *word != 0);
-            let of = led.iter().find(|(field, _)| field == offset).map(|(_, of)| *of);
-            let now = match value {
-                Value::Text(Some(text)) => self.memory.text(text),
-                Value::Words(list) => self.list_pointer(list, list.items.clone())?,
-                // NULL is none of them here, and no defaults.
-                Value::Options(Some(options)) => self.options(recorded, of.ok_or(PARAMETERS)?, Some(options))?,
-                Value::Handle(handle) => self.handle(*handle, recorded.status)?,
-                Value::Foreign(address) if was_there => self.memory.foreign(*address),
-                _ => 0,
+            let Some(field) = structure.fields.iter().find(|field| field.offset == *offset && field.bytes == 8) else {
+                // Of a newer version.
+                if was_there { return Err(PARAMETERS) } else { continue }
             };
-            if let Some(word) = words.get_mut(offset / 8) {
-                *word = now;
-            }
+            let counted = |count: usize, list: &List<u64>| {
+                structure.fields.get(count).and_then(|field| words.get(field.offset / 8)) == Some(&list.count)
+            };
+            let now = match (value, field.role) {
+                (Value::Text(None), Role::Text) => 0,
+                (Value::Text(Some(text)), Role::Text) => self.memory.text(text),
+                (Value::Words(list), Role::Items { of: "uint64_t", count }) if counted(count, list) => {
+                    self.list_pointer(list, list.items.clone())?
+                }
+                // NULL is none of them here, and no defaults.
+                (Value::Options(None), Role::Options { .. }) => 0,
+                (Value::Options(Some(options)), Role::Options { of }) => self.options(recorded, of, Some(options))?,
+                (Value::Handle(handle), Role::Handle { .. }) => self.handle(*handle, recorded.status)?,
+                (Value::Foreign(address), Role::Input(Extent::Foreign)) if was_there => {
+                    self.memory.foreign(*address, lent).ok_or("needed more address space than there is")?
+                }
+                (Value::Foreign(_), Role::Input(Extent::Foreign)) => 0,
+                _ => return Err(PARAMETERS),
+            };
+            words[offset / 8] = now;
         }
-        for field in structure.fields.iter().filter(|field| field.offset + 8 <= size as usize && field.bytes == 8) {
+        let is_led = |offset: usize| given.parts.iter().any(|(part, _)| *part == offset);
+        for field in structure.fields.iter().filter(|field| field.offset < size as usize && field.bytes == 8) {
             let word = &mut words[field.offset / 8];
             match field.role {
                 Role::Callback { .. } if *word != 0 => *word = nothing as *const () as u64,
                 Role::Native if *word != 0 && recorded.status != 0 => return Err(DRIVERS),
                 Role::UserData { .. } | Role::Native => *word = 0,
-                Role::Input(gpubuf_calls::Extent::Element) if *word != 0 => *word = self.memory.data(),
-                Role::Address => *word = self.address(*word),
+                Role::Input(Extent::Element) if *word != 0 => *word = self.memory.data(),
+                // Device memory that is not the library's.
+                Role::Address if *word != 0 => *word = self.address(*word).ok_or(DRIVERS)?,
                 // Only that they were there.
-                Role::Options { .. } if *word == 1 => return Err(CUT),
+                Role::Text | Role::Items { .. } | Role::Options { .. } | Role::Input(_)
+                    if *word != 0 && !is_led(field.offset) =>
+                {
+                    return Err(CUT);
+                }
                 _ => {}
             }
         }

@@ -402,6 +402,41 @@ fn a_broken_recording_is_an_error_and_a_cut_one_is_read_up_to_there() {
     assert!(code == Some(2) && text.contains("broken at byte 0: not a recording"), "{text}");
 }
 
+/// A recording of one call of a function, whose arguments are said to be of these kinds. Numbers are below 128.
+fn one_call(function: &str, kinds: &[u8], count: u8, arguments: &[u8]) -> Vec<u8> {
+    let record = |bytes: &[u8]| [&[bytes.len() as u8], bytes].concat();
+    let text = |text: &str| [&[text.len() as u8 + 1], text.as_bytes()].concat();
+    let header = [b"GPUBUFRC\x01".to_vec(), text("0.1.0"), vec![0, 0]].concat();
+    let definition = [&[1, 0][..], &text(function), &[count], kinds].concat();
+    [header, record(&definition), record(&[&[0x80, 0], arguments].concat()), record(&[0, 0])].concat()
+}
+
+#[test]
+fn what_a_recording_takes_for_a_number_is_no_pointer_of_a_replay() {
+    let other = "has other parameters in this version";
+    let cut = "of which not all is recorded";
+    // The size of the options, how many words, and these: that of the label, the last, is an address.
+    let options = [82, 6, 0, 0, 0, 0, 0, 8];
+    // The function, its arguments' kinds, how many, and what they are; what is said of it.
+    type Case<'c> = (&'c str, &'c [u8], u8, Vec<u8>, &'c str);
+    let cases: [Case<'_>; 8] = [
+        ("gpubuf_device_count", b"nn", 2, vec![2, 8], other),
+        ("gpubuf_device_count", b"nv", 2, vec![2, 8], other),
+        ("gpubuf_device_count", b"nh", 2, vec![2, 0x80, 8], other),
+        ("gpubuf_device_count", b"ni", 2, vec![2, 8], other),
+        ("gpubuf_device_stats_get", b"hn", 2, vec![0, 8], other),
+        ("gpubuf_device_open", b"s\0H", 2, [&options[..], &[1, 1, 1, 1]].concat(), cut),
+        ("gpubuf_device_open", b"s\x01\x18hH", 2, [&options[..], &[0x80, 8, 1, 1, 1, 1]].concat(), other),
+        ("gpubuf_device_count", b"nN", 2, vec![2, 2, 1], "replayed: 1 calls"),
+    ];
+    for (place, (function, kinds, count, arguments, why)) in cases.into_iter().enumerate() {
+        let file = self::place(&format!("hostile-{place}"));
+        std::fs::write(&file, one_call(function, kinds, count, &arguments)).expect("written");
+        let (code, text) = replay(&file, &[]);
+        assert!(code == Some(0) && text.contains(why), "{place}: {code:?}: {text}");
+    }
+}
+
 #[test]
 fn two_processes_do_not_record_to_one_file() {
     let file = place("shared");
