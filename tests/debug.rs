@@ -10,7 +10,9 @@ use gpubuf::config::debug::Debug;
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::fence::{Access, Device, Timeline};
-use gpubuf::lease::Lease;
+use gpubuf::graph::GraphHold;
+use gpubuf::lease::{Lease, Twin};
+use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, SlotsParts};
 use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
@@ -118,6 +120,184 @@ fn a_store_through_a_kept_pointer_is_reported_with_both_places() {
             "< debug::tokens at",
             "the access was made by: debug::refill_too_early",
         ]);
+    }
+}
+
+#[inline(never)]
+fn queue_of_a_block(block: &Lease, stream: &Arc<Timeline>) -> *mut u8 {
+    let (at, token) = block.begin(Access::Write, 0, ALL, Timeout::Try).expect("a guard");
+    block.end(Access::Write, token).expect("its end");
+    hold(stream);
+    block.copy(true, 0, ALL, stream, None).expect("a copy");
+    at
+}
+
+/// Slots of one entry of each kind.
+fn inputs(device: &Arc<Device>) -> Arc<Slots> {
+    let ring = SlotsOptions { depth: 1, read_back_depth: 1, read_back_bytes: 100, ..SlotsOptions::default() };
+    let slots = Slots::create(device, ring, "inputs").expect("slots");
+    let (dtype, shape, kind) = (Dtype::U8, Shape::new(&[100]).expect("a shape"), SlotKind::Required);
+    slots
+        .add(&SlotOptions { name: "ids", dtype, shape, kind, own_copy: false, follows_tokens: false, pad: None })
+        .expect("a slot");
+    slots.freeze().expect("frozen");
+    slots
+}
+
+/// Fills a step in place and sends it; returns the ticket, and the address, which is then kept.
+#[inline(never)]
+fn queue_of_a_step(slots: &Arc<Slots>, stream: &Arc<Timeline>) -> (u64, *mut u8) {
+    let step = slots.begin(Timeout::Infinite).expect("a step");
+    let (at, token) = step.begin_span(0, 0, 100).expect("a span");
+    step.end_span(token).expect("its end");
+    (step.commit(stream, &[]).expect("a commit"), at)
+}
+
+/// Memory of each noun that gives its address to the CPU, in flight: what it is, the access, the work, and who queued it.
+const IN_FLIGHT: [(&str, &str, [&str; 3]); 6] = [
+    ("pool", "a write to", ["block 0 of pool \"blocks\"", "a copy reads bytes 0..5000", "queue_of_a_block"]),
+    ("slab", "a write to", ["block 0 of pinned manager \"slabs\"", "a copy reads bytes 0..100", "queue_of_a_block"]),
+    ("step", "a write to", ["side of slots \"inputs\"", "a copy reads bytes 0..100", "queue_of_a_step"]),
+    ("read-back", "a read of", ["side of slots \"inputs\"", "a read-back writes bytes 0..100", "in_flight"]),
+    ("replay", "a write to", ["buffer \"tokens\"", "a graph's replay reads bytes 0..100", "in_flight"]),
+    ("in place", "a write to", ["buffer \"tokens\"", "in use: ", "given by: "]),
+];
+
+/// Has memory of that noun in flight, and keeps its objects until the process ends.
+#[inline(never)]
+fn in_flight(noun: &str, device: &Arc<Device>, stream: &Arc<Timeline>) -> *mut u8 {
+    match noun {
+        "pool" => {
+            let options = PoolOptions {
+                twin: Twin::Eager,
+                label: "blocks".into(),
+                ..PoolOptions::new(Placement::Pinned, 5000, 1)
+            };
+            let pool = Pool::create(device, options).expect("a pool");
+            let block = pool.acquire(0, Timeout::Try).expect("a block");
+            let kept = queue_of_a_block(&block, stream);
+            std::mem::forget((pool, block));
+            kept
+        }
+        "slab" => {
+            let options = PinnedOptions { label: "slabs".into(), ..PinnedOptions::new(Placement::Pinned, 1 << 20) };
+            let pinned = Pinned::create(device, options).expect("a manager");
+            let block = pinned.allocate(&Request { twin: Twin::Eager, ..Request::new(100) }).expect("a block");
+            let kept = queue_of_a_block(&block, stream);
+            std::mem::forget((pinned, block));
+            kept
+        }
+        "step" => {
+            hold(stream);
+            let slots = inputs(device);
+            let (_, kept) = queue_of_a_step(&slots, stream);
+            std::mem::forget(slots);
+            kept
+        }
+        "read-back" => {
+            let slots = inputs(device);
+            let (ticket, _) = queue_of_a_step(&slots, stream);
+            let first = slots.read_back(ticket, 0, 0, 100, stream).expect("a read-back");
+            let (kept, _) = slots.begin_read(first, Timeout::Infinite).expect("its bytes");
+            slots.end_read(first).expect("its end");
+            hold(stream);
+            slots.read_back(ticket, 0, 0, 100, stream).expect("another in the same memory");
+            std::mem::forget(slots);
+            kept.cast_mut()
+        }
+        "replay" => {
+            let tokens = tokens(device, Placement::Pinned, 100);
+            let kept = fill(&tokens, 1);
+            let graph = GraphHold::create(device, "").expect("a hold");
+            graph.add(tokens.clone(), Some(Timeout::Infinite)).expect("held");
+            kit(stream).begin_capture().expect("a capture");
+            graph.capture(&*tokens, true, 0, ALL, stream).expect("a captured copy");
+            graph.set_graph(kit(stream).end_capture().expect("a graph")).expect("set");
+            hold(stream);
+            graph.launch(stream).expect("a launch");
+            std::mem::forget((tokens, graph));
+            kept
+        }
+        _ => {
+            let options = BufferOptions { host: Placement::Uva, device: Placement::None, ..pair_of(100) };
+            let tokens = buffer(device, BufferOptions { label: "tokens".into(), ..options });
+            let kept = fill(&tokens, 1);
+            hold(stream);
+            tokens.device_address(std::slice::from_ref(stream)).expect("an address");
+            std::mem::forget(tokens);
+            kept
+        }
+    }
+}
+
+#[test]
+fn memory_of_every_noun_that_is_in_flight_is_shut_and_named() {
+    let test = "memory_of_every_noun_that_is_in_flight_is_shut_and_named";
+    for (noun, access, names) in IN_FLIGHT {
+        let end = apart(test, &[("CASE", noun)], || {
+            let noun = std::env::var("CASE").expect("a noun");
+            let (device, stream) = debugged(Debug::On);
+            let kept = in_flight(&noun, &device, &stream);
+            if noun == "read-back" {
+                read_too_early(kept);
+            }
+            refill_too_early(kept);
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.signal, Some(libc::SIGSEGV), "{noun}: {}", end.said);
+        end.says(&[&format!("==gpubuf== {access} host memory that is in flight"), "too_early"]);
+        end.says(&names);
+    }
+}
+
+/// The option of the C API, and the variable where that leaves it open.
+#[test]
+fn the_option_of_a_device_goes_before_the_environment() {
+    use gpubuf::ffi::buffer::{
+        gpubuf_buffer_begin_write, gpubuf_buffer_create, gpubuf_buffer_end_write, gpubuf_buffer_options,
+        gpubuf_buffer_options_init, gpubuf_buffer_to_device,
+    };
+    use gpubuf::ffi::device::{gpubuf_device_open, gpubuf_device_options, gpubuf_device_options_init};
+    use gpubuf::ffi::host::gpubuf_host_stream_hold;
+    use gpubuf::ffi::stream::gpubuf_stream_create;
+    use gpubuf::ffi::types::{GPUBUF_DEBUG_DEFAULT, GPUBUF_DEBUG_OFF, GPUBUF_DEBUG_ON, GPUBUF_DTYPE_U8};
+    use std::ptr::{null_mut, without_provenance_mut};
+    let test = "the_option_of_a_device_goes_before_the_environment";
+    for (option, variable, watched) in [
+        (GPUBUF_DEBUG_ON, "0", true),
+        (GPUBUF_DEBUG_OFF, "1", false),
+        (GPUBUF_DEBUG_DEFAULT, "1", true),
+        (GPUBUF_DEBUG_DEFAULT, "0", false),
+    ] {
+        let number = option.to_string();
+        let environment = [("CASE", number.as_str()), ("GPUBUF_DEBUG", variable), ("GPUBUF_BACKEND", "host")];
+        let end = apart(test, &environment, || {
+            let (mut device, mut stream, mut buffer) = (null_mut(), null_mut(), null_mut());
+            let (mut data, mut token) = (null_mut(), 0);
+            // SAFETY: options on this stack, results, and handles of the library's.
+            unsafe {
+                let mut options: gpubuf_device_options = std::mem::zeroed();
+                gpubuf_device_options_init(&raw mut options, size_of::<gpubuf_device_options>() as u32);
+                options.debug = std::env::var("CASE").expect("a case").parse().expect("a number");
+                assert_eq!(gpubuf_device_open(&raw const options, &raw mut device), 0);
+                assert_eq!(gpubuf_stream_create(device, &raw mut stream), 0);
+                let mut of: gpubuf_buffer_options = std::mem::zeroed();
+                gpubuf_buffer_options_init(&raw mut of, size_of::<gpubuf_buffer_options>() as u32);
+                (of.dtype, of.rank, of.shape[0]) = (GPUBUF_DTYPE_U8, 1, 100);
+                assert_eq!(gpubuf_buffer_create(device, &raw const of, &raw mut buffer), 0);
+                assert_eq!(gpubuf_buffer_begin_write(buffer, 0, 100, 0, &raw mut data, &raw mut token), 0);
+                assert_eq!(gpubuf_buffer_end_write(buffer, token), 0);
+                assert_eq!(gpubuf_host_stream_hold(stream), 0);
+                assert_eq!(gpubuf_buffer_to_device(buffer, 0, 100, stream), 0);
+            }
+            refill_too_early(without_provenance_mut(data.addr()));
+            // What is queued would never end.
+            std::process::exit(0);
+        });
+        let Some(end) = end else { return };
+        let signal = watched.then_some(libc::SIGSEGV);
+        assert_eq!(end.signal, signal, "option {option}, GPUBUF_DEBUG={variable}: {}", end.said);
+        assert_eq!(end.said.contains("==gpubuf== a write to host memory"), watched, "{}", end.said);
     }
 }
 
@@ -360,6 +540,41 @@ fn a_kernel_that_writes_a_released_block_is_found_at_the_next_acquire() {
         // Only the emulated device has a schedule that a seed perturbs.
         assert_eq!(end.said.contains("GPUBUF_DEBUG_SEED=17"), backend == "host", "{}", end.said);
         assert_eq!(end.said.contains("it goes on"), signal.is_none());
+    }
+}
+
+/// On the device alone: no page of the CPU's shows it.
+#[test]
+fn a_kernel_that_writes_the_device_side_of_a_released_block_is_found_as_well() {
+    let test = "a_kernel_that_writes_the_device_side_of_a_released_block_is_found_as_well";
+    for case in ["stray", "none"] {
+        let end = apart(test, &[("CASE", case), ("GPUBUF_BACKEND", "host")], || {
+            let (device, stream) = debugged(Debug::On);
+            let options = PoolOptions {
+                twin: Twin::Eager,
+                label: "blocks".into(),
+                ..PoolOptions::new(Placement::Pinned, 5000, 1)
+            };
+            let pool = Pool::create(&device, options).expect("a pool");
+            let block = pool.acquire(0, Timeout::Try).expect("a block");
+            let address = block.device_address().expect("an address");
+            block.release_after(std::slice::from_ref(&stream)).expect("a release");
+            device.drain(Timeout::Infinite).expect("done");
+            assert_eq!(common::read_device(&device, address, 5000), [0xA5; 5000], "nobody's");
+            if std::env::var("CASE").as_deref() == Ok("stray") {
+                stray_kernel(&stream, address);
+                common::ran(&stream);
+            }
+            let _block = pool.acquire(0, Timeout::Try).expect("a block");
+            assert_eq!(common::read_device(&device, address, 5000), [0xCD; 5000], "somebody's again");
+        });
+        let Some(end) = end else { return };
+        if case == "none" {
+            assert_eq!((end.signal, end.code), (None, Some(0)), "{}", end.said);
+            continue;
+        }
+        assert_eq!(end.signal, Some(libc::SIGABRT), "{}", end.said);
+        end.says(&["==gpubuf== a write after release", "byte 40 of the device side of block 0 of pool \"blocks\""]);
     }
 }
 
