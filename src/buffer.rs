@@ -224,7 +224,7 @@ impl Buffer {
     /// Copies the caller's elements in, as one write access.
     ///
     /// # Safety
-    /// `source` can be read for `count` elements and does not overlap the buffer.
+    /// `source` can be read for `count` elements.
     pub unsafe fn copy_in(&self, first: u64, count: u64, source: *const u8, timeout: Timeout) -> Result<()> {
         let (mut block, layout) = self.enter()?;
         let area = layout.area(first, count, &self.name)?;
@@ -235,7 +235,7 @@ impl Buffer {
     /// Copies elements out to the caller, as one read access.
     ///
     /// # Safety
-    /// `target` can be written for `count` elements and does not overlap the buffer.
+    /// `target` can be written for `count` elements.
     pub unsafe fn copy_out(&self, first: u64, count: u64, target: *mut u8, timeout: Timeout) -> Result<()> {
         let (mut block, layout) = self.enter()?;
         let area = layout.area(first, count, &self.name)?;

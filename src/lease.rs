@@ -312,7 +312,7 @@ impl Lease {
     /// Copies the caller's bytes in, as one write access.
     ///
     /// # Safety
-    /// `source` can be read for `bytes` and does not overlap the block.
+    /// `source` can be read for `bytes`.
     pub unsafe fn copy_in(&self, offset: u64, bytes: u64, source: *const u8, timeout: Timeout) -> Result<()> {
         let mut block = self.lock()?;
         let range = self.range(&block, offset, bytes)?;
@@ -323,7 +323,7 @@ impl Lease {
     /// Copies bytes out to the caller, as one read access.
     ///
     /// # Safety
-    /// `target` can be written for `bytes` and does not overlap the block.
+    /// `target` can be written for `bytes`.
     pub unsafe fn copy_out(&self, offset: u64, bytes: u64, target: *mut u8, timeout: Timeout) -> Result<()> {
         let mut block = self.lock()?;
         let range = self.range(&block, offset, bytes)?;

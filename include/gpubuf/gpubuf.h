@@ -2537,7 +2537,7 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_buffer_end_read(gpubuf_buffer *b
  * Copies elements from `source` to the host side, as one write access. In `source` there are no gaps between rows, whatever the
  * buffer has.
  *
- * `source` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
+ * Errors: as gpubuf_buffer_begin_write; GPUBUF_INVALID_ARGUMENT also where `source` overlaps those elements.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_copy_in(gpubuf_buffer *buffer,
@@ -2549,7 +2549,7 @@ gpubuf_status gpubuf_buffer_copy_in(gpubuf_buffer *buffer,
 /**
  * Copies elements of the host side to `destination`, as one read access. There they have no gaps between rows.
  *
- * `destination` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
+ * Errors: as gpubuf_buffer_begin_write; GPUBUF_INVALID_ARGUMENT also where `destination` overlaps those elements.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_buffer_copy_out(gpubuf_buffer *buffer,
@@ -2991,7 +2991,7 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_block_end_read(gpubuf_block *blo
 /**
  * Copies bytes from `source` to the block, as one write access.
  *
- * `source` must not overlap the block. Errors: as gpubuf_block_begin_write.
+ * Errors: as gpubuf_block_begin_write; GPUBUF_INVALID_ARGUMENT also where `source` overlaps those bytes.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_copy_in(gpubuf_block *block,
@@ -3003,7 +3003,7 @@ gpubuf_status gpubuf_block_copy_in(gpubuf_block *block,
 /**
  * Copies bytes of the block to `destination`, as one read access.
  *
- * `destination` must not overlap the block. Errors: as gpubuf_block_begin_read.
+ * Errors: as gpubuf_block_begin_read; GPUBUF_INVALID_ARGUMENT also where `destination` overlaps those bytes.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_block_copy_out(gpubuf_block *block,
@@ -3555,7 +3555,7 @@ GPUBUF_API GPUBUF_MUST_USE gpubuf_status gpubuf_slots_end_read(gpubuf_slots *slo
  * then.
  * Threads: one at a time uses a step, here and below.
  * Errors: GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY (a span is open on the rows, or another thread is inside),
- * GPUBUF_INVALID_ARGUMENT, GPUBUF_NOT_FOUND (no such slot).
+ * GPUBUF_INVALID_ARGUMENT (also where `rows` overlaps the rows that are written), GPUBUF_NOT_FOUND (no such slot).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_step_write(gpubuf_step *step,
@@ -4264,7 +4264,7 @@ gpubuf_status gpubuf_tensor_mark(gpubuf_tensor *tensor,
 /**
  * Copies elements from `source` to the truth, and marks them. Never waits for the device: what was published stays as it was.
  *
- * `source` must not overlap the truth. Errors: as gpubuf_tensor_mark.
+ * Errors: as gpubuf_tensor_mark; GPUBUF_INVALID_ARGUMENT also where `source` overlaps those elements.
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_tensor_write(gpubuf_tensor *tensor,

@@ -4,9 +4,11 @@
 //! points to as much as the call reads or writes) is the C caller's promise; everything else is checked.
 
 use super::recorded::Part;
+use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::fail;
-use std::ffi::{CStr, c_char};
+use arrayvec::ArrayVec;
+use std::ffi::{CStr, c_char, c_void};
 use std::mem::{MaybeUninit, size_of};
 
 /// A text; NULL is the empty one.
@@ -51,6 +53,16 @@ pub fn memory<T>(pointer: *const T, empty: bool, name: &str) -> Result<*mut u8> 
         (true, true) => Ok(std::ptr::NonNull::dangling().as_ptr()),
         (true, false) => fail!(InvalidArgument, "{name} is NULL"),
     }
+}
+
+/// One element of a fill. It is read now, as it may lie in what is filled.
+///
+/// # Safety
+/// If the pointer is not NULL, an element can be read there.
+pub unsafe fn element(pointer: *const c_void, dtype: Dtype) -> Result<ArrayVec<u8, 8>> {
+    let bytes = memory(pointer, false, "element")?;
+    // SAFETY: the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts(bytes, dtype.size()) }.iter().copied().collect())
 }
 
 /// Writes a text to the caller's memory, cut to fit and always ended; returns its full length.

@@ -266,7 +266,7 @@ pub unsafe extern "C" fn gpubuf_block_end_read(block: *mut gpubuf_block, token: 
 
 /// Copies bytes from `source` to the block, as one write access.
 ///
-/// `source` must not overlap the block. Errors: as gpubuf_block_begin_write.
+/// Errors: as gpubuf_block_begin_write; GPUBUF_INVALID_ARGUMENT also where `source` overlaps those bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_copy_in(
     block: *mut gpubuf_block,
@@ -285,7 +285,7 @@ pub unsafe extern "C" fn gpubuf_block_copy_in(
 
 /// Copies bytes of the block to `destination`, as one read access.
 ///
-/// `destination` must not overlap the block. Errors: as gpubuf_block_begin_read.
+/// Errors: as gpubuf_block_begin_read; GPUBUF_INVALID_ARGUMENT also where `destination` overlaps those bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_block_copy_out(
     block: *mut gpubuf_block,

@@ -1,6 +1,6 @@
 //! Paired buffers. Ranges are in elements.
 
-use super::arguments::{flag, growing, init, label, memory, options, reserved};
+use super::arguments::{element, flag, growing, init, label, memory, options, reserved};
 use super::boundary::{call, plain};
 use super::buffer_sync::policy;
 use super::entries::Entry;
@@ -393,7 +393,7 @@ pub unsafe extern "C" fn gpubuf_buffer_end_read(buffer: *mut gpubuf_buffer, toke
 /// Copies elements from `source` to the host side, as one write access. In `source` there are no gaps between rows, whatever the
 /// buffer has.
 ///
-/// `source` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
+/// Errors: as gpubuf_buffer_begin_write; GPUBUF_INVALID_ARGUMENT also where `source` overlaps those elements.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_copy_in(
     buffer: *mut gpubuf_buffer,
@@ -412,7 +412,7 @@ pub unsafe extern "C" fn gpubuf_buffer_copy_in(
 
 /// Copies elements of the host side to `destination`, as one read access. There they have no gaps between rows.
 ///
-/// `destination` must not overlap the buffer. Errors: as gpubuf_buffer_begin_write.
+/// Errors: as gpubuf_buffer_begin_write; GPUBUF_INVALID_ARGUMENT also where `destination` overlaps those elements.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_buffer_copy_out(
     buffer: *mut gpubuf_buffer,
@@ -521,11 +521,10 @@ pub unsafe extern "C" fn gpubuf_buffer_fill(
     call(Entry::gpubuf_buffer_fill, (buffer, sides, element, stream, timeout_ns), |c| {
         let buffer = c.get(buffer, "buffer")?;
         let (host, device) = self::sides(sides)?;
-        let element = memory(element, false, "element")?;
-        let stream = c.get_if_any(stream, "stream")?;
         // SAFETY: the caller's promise: one element.
-        let element = unsafe { std::slice::from_raw_parts(element, buffer.dtype().size()) };
-        buffer.fill(host, device, element, stream, buffer.device().timeout(timeout_ns))
+        let element = unsafe { self::element(element, buffer.dtype()) }?;
+        let stream = c.get_if_any(stream, "stream")?;
+        buffer.fill(host, device, &element, stream, buffer.device().timeout(timeout_ns))
     })
 }
 

@@ -32,7 +32,7 @@ pub struct gpubuf_slot_rows {
 /// then.
 /// Threads: one at a time uses a step, here and below.
 /// Errors: GPUBUF_NOT_BEGUN (committed), GPUBUF_BUSY (a span is open on the rows, or another thread is inside),
-/// GPUBUF_INVALID_ARGUMENT, GPUBUF_NOT_FOUND (no such slot).
+/// GPUBUF_INVALID_ARGUMENT (also where `rows` overlaps the rows that are written), GPUBUF_NOT_FOUND (no such slot).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_step_write(
     step: *mut gpubuf_step,

@@ -1,6 +1,6 @@
 //! Tensors whose truth is the host's, and whose copies for the device are blocks of a pool.
 
-use super::arguments::{growing, init, label, memory, options};
+use super::arguments::{element, growing, init, label, memory, options};
 use super::boundary::{call, plain};
 use super::buffer::shape;
 use super::entries::Entry;
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn gpubuf_tensor_mark(tensor: *mut gpubuf_tensor, first: u
 
 /// Copies elements from `source` to the truth, and marks them. Never waits for the device: what was published stays as it was.
 ///
-/// `source` must not overlap the truth. Errors: as gpubuf_tensor_mark.
+/// Errors: as gpubuf_tensor_mark; GPUBUF_INVALID_ARGUMENT also where `source` overlaps those elements.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_tensor_write(
     tensor: *mut gpubuf_tensor,
@@ -189,9 +189,8 @@ pub unsafe extern "C" fn gpubuf_tensor_write(
 pub unsafe extern "C" fn gpubuf_tensor_fill(tensor: *mut gpubuf_tensor, element: *const c_void) -> gpubuf_status {
     call(Entry::gpubuf_tensor_fill, (tensor, element), |c| {
         let tensor = c.get(tensor, "tensor")?;
-        let element = memory(element, false, "element")?;
         // SAFETY: the caller's promise: one element.
-        tensor.fill(unsafe { std::slice::from_raw_parts(element, tensor.dtype().size()) })
+        tensor.fill(&unsafe { self::element(element, tensor.dtype()) }?)
     })
 }
 

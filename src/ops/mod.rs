@@ -15,6 +15,7 @@ pub use copy::copy;
 pub use integers::{Integers, IntegersMut, Width};
 pub use pad::Padding;
 pub use ragged::{Piece, flatten, offsets, split};
+pub use region::expect_apart;
 pub use rows::{gather, scatter};
 
 /// Repeats `element` over `bytes`; whole elements only.

@@ -3,6 +3,18 @@
 use crate::error::Result;
 use crate::fail;
 
+/// Memory of the caller's must not be the library's that it is copied to or from.
+pub fn expect_apart(
+    own: *const u8,
+    own_bytes: usize,
+    name: &'static str,
+    of_caller: *const u8,
+    bytes: usize,
+) -> Result<()> {
+    let region = |name, start: *const u8, bytes| Region { name, start: start.addr(), bytes };
+    region(name, of_caller, bytes).apart_from(region("the memory that it is copied to or from", own, own_bytes))
+}
+
 /// The bytes of `count` elements, which some memory can have.
 pub(super) fn bytes(count: usize, each: usize, what: &str) -> Result<usize> {
     match count.checked_mul(each) {
@@ -34,8 +46,8 @@ impl Region {
     pub fn apart_from(self, other: Region) -> Result<()> {
         let overlap = self.bytes > 0
             && other.bytes > 0
-            && self.start < other.start + other.bytes
-            && other.start < self.start + self.bytes;
+            && self.start < other.start.saturating_add(other.bytes)
+            && other.start < self.start.saturating_add(self.bytes);
         if overlap {
             return fail!(
                 InvalidArgument,

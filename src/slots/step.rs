@@ -65,12 +65,13 @@ impl Step {
     /// `first` may be at most the length written so far. Writing no rows counts as writing.
     ///
     /// # Safety
-    /// `rows` can be read for the rows' bytes and does not overlap the library's memory.
+    /// `rows` can be read for the rows' bytes.
     pub unsafe fn write(&self, slot: u32, first: u64, count: u64, rows: *const u8) -> Result<()> {
         self.fill(|frozen, body| {
             let (range, target, bytes) = self.target(frozen, body, slot, first, count, "writing")?;
+            ops::expect_apart(target, bytes, "rows", rows, bytes)?;
             if bytes > 0 {
-                // SAFETY: the caller's promise for the source. The target's rows are inside the entry, whose memory no
+                // SAFETY: the caller's promise for the source, which is apart. The target's rows are inside the entry, whose memory no
                 // copy reads since begin, whose lock this thread holds, and no open span covers them.
                 unsafe { ops::copy(target, rows, bytes) };
             }

@@ -159,7 +159,7 @@ impl Step {
     /// is refused if one of them, written by it or before, would be of another length.
     ///
     /// # Safety
-    /// Each entry's data can be read for its rows' bytes and does not overlap the library's memory.
+    /// Each entry's data can be read for its rows' bytes.
     pub unsafe fn write_many(&self, list: &[SlotRows], tokens: Option<u64>) -> Result<()> {
         if list.len() > SLOTS_PER_CALL {
             return fail!(InvalidArgument, "{} entries in one write of {self}: at most {SLOTS_PER_CALL}", list.len());
@@ -175,7 +175,7 @@ impl Step {
             }
             for target in &targets {
                 if target.bytes > 0 {
-                    // SAFETY: the caller's promise for the source. The target's rows are inside the entry, whose memory no
+                    // SAFETY: the caller's promise for the source, which is apart. The target's rows are inside the entry, whose memory no
                     // copy reads since begin, whose lock this thread holds, and no open span covers them.
                     unsafe { ops::copy(target.at, target.from, target.bytes) };
                 }
@@ -207,6 +207,7 @@ impl Step {
         if data.is_null() && bytes > 0 {
             return fail!(InvalidArgument, "the data of slot \"{}\" is NULL", definition.name);
         }
+        ops::expect_apart(at, bytes, "rows", data, bytes)?;
         Ok(Target { slot, rows, at, bytes, from: data })
     }
 

@@ -184,12 +184,14 @@ impl Tensor {
     /// Writes elements of the truth. Never waits for the device.
     ///
     /// # Safety
-    /// `source` can be read for `count` elements and does not overlap the truth.
+    /// `source` can be read for `count` elements.
     pub unsafe fn write(&self, first: u64, count: u64, source: *const u8) -> Result<()> {
         let range = self.elements(first, count)?;
         let mut inner = self.enter()?;
-        // SAFETY: the range lies inside the truth; the caller's promise for the source.
-        unsafe { ops::copy(self.data().add(range.start), source, range.end - range.start) };
+        let (target, bytes) = (self.data().wrapping_add(range.start), range.end - range.start);
+        ops::expect_apart(target, bytes, "source", source, bytes)?;
+        // SAFETY: the range lies inside the truth; the caller's promise for the source, which is apart.
+        unsafe { ops::copy(target, source, bytes) };
         inner.changed(range);
         Ok(())
     }

@@ -16,12 +16,13 @@ impl Block {
     /// Copies the caller's bytes, one right behind the other, to `area`, as one write access.
     ///
     /// # Safety
-    /// `source` can be read for the area's bytes and does not overlap the block.
+    /// `source` can be read for the area's bytes.
     pub unsafe fn copy_in(&mut self, area: impl Into<Area>, source: *const u8, wait: &HostWait<'_>) -> Result<()> {
         let area = area.into();
+        self.expect_apart(area, "source", source)?;
         let (target, token) = self.begin(Access::Write, area, wait)?;
         for row in 0..area.rows() {
-            // SAFETY: the caller's promise for the source; the guard for the target.
+            // SAFETY: the caller's promise for the source, which is apart; the guard for the target.
             unsafe { ops::copy(target.add(row * area.pitch()), source.add(row * area.width()), area.width()) };
         }
         self.end(Access::Write, token)
@@ -30,15 +31,23 @@ impl Block {
     /// Copies `area` to the caller's memory, one row right behind the other, as one read access.
     ///
     /// # Safety
-    /// `target` can be written for the area's bytes and does not overlap the block.
+    /// `target` can be written for the area's bytes.
     pub unsafe fn copy_out(&mut self, area: impl Into<Area>, target: *mut u8, wait: &HostWait<'_>) -> Result<()> {
         let area = area.into();
+        self.expect_apart(area, "destination", target)?;
         let (source, token) = self.begin(Access::Read, area, wait)?;
         for row in 0..area.rows() {
-            // SAFETY: the caller's promise for the target; the guard for the source.
+            // SAFETY: the caller's promise for the target, which is apart; the guard for the source.
             unsafe { ops::copy(target.add(row * area.width()), source.add(row * area.pitch()), area.width()) };
         }
         self.end(Access::Read, token)
+    }
+
+    /// Where there is no host side the access is refused anyway.
+    fn expect_apart(&self, area: Area, name: &'static str, of_caller: *const u8) -> Result<()> {
+        let Ok(memory) = self.memory(Which::Host) else { return Ok(()) };
+        let hull = area.hull();
+        ops::expect_apart(memory.host.wrapping_add(hull.start), hull.end - hull.start, name, of_caller, area.bytes())
     }
 
     /// Queues a copy of `area` from the host side to the device side (`up`), or back. What is copied is the same on both

@@ -1,7 +1,7 @@
 //! What can be wrong with each argument, by its role, and what the answer then is.
 
 use crate::valid::UNTOUCHED;
-use crate::world::World;
+use crate::world::{World, made, ok};
 use gpubuf_calls::{Extent, Field, Function, KINDS, Param, Role, Struct, structure, values};
 use std::collections::HashMap;
 
@@ -199,7 +199,16 @@ pub fn of_parameter(world: &World, others: &Others, function: &Function, argumen
             add("NULL output", "NULL".into(), null(param), param.name, vec![(at, 0)], vec![]);
             out.push(misaligned(at, arguments[at], None));
         }
-        Role::Items { count, .. } => {
+        Role::Items { of, count } => {
+            let field = |name: &str| structure(of).and_then(|of| of.field(name));
+            if let (Some(Field { role: Role::Input(extent), offset, .. }), Some(rows)) =
+                (field("rows"), field("row_count"))
+                && let Some(own) = own_memory(world, function, *extent)
+            {
+                let one = (at, rows.offset, 1u64.to_ne_bytes().to_vec());
+                let own = vec![one, (at, *offset, own.to_ne_bytes().to_vec())];
+                add("data of the object itself", "of its own rows".into(), INVALID, "", vec![], own);
+            }
             add("NULL list", "NULL".into(), INVALID, param.name, vec![(at, 0)], vec![]);
             add("misaligned list", "misaligned".into(), Told, "", vec![(at, arguments[at] + 1)], vec![]);
             for most in [1 << 61, u64::MAX] {
@@ -266,6 +275,10 @@ pub fn of_parameter(world: &World, others: &Others, function: &Function, argumen
                         );
                     }
                 }
+            }
+            if let Some(own) = own_memory(world, function, extent) {
+                let (wanted, names) = if extent == Extent::Element { (Harmless, "") } else { (INVALID, param.name) };
+                add("data of the object itself", "its own".into(), wanted, names, vec![(at, own)], vec![]);
             }
         }
         Role::Callback { .. } => add("NULL callback", "NULL".into(), null(param), param.name, vec![(at, 0)], vec![]),
@@ -383,6 +396,34 @@ pub fn of_parameter(world: &World, others: &Others, function: &Function, argumen
         Role::UserData { .. } | Role::StructSize | Role::Shape | Role::Native | Role::Unknown => {}
     }
     out
+}
+
+/// The memory that a function copies to or from, or fills, where the object gives out its address.
+fn own_memory(world: &World, function: &Function, extent: Extent) -> Option<u64> {
+    use Extent::{Bytes, Element, Elements, Rows};
+    if !matches!(extent, Element | Elements { .. } | Rows { .. } | Bytes { .. }) {
+        return None;
+    }
+    let of = |kind: &str, name: &str| Some(made(name, &[world.of(kind)]));
+    match function.name {
+        "gpubuf_buffer_copy_in" | "gpubuf_buffer_copy_out" | "gpubuf_buffer_fill" => {
+            of("buffer", "gpubuf_buffer_host_ptr")
+        }
+        "gpubuf_block_copy_in" | "gpubuf_block_copy_out" => of("block", "gpubuf_block_host_ptr"),
+        "gpubuf_tensor_write" | "gpubuf_tensor_fill" => of("tensor", "gpubuf_tensor_data"),
+        "gpubuf_step_write" | "gpubuf_step_write_named" | "gpubuf_step_write_many" => {
+            let (mut rows, mut token) = (0u64, 0u64);
+            let step = world.of("step");
+            ok("gpubuf_step_begin_span", &[step, 0, 0, 1, &raw mut rows as u64, &raw mut token as u64]);
+            ok("gpubuf_step_end_span", &[step, token]);
+            Some(rows)
+        }
+        // They give out no address of what they copy to.
+        "gpubuf_staged_rows_stage" | "gpubuf_host_view_read" | "gpubuf_host_view_write" => None,
+        // All of it is the caller's.
+        name if name.starts_with("gpubuf_ops_") => None,
+        name => panic!("whose memory does {name} copy? Say it here"),
+    }
 }
 
 /// What a size that no object has gets.
