@@ -237,3 +237,25 @@ fn every_function_with_every_damage() {
     }
     report.finish("damages");
 }
+
+/// On the stand-in driver it comes last in a process, so here alone.
+#[test]
+fn the_loss_of_a_device_with_every_damage() {
+    if !is_alone("matrix::the_loss_of_a_device_with_every_damage") {
+        return;
+    }
+    let mut ended = World::new();
+    let handles = ended.snapshot();
+    ended.end();
+    let foreign = World::new();
+    let others = Others { ended: handles, foreign: foreign.snapshot() };
+    let mut report = Report::new();
+    let mut world = World::new();
+    let function = world::named("gpubuf_host_lose_device");
+    let arguments = valid::arguments(&mut world, function);
+    for damage in of_parameter(&world, &others, function, &arguments, 0) {
+        assert!(!cell(&mut report, &mut world, function, &arguments, &damage), "{} is refused", damage.what);
+    }
+    valid_call(&mut report, function, &arguments, "valid arguments after all that was refused");
+    report.finish("the loss of a device");
+}

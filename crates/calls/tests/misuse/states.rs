@@ -5,7 +5,7 @@ use crate::alone::{calling, is_alone, is_alone_and_says};
 use crate::matrix::{Report, end_made, is_documented, is_last, usual};
 use crate::valid;
 use crate::world::{Region, World, made, message, number, ok, status};
-use gpubuf_calls::{Answer, FUNCTIONS, Function, Returns, Role, call, status_name, structure};
+use gpubuf_calls::{Answer, FUNCTIONS, Function, Returns, Role, call, function, status_name, structure};
 use std::ffi::c_void;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -367,6 +367,66 @@ fn from_a_function_on_a_stream() {
     }
     sentinel.check();
     report.finish("from a function on a stream");
+}
+
+/// The shutdown itself, where it does not belong: it ends the library all the same, and says what it could not wait for.
+fn shut_down(test: &str, when: &'static str, wanted: &'static str, run: impl FnOnce(&World, &Slot)) {
+    if !is_alone(test) {
+        return;
+    }
+    let mut world = World::new();
+    let job = Job::new(&mut world, function("gpubuf_shutdown").expect("it is there"));
+    let before = contents(&world);
+    let (slot, finished) = Slot::new(job);
+    calling("gpubuf_shutdown", when);
+    // Whoever has its address may use it until the process ends.
+    run(&world, Box::leak(slot));
+    let mut report = Report::new();
+    finished.recv_timeout(Duration::from_secs(60)).expect("it ran").judge(
+        &mut report,
+        &world,
+        &before,
+        when,
+        &[wanted],
+    );
+    assert_eq!(status_name(status("gpubuf_stream_query", &[world.of("stream")])), "GPUBUF_SHUT_DOWN");
+    ok("gpubuf_shutdown", &[number("GPUBUF_TIMEOUT_DEFAULT")]);
+    report.finish(when);
+}
+
+#[test]
+fn a_shutdown_from_a_function_on_a_stream() {
+    let test = "states::a_shutdown_from_a_function_on_a_stream";
+    shut_down(test, "from a function on a stream", "GPUBUF_WOULD_DEADLOCK", |world, slot| {
+        ok("gpubuf_host_stream_call", &[world.of("stream"), on_stream as *const () as u64, slot.address()]);
+    });
+}
+
+#[test]
+fn a_shutdown_from_the_log() {
+    shut_down("states::a_shutdown_from_the_log", "from the log", "GPUBUF_OK", |world, slot| {
+        ok("gpubuf_log_set_callback", &[on_log as *const () as u64, slot.address()]);
+        // Ended before: that is logged.
+        let event = made("gpubuf_event_create", &[world.of("device")]);
+        ok("gpubuf_event_destroy", &[event]);
+        status("gpubuf_event_destroy", &[event]);
+    });
+}
+
+#[test]
+fn a_shutdown_on_another_thread() {
+    shut_down("states::a_shutdown_on_another_thread", "on another thread", "GPUBUF_OK", |_, slot| {
+        let address = slot.address();
+        std::thread::spawn(move || perform(address as usize as *mut c_void)).join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_shutdown_inside_a_capture() {
+    shut_down("states::a_shutdown_inside_a_capture", "inside a capture", "GPUBUF_CAPTURING", |world, slot| {
+        ok("gpubuf_host_capture_begin", &[world.of("stream")]);
+        perform(slot.address() as usize as *mut c_void);
+    });
 }
 
 /// A callback that the library makes in the middle of a call, on the same thread.
