@@ -1,6 +1,8 @@
 //! What a process records: this program runs itself with GPUBUF_RECORD and reads what came out.
 
-use gpubuf::ffi::block::{gpubuf_block_begin_write, gpubuf_block_end_write, gpubuf_block_release};
+use gpubuf::ffi::block::{
+    gpubuf_block_begin_write, gpubuf_block_end_write, gpubuf_block_release, gpubuf_block_to_device,
+};
 use gpubuf::ffi::decode::{
     gpubuf_decode_options, gpubuf_decode_options_init, gpubuf_slots_create_decode, gpubuf_slots_tiers,
 };
@@ -16,9 +18,14 @@ use gpubuf::ffi::predictor::{gpubuf_predictor_options, gpubuf_predictor_options_
 use gpubuf::ffi::report::gpubuf_report;
 use gpubuf::ffi::slots::{gpubuf_slots_destroy, gpubuf_slots_freeze};
 use gpubuf::ffi::spec::{gpubuf_spec, gpubuf_spec_init};
-use gpubuf::ffi::stream::{gpubuf_stream_create, gpubuf_stream_destroy, gpubuf_stream_synchronize};
+use gpubuf::ffi::stream::{
+    gpubuf_stream_create, gpubuf_stream_destroy, gpubuf_stream_synchronize, gpubuf_stream_wrap_native,
+};
 use gpubuf::ffi::tiers::{gpubuf_tiers_destroy, gpubuf_tiers_options, gpubuf_tiers_options_init};
-use gpubuf::ffi::types::{GPUBUF_BACKEND_HOST, gpubuf_block, gpubuf_device, gpubuf_pool, gpubuf_stream};
+use gpubuf::ffi::types::{
+    GPUBUF_BACKEND_CUDA, GPUBUF_BACKEND_HOST, GPUBUF_TWIN_AT_ONCE, gpubuf_block, gpubuf_device, gpubuf_pool,
+    gpubuf_stream,
+};
 use gpubuf::ffi::workspace::{
     gpubuf_workspace_create, gpubuf_workspace_entry, gpubuf_workspace_get, gpubuf_workspace_list,
 };
@@ -30,13 +37,18 @@ use std::ptr::{null, null_mut};
 
 const WAIT: u64 = 10_000_000_000;
 
+/// Of the emulated device, but for the scenario that is about the driver's.
 fn device() -> *mut gpubuf_device {
+    device_of(GPUBUF_BACKEND_HOST)
+}
+
+fn device_of(backend: u32) -> *mut gpubuf_device {
     let mut device = null_mut();
     // SAFETY: options on this stack, and a result.
     unsafe {
         let mut options: gpubuf_device_options = std::mem::zeroed();
         gpubuf_device_options_init(&raw mut options, size_of::<gpubuf_device_options>() as u32);
-        options.backend = GPUBUF_BACKEND_HOST;
+        options.backend = backend;
         options.label = c"recorded".as_ptr();
         assert_eq!(gpubuf_device_open(&raw const options, &raw mut device), 0);
     }
@@ -49,7 +61,7 @@ fn pool(device: *mut gpubuf_device, blocks: u32) -> *mut gpubuf_pool {
     unsafe {
         let mut options: gpubuf_pool_options = std::mem::zeroed();
         gpubuf_pool_options_init(&raw mut options, size_of::<gpubuf_pool_options>() as u32);
-        (options.block_bytes, options.block_count) = (4096, blocks);
+        (options.block_bytes, options.block_count, options.device_side) = (4096, blocks, GPUBUF_TWIN_AT_ONCE);
         assert_eq!(gpubuf_pool_create(device, &raw const options, &raw mut pool), 0);
     }
     pool
@@ -141,6 +153,24 @@ fn decode() {
     }
 }
 
+/// Copies on a stream of the library's and on one of the driver's.
+fn with_a_driver() {
+    let device = device_of(GPUBUF_BACKEND_CUDA);
+    let (mut stream, mut drivers) = (null_mut(), null_mut());
+    let block = acquire(pool(device, 1), WAIT).expect("a block");
+    // SAFETY: handles, results, and the driver's default stream.
+    unsafe {
+        assert_eq!(gpubuf_stream_create(device, &raw mut stream), 0);
+        assert_eq!(gpubuf_stream_wrap_native(device, null_mut(), &raw mut drivers), 0);
+        for stream in [stream, drivers] {
+            assert_eq!(gpubuf_block_to_device(block, 0, 64, stream), 0);
+            assert_eq!(gpubuf_stream_synchronize(stream, WAIT), 0);
+        }
+        assert_eq!(gpubuf_block_release(block), 0);
+        gpubuf_device_destroy(device);
+    }
+}
+
 /// Runs in a process of its own.
 #[test]
 fn scenario() {
@@ -215,8 +245,16 @@ fn scenario() {
             releaser.join().expect("no panic");
         }
         Ok("decode") => decode(),
+        Ok("with a driver") => with_a_driver(),
         Ok(other) => panic!("no scenario {other}"),
     }
+}
+
+/// The stand-in driver, which was built with the tests.
+fn driver() -> PathBuf {
+    let test = std::env::current_exe().expect("this program");
+    let mut folders = test.ancestors().skip(1).take(2).map(|folder| folder.join("libgpubuf_standin_cuda.so"));
+    folders.find(|file| file.exists()).expect("libgpubuf_standin_cuda.so is built with the tests, beside them")
 }
 
 fn place(name: &str) -> PathBuf {
@@ -230,6 +268,7 @@ fn run_at(scenario: &str, file: &Path, limit: &str) -> String {
         .args(["--exact", "scenario", "--nocapture", "--test-threads=1"])
         .env("RECORDED_SCENARIO", scenario)
         .env("GPUBUF_RECORD", file)
+        .env("GPUBUF_CUDA_DRIVER", driver())
         .env("GPUBUF_RECORD_LIMIT", limit)
         .output()
         .expect("it runs");
@@ -246,8 +285,12 @@ fn record(scenario: &str) -> (PathBuf, Recording) {
 }
 
 fn replay(file: &Path, options: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr } =
-        Command::new(env!("CARGO_BIN_EXE_gpubuf-replay")).args(options).arg(file).output().expect("it runs");
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_gpubuf-replay"))
+        .env("GPUBUF_CUDA_DRIVER", driver())
+        .args(options)
+        .arg(file)
+        .output()
+        .expect("it runs");
     (status.code(), String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr))
 }
 
@@ -337,6 +380,19 @@ fn options_that_lead_to_options_are_replayed_and_cut_lists_are_not() {
     assert!(text.contains("not made: 1: needed a list, or options, of which not all is recorded"), "{text}");
     let (code, text) = replay(&file, &["--set", "tiers.device_bytes=1"]);
     assert!(code == Some(1) && text.contains("DIFFERS: call 3: thread 1: gpubuf_slots_freeze("), "{text}");
+}
+
+#[test]
+fn what_was_recorded_with_a_driver_is_replayed_without() {
+    let (file, recording) = record("with a driver");
+    assert!(recording.calls.iter().all(|call| call.status == 0), "{:?}", recording.calls);
+    let (code, text) = replay(&file, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    // The driver's stream became one of the library's: nothing was left out.
+    assert!(text.contains(&format!("replayed: {} calls, 0 refused", recording.calls.len())), "{text}");
+    assert!(text.contains("copies 2"), "{text}");
+    let (code, text) = replay(&file, &["--backend", "recorded"]);
+    assert!(code == Some(0) && text.contains("copies 2"), "on the driver again: {text}");
 }
 
 #[test]
