@@ -341,9 +341,9 @@ pub fn close() {
         && let Some(mut queue) = QUEUE.try_lock_for(PATIENCE)
     {
         queue.end(Kind::END_EXIT);
-        drop(queue);
-        flush();
     }
+    // Also where it had ended before: at its limit.
+    flush();
 }
 
 /// Says in the log what became of the recording: to be called when somebody begins to listen.
@@ -386,5 +386,17 @@ mod tests {
         let mut queue = Queue::new();
         queue.end(Kind::END_EXIT);
         assert_eq!(queue.bytes, [2, Kind::END, Kind::END_EXIT], "nothing was");
+    }
+
+    /// The thread that writes may be late.
+    #[test]
+    fn an_exit_writes_what_was_recorded_up_to_the_limit() {
+        let path = std::env::temp_dir().join(format!("gpubuf-limit-{}.rec", std::process::id()));
+        let (target, _) = file::open(path.as_os_str(), None).expect("a file");
+        *TARGET.lock() = Some(target);
+        QUEUE.lock().end(Kind::END_LIMIT);
+        close();
+        assert_eq!(std::fs::read(&path).expect("a recording"), [2, Kind::END, Kind::END_LIMIT]);
+        std::fs::remove_file(&path).expect("its end");
     }
 }
