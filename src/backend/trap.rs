@@ -332,6 +332,8 @@ unsafe fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c
                 call(signal);
             }
         }
+        // Nothing is tried again after it.
+        Some(before) if before.sa_sigaction == libc::SIG_IGN && code <= 0 => {}
         _ => {
             // SAFETY: puts the default back: the access faults again, and ends the process. A signal that was sent does not
             // come again by itself.
