@@ -17,7 +17,7 @@ use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, SlotsParts};
 use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
 use gpubuf::sync::{Arc, AtomicBool, Ordering};
-use gpubuf::workspace::{Source, Spec, Workspace, WorkspaceOptions};
+use gpubuf::workspace::{Held, Source, Spec, Workspace, WorkspaceOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -641,6 +641,22 @@ fn a_handler_that_was_there_before_gets_the_signal() {
 }
 
 #[test]
+fn a_signal_that_somebody_sent_is_ignored_where_it_was() {
+    let test = "a_signal_that_somebody_sent_is_ignored_where_it_was";
+    let end = apart(test, &[], || {
+        // SAFETY: no handler, and a signal for this thread.
+        unsafe { libc::signal(libc::SIGSEGV, libc::SIG_IGN) };
+        let _debugged = debugged(Debug::On);
+        // SAFETY: as above.
+        unsafe { libc::raise(libc::SIGSEGV) };
+        eprintln!("goes on");
+    });
+    let Some(end) = end else { return };
+    assert_eq!(end.signal, None, "{}", end.said);
+    end.says(&["goes on"]);
+}
+
+#[test]
 fn a_child_and_the_end_of_the_device_find_everything_open() {
     let test = "a_child_and_the_end_of_the_device_find_everything_open";
     let end = apart(test, &[], || {
@@ -669,11 +685,9 @@ fn a_child_and_the_end_of_the_device_find_everything_open() {
     end.says(&["all open"]);
 }
 
-/// Slots that had the memory of a workspace's buffer leave it as they found it.
-#[test]
-fn memory_that_slots_give_back_to_its_source_is_open_to_its_next_user() {
-    let (device, _) = debugged(Debug::On);
-    let workspace = Workspace::create(&device, WorkspaceOptions::default()).expect("a workspace");
+/// Slots whose memory is a workspace's.
+fn slots_of_a_workspace(device: &Arc<Device>) -> (Arc<Workspace>, Arc<Slots>) {
+    let workspace = Workspace::create(device, WorkspaceOptions::default()).expect("a workspace");
     let parts = SlotsParts { source: Some(workspace.clone()), ..SlotsParts::default() };
     let ring = SlotsOptions {
         depth: 2,
@@ -683,19 +697,58 @@ fn memory_that_slots_give_back_to_its_source_is_open_to_its_next_user() {
         device_depth: 1,
         padded_sizes: &[],
     };
-    let slots = Slots::create_with(&device, ring, parts, "inputs").expect("slots");
-    let shape = Shape::new(&[8192]).expect("a shape");
-    let (dtype, kind) = (Dtype::U8, SlotKind::Required);
+    let slots = Slots::create_with(device, ring, parts, "inputs").expect("slots");
+    let (dtype, shape, kind) = (Dtype::U8, Shape::new(&[8192]).expect("a shape"), SlotKind::Required);
     slots
         .add(&SlotOptions { name: "ids", dtype, shape, kind, own_copy: false, follows_tokens: false, pad: None })
         .expect("a slot");
     slots.freeze().expect("frozen");
+    (workspace, slots)
+}
+
+/// Memory of a workspace that slots had before.
+fn left_by_slots(device: &Arc<Device>, host: Placement, on_device: Placement) -> Held {
+    let (workspace, slots) = slots_of_a_workspace(device);
     drop(slots);
     device.drain(Timeout::Infinite).expect("no damage");
-    let spec = Spec::new(Dtype::U8, shape, Placement::Pinned, Placement::None).expect("a spec");
+    let spec = Spec::new(Dtype::U8, Shape::new(&[8192]).expect("a shape"), host, on_device).expect("a spec");
     let next = workspace.clone().take(&spec, Timeout::Try).expect("a buffer");
     assert_eq!(workspace.stats().entries, 3, "that of the slots");
+    next
+}
+
+/// Slots that had the memory of a workspace's buffer leave it as they found it.
+#[test]
+fn memory_that_slots_give_back_to_its_source_is_open_to_its_next_user() {
+    let (device, _) = debugged(Debug::On);
+    let next = left_by_slots(&device, Placement::Pinned, Placement::None);
     refill_too_early(fill(&next, 1));
+}
+
+/// And watched as they found it. Meanwhile its owner knows what lies behind it.
+#[test]
+fn memory_that_slots_have_of_a_source_is_watched_during_and_after() {
+    let test = "memory_that_slots_have_of_a_source_is_watched_during_and_after";
+    for (case, said) in [
+        ("after", "a read of a device address by the CPU"),
+        ("during", "17 bytes behind the end of the host side of buffer"),
+    ] {
+        let end = apart(test, &[("CASE", case)], || {
+            let (device, stream) = debugged(Debug::On);
+            if std::env::var("CASE").as_deref() == Ok("after") {
+                let next = left_by_slots(&device, Placement::None, Placement::Device);
+                let address = next.device_address(std::slice::from_ref(&stream)).expect("an address");
+                read_too_early(address as *const u8);
+            }
+            let (_workspace, slots) = slots_of_a_workspace(&device);
+            let step = slots.begin(Timeout::Try).expect("a step");
+            let (rows, _) = step.begin_span(0, 0, ALL).expect("rows");
+            refill_too_early(rows.wrapping_add(8191));
+        });
+        let Some(end) = end else { return };
+        assert_eq!(end.signal, Some(libc::SIGSEGV), "{}", end.said);
+        end.says(&[said]);
+    }
 }
 
 /// Whoever listens to the log may call the library, also about what is damaged.

@@ -47,17 +47,32 @@ struct Known {
 struct Place {
     end: usize,
     watched: Arc<Watched>,
+    /// What was known to begin there before: it has lent its memory, and has it back when this is forgotten.
+    under: Option<Box<Place>>,
     _faults: trap::Range,
+}
+
+impl Place {
+    fn all(&self) -> impl Iterator<Item = &Place> {
+        std::iter::successors(Some(self), |place| place.under.as_deref())
+    }
+
+    /// What is left without the memory of this number.
+    fn without(mut self, number: u64) -> Option<Place> {
+        self.under = self.under.and_then(|under| under.without(number)).map(Box::new);
+        if self.watched.number == number { self.under.map(|under| *under) } else { Some(self) }
+    }
 }
 
 impl Known {
     fn find(&self, address: usize) -> Option<&Arc<Watched>> {
-        let (_, place) = self.ranges.range(..=address).next_back()?;
-        (address < place.end).then_some(&place.watched)
+        let place = self.ranges.range(..=address).rev().find(|(_, place)| address < place.end);
+        place.map(|(_, place)| &place.watched)
     }
 
     fn forget(&mut self, number: u64) {
-        self.ranges.retain(|_, place| place.watched.number != number);
+        let ranges = std::mem::take(&mut self.ranges).into_iter();
+        self.ranges = ranges.filter_map(|(start, place)| Some((start, place.without(number)?))).collect();
         self.ended.retain(|ended| *ended != number);
     }
 }
@@ -355,7 +370,7 @@ pub(super) fn open_all(device: &Device) {
 fn each(device: &Device, act: impl Fn(&Watched)) {
     let all: BTreeMap<u64, Arc<Watched>> = {
         let known = KNOWN.lock();
-        known.ranges.values().map(|place| (place.watched.number, place.watched.clone())).collect()
+        known.ranges.values().flat_map(Place::all).map(|place| (place.watched.number, place.watched.clone())).collect()
     };
     let own = |watched: &&Arc<Watched>| std::ptr::eq(watched.device.as_ptr(), device);
     all.values().filter(own).for_each(|watched| act(watched));
@@ -386,7 +401,8 @@ impl Watched {
                 .collect();
             over.into_iter().for_each(|number| known.forget(number));
             let faults = trap::Range::add(start, end, false);
-            known.ranges.insert(start, Place { end, watched: self.clone(), _faults: faults });
+            let under = known.ranges.remove(&start).map(Box::new);
+            known.ranges.insert(start, Place { end, watched: self.clone(), under, _faults: faults });
         }
     }
 
