@@ -22,7 +22,6 @@ impl Buffer {
         if self.whole.returning.load(Ordering::Relaxed) {
             return self.await_return(timeout, deadline);
         }
-        block.settle()?;
         block.expect_not_held(Check::HoldDetach, "detaching")?;
         let wait = self.wait(timeout);
         for side in block.sides_mut() {

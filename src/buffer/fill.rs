@@ -2,7 +2,6 @@
 
 use super::Buffer;
 use crate::config::Timeout;
-use crate::config::checks::Check;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Block, Timeline};
@@ -48,11 +47,7 @@ impl Buffer {
         }
         match (device, stream) {
             (true, None) => fail!(InvalidArgument, "writing the device side of {} needs a stream", self.name),
-            (true, Some(stream)) => {
-                stream.expect_device(self.device())?;
-                stream.expect_not_capturing(Check::CaptureCopies)?;
-                Ok(Some(stream))
-            }
+            (true, stream) => Ok(stream),
             (false, _) => Ok(None),
         }
     }

@@ -132,7 +132,6 @@ impl Dirty {
 
     /// A copy from this side was queued, up to the fence: it counts as done, until it is known to have failed.
     pub fn copied(&mut self, source: Which, area: Area, fence: &Fence) {
-        self.settle(false);
         self.trim(area, |_| true);
         if self.pending.is_full() {
             self.settle(true);

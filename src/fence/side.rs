@@ -396,7 +396,6 @@ impl Side {
     /// Opens a guard: waits for the uses that forbid the access, refuses what is no question of time.
     pub fn begin(&mut self, access: Access, area: impl Into<Area>, wait: &HostWait<'_>) -> Result<(*mut u8, u64)> {
         let area = area.into();
-        self.settle()?;
         let verb = if access == Access::Write { "writing" } else { "reading" };
         let base = self.storage()?.memory().host;
         let blocking = |guard: &Guard| match access {
@@ -532,7 +531,6 @@ impl Side {
 
     /// Gives the address to work that the library cannot see. With `streams`, work on those streams alone will use it.
     pub fn device_address(&mut self, streams: &[Arc<Timeline>]) -> Result<u64> {
-        self.settle()?;
         let address = self.storage()?.memory().device;
         if address == 0 {
             return fail!(Unsupported, "the {} has no address that the device could use", self.place());

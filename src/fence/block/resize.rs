@@ -34,7 +34,6 @@ impl Block {
     /// Moves the block to new memory for its sides, with `bytes` bytes from now on; `allocate` makes memory like a side's.
     /// The old memory is freed when its last use is proven. Refused, or failed, nothing has changed.
     pub fn move_to(&mut self, bytes: usize, keep: Keep<'_>, allocate: impl Fn(&Side) -> Result<Storage>) -> Result<()> {
-        self.expect_unguarded(Check::ResizeGuard, "resizing")?;
         self.expect_not_held(Check::ResizeHeld, "resizing")?;
         let kept = Range { start: 0, end: self.bytes.min(bytes) };
         if let Some(timeline) = keep.device {

@@ -2,7 +2,6 @@
 
 use super::Block;
 use crate::backend::Scatter;
-use crate::config::checks::Check;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::area::Area;
@@ -63,7 +62,6 @@ pub fn scatter(
         };
         let (from, to) = (host.storage()?.memory(), device.storage()?.memory());
         side.expect_copy(timeline, true, places)?;
-        timeline.expect_not_capturing(Check::CaptureCopies)?;
         side.order_before(&mut submission, true, entry.whole, Role::Copy)?;
         let memory = side.storage()?.memory();
         if !by_kernel {

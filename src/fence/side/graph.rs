@@ -13,7 +13,6 @@ impl Side {
     /// Waits until nobody uses the side. What is captured from then on finds no work outside the capture to wait for.
     pub(in crate::fence) fn wait_for_hold(&mut self, wait: &HostWait<'_>) -> Result<()> {
         let doing = "holding for a graph";
-        self.settle()?;
         self.storage()?;
         self.expect_unguarded(Check::HoldGuard, doing)?;
         if self.is_sealed() && on(Check::HoldSealed) {
