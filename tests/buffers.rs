@@ -548,6 +548,84 @@ fn who_marks_is_told_of_a_copy_that_failed() {
     }
 }
 
+/// Its source is newer again as soon as somebody was told, or has waited for it.
+#[test]
+fn a_failure_makes_its_source_newer_for_all_to_see() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let stream = stream(&device);
+    let fail = || kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).unwrap();
+    let [told, waited, blocking] = [(); 3].map(|()| buffer(&device, pair_of(64)));
+    fail_one_copy(&told);
+    assert_eq!(status(told.begin(Access::Read, 0, 1, Timeout::Try)), Status::CopyFailed);
+    hold(&stream);
+    fail();
+    waited.copy(true, 0, ALL, &stream, None).unwrap();
+    release(&stream);
+    waited.begin(Access::Write, 0, 1, Timeout::Infinite).expect("the copy only read it");
+    fail();
+    assert_eq!(status(blocking.copy(true, 0, ALL, &stream, Some(Timeout::Infinite))), Status::CopyFailed);
+    for (what, buffer) in [("told", told), ("waited for", waited), ("a blocking copy", blocking)] {
+        assert_eq!(buffer.stats().unwrap().newer, [64, 0], "{what}");
+    }
+}
+
+/// A copy that has failed by now, though nobody knows it yet, has left something to send.
+#[test]
+fn nothing_is_taken_as_sent_that_failed_unnoticed() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let stream = stream(&device);
+    let buffer = buffer(&device, pair_of(64));
+    let fail = || {
+        kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).unwrap();
+        buffer.copy(true, 0, ALL, &stream, None).unwrap();
+        ran(&stream);
+    };
+    fail();
+    assert_eq!(status(buffer.sync(None, &stream, None)), Status::CopyFailed);
+    buffer.sync(None, &stream, None).expect("told once");
+    fail();
+    assert_eq!(status(buffer.publish(&stream)), Status::CopyFailed);
+    buffer.publish(&stream).expect("told once");
+    // Who vouches for the bytes vouches for those, too.
+    fail();
+    buffer.mark_clean(Which::Host, 0, ALL).unwrap();
+    assert_eq!(newer(&buffer, Which::Host), []);
+}
+
+#[test]
+fn of_many_copies_that_are_done_the_failed_one_alone_is_sent_again() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let stream = stream(&device);
+    let buffer = buffer(&device, pair_of(17 * 8));
+    kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).unwrap();
+    (0..16).for_each(|place| buffer.copy(true, 8 * place, 4, &stream, None).unwrap());
+    ran(&stream);
+    buffer.copy(true, 8 * 16, 4, &stream, None).expect("one more than are remembered");
+    assert_eq!(newer(&buffer, Which::Host), [(0, 4)]);
+}
+
+#[test]
+fn a_resize_that_is_refused_asks_for_no_memory() {
+    let (device, other) = (device(), device());
+    let buffer = buffer(&device, pair_of(64));
+    let (stranger, captures) = (stream(&other), stream(&device));
+    kit(&captures).begin_capture().unwrap();
+    kit_of(&device).limit_memory(Placement::Device, 1000).unwrap();
+    for (stream, answer) in [(&stranger, Status::WrongDevice), (&captures, Status::Capturing)] {
+        assert_eq!(status(buffer.resize(shape(&[1 << 20]), (false, true), Some(stream), Timeout::Try)), answer);
+    }
+    kit(&captures).end_capture().unwrap();
+}
+
 #[test]
 fn a_resize_keeps_what_kernels_on_a_named_stream_still_write() {
     let device = device();

@@ -4,11 +4,11 @@ mod common;
 
 use common::{Gate, copies_fail_alone, device, kit_of, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation, View};
-use gpubuf::buffer::Buffer;
+use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::Dtype;
 use gpubuf::error::Status;
-use gpubuf::fence::{Access, Block, Device, Event, Keep, Name, Side, Storage, Timeline, Which};
+use gpubuf::fence::{Access, Block, Device, Event, Keep, Name, Policy, Side, Storage, Timeline, Which};
 use gpubuf::graph::GraphHold;
 use gpubuf::lease::Twin;
 use gpubuf::pinned::{Pinned, PinnedOptions, Request};
@@ -86,6 +86,33 @@ fn a_blocking_copy_that_fails_leaves_what_is_kept_with_it_to_be_told() {
     let read = || status(buffer.begin(Access::Read, 0, 1, Timeout::Try));
     assert_eq!([read(), read()], [Status::CopyFailed, Status::Ok], "the first one's");
     others.iter().for_each(|other| common::release(other));
+}
+
+/// Whichever call tells of it first: the buffer counts it, and the same call goes well after that.
+#[test]
+fn each_failure_is_counted_by_its_buffer() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let stream = stream(&device);
+    let buffer = pair(&device);
+    let calls: [(&str, &dyn Fn() -> Status); 6] = [
+        ("a copy", &|| status(buffer.copy(true, 0, ALL, &stream, None))),
+        ("a sync", &|| status(buffer.sync(Some(Policy::Host), &stream, None))),
+        ("a publish", &|| status(buffer.publish(&stream))),
+        ("an address", &|| status(buffer.device_address(std::slice::from_ref(&stream)))),
+        ("a fill", &|| status(buffer.fill(false, true, &[1], Some(&stream), Timeout::Try))),
+        ("a read", &|| status(buffer.begin(Access::Read, 0, 1, Timeout::Try))),
+    ];
+    for (told, (what, call)) in (1..).zip(calls) {
+        fail_next(&device, Operation::Copy, FailWhen::Execution);
+        buffer.copy(true, 0, ALL, &stream, None).expect("a copy");
+        stream.synchronize(Timeout::Infinite).expect_err("a failure");
+        assert_eq!(call(), Status::CopyFailed, "{what}");
+        assert_eq!(buffer.stats().expect("figures").flows.failures, told, "{what}");
+        assert_eq!(call(), Status::Ok, "{what}");
+    }
 }
 
 #[test]
@@ -476,4 +503,25 @@ fn nothing_is_made_on_a_lost_device() {
     ] {
         assert_eq!(answer, Status::DeviceLost, "{what}");
     }
+}
+
+/// Memory that needs nothing of the driver's is refused as well.
+#[test]
+fn a_lost_device_has_no_pageable_buffers_either() {
+    let device = device();
+    common::lose(&device);
+    let mut memory = [0u8; BYTES as usize];
+    for host_memory in [std::ptr::null_mut(), memory.as_mut_ptr()] {
+        let (host, on_device) = (Placement::Pageable, Placement::None);
+        let options = BufferOptions { host, device: on_device, host_memory, ..common::pair_of(BYTES) };
+        assert_eq!(status(Buffer::create(&device, options)), Status::DeviceLost);
+    }
+}
+
+#[test]
+fn a_function_on_a_stream_probes_nothing() {
+    let device = device();
+    let stream = stream(&device);
+    let probe = || status(device.probe(Timeout::Within(Duration::from_millis(50))));
+    assert_eq!(common::called_on(&stream, probe), Status::WouldDeadlock);
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Gate, buffer, device, hold, kit, kit_of, pair_of, ran, read_device, release, status, stream};
+use common::{Gate, buffer, device, hold, kit, kit_of, lose, pair_of, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation, View};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
@@ -346,6 +346,15 @@ fn who_launches_by_himself_may_declare_it_as_a_use_of_the_block() {
     );
     release(&timeline);
     assert_eq!(status(buffer.begin(Access::Write, 0, 1, Timeout::Try)), Status::Ok);
+}
+
+#[test]
+fn a_capture_on_a_lost_device_is_over() {
+    let device = device();
+    let buffer = buffer(&device, pair_of(BYTES));
+    let (hold, timeline) = begun(&buffer);
+    lose(&device);
+    assert_eq!(status(hold.capture(&*buffer, true, 0, ALL, &timeline)), Status::DeviceLost);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Gate, device, hold, lose, release, status, stream};
+use common::{Gate, device, hold, kit_of, lose, release, status, stream};
+use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
@@ -211,4 +212,16 @@ fn sealed_memory_of_a_lost_device_is_given_up() {
     device.maintain();
     assert_eq!(device.deferred(), (0, 0));
     assert_eq!(device.counters.quarantined_bytes.get(), BYTES);
+}
+
+#[test]
+fn memory_whose_last_users_cannot_be_fenced_is_quarantined() {
+    let device = device();
+    let buffer = Buffer::create(&device, options()).expect("a buffer");
+    buffer.device_address(std::slice::from_ref(&Timeline::create(&device, "").expect("a stream"))).expect("an address");
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
+    drop(buffer);
+    device.drain(Timeout::Infinite).expect("a drain");
+    let counters = &device.counters;
+    assert_eq!((counters.quarantined_bytes.get(), counters.device_bytes.get()), (BYTES, BYTES));
 }

@@ -418,6 +418,13 @@ fn what_a_stream_that_is_gone_still_does_is_waited_for() {
     assert_eq!(status(buffer.begin(Access::Write, 0, 1, Timeout::Infinite)), Status::Ok);
 }
 
+/// Also where nothing is to be sent.
+#[test]
+fn a_block_is_published_to_streams_of_its_device() {
+    let (device, other) = (device(), device());
+    assert_eq!(status(block(&device).publish(&stream(&other))), Status::WrongDevice);
+}
+
 /// As of a block that kernels use in place: work that nobody declared may write it.
 #[test]
 fn what_stands_in_is_as_sealed_as_what_it_stands_for() {

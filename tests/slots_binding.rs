@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{busy, device, hold, kit, kit_of, lose, ran, read_device, release, status, stream};
+use common::{busy, copies_fail_alone, device, hold, kit, kit_of, lose, ran, read_device, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
@@ -220,6 +220,34 @@ fn a_block_in_a_step_that_is_not_retired_is_not_bound_again() {
     second.commit(&stream, &[]).unwrap();
     second.close().unwrap();
     lease.release().unwrap();
+}
+
+#[test]
+fn a_copy_that_failed_is_told_to_who_binds_its_block_and_to_who_commits() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (copies, held, stream) = (stream(&device), stream(&device), stream(&device));
+    let slots = slots(&device, 1);
+    let lease = block(&device, Placement::Pinned, Twin::Eager);
+    let fail = || {
+        kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).unwrap();
+        lease.copy(true, 0, ROW, &copies, None).unwrap();
+        copies.synchronize(Timeout::Infinite).expect_err("a failure");
+    };
+    let step = filled(&slots);
+    fail();
+    assert_eq!(status(step.bind_block(STATE, &lease, 0, ALL)), Status::CopyFailed);
+    step.bind_block(STATE, &lease, 0, ALL).expect("told once");
+    hold(&held);
+    lease.copy(true, ROW, ROW, &held, None).unwrap();
+    fail();
+    let waits = device.counters.device_waits.get();
+    assert_eq!(status(step.commit(&stream, &[])), Status::CopyFailed);
+    assert_eq!(device.counters.device_waits.get(), waits, "a step that is refused waits for nothing");
+    step.commit(&stream, &[]).expect("told once");
+    release(&held);
 }
 
 #[test]
