@@ -168,6 +168,12 @@ TEST_F(Hpp, ARefusalOfTheHeaderItselfSaysWhy) {
   slots.freeze();
   EXPECT_EQ("GPUBUF_INVALID_ARGUMENT: the elements are i32, asked for as i64",
             said([&] { static_cast<void>(slots.find<std::int64_t>("x")); }));
+  EXPECT_EQ("GPUBUF_INVALID_ARGUMENT: the elements are i32, asked for as i64",
+            said([&, step = slots.begin()]() mutable { slots.write<std::int64_t>(step, "x", std::vector<std::int64_t>(3)); }));
+  const std::string nobody = "GPUBUF_INVALID_ARGUMENT: no stream in the list";
+  EXPECT_EQ(0u, said([&] { static_cast<void>(buffer.device_view(gpubuf::stream_list())); }).find(nobody));
+  auto view = buffer.device_view<no_throw>(gpubuf::stream_list());
+  EXPECT_EQ(0u, said([&] { static_cast<void>(std::move(view).value()); }).find(nobody));
   auto step = slots.begin();
   EXPECT_EQ("GPUBUF_INVALID_ARGUMENT: 7 values are no whole number of rows of 3", said([&] { step.write(slot, std::vector<std::int32_t>(7)); }));
 

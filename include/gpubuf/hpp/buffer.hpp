@@ -176,7 +176,7 @@ class buffer : public detail::owner<buffer, gpubuf_buffer, gpubuf_buffer_destroy
   outcome<Form, gpubuf::device_view> device_view(Users&& users) noexcept(quiet<Form>) {
     gpubuf::device_view out;
     const auto where = device_address<no_throw>(std::forward<Users>(users));
-    if (!where.ok()) return detail::give<Form>(static_cast<gpubuf_status>(where.status()), out);
+    if (!where.ok()) return detail::give<Form>(static_cast<gpubuf_status>(where.status()), out, detail::passed_on::why(where));
     auto about = detail::sized<gpubuf_buffer_info>();
     const gpubuf_status code = gpubuf_buffer_info_get(capi(), &about);
     static_cast<strided_shape&>(out) = shape_of(about);

@@ -223,6 +223,8 @@ struct reason {
   }
 };
 
+struct passed_on;
+
 [[noreturn]] inline void raise(status s, const reason& why) {
   if (why.what == reason::none) gpubuf::raise(s);
   gpubuf::raise(s, why.text().c_str());
@@ -254,10 +256,21 @@ class [[nodiscard]] result {
   }
 
  private:
+  friend struct detail::passed_on;
   T value_;
   detail::reason why_;
   gpubuf::status status_;
 };
+
+namespace detail {
+
+/// For an operation that is refused since another was.
+struct passed_on {
+  template <class T>
+  static const reason& why(const result<T>& other) noexcept { return other.why_; }
+};
+
+}  // namespace detail
 
 /// For buffer::device_address() where nobody says which streams will use the address: it seals.
 struct unnamed_t {};

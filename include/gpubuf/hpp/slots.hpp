@@ -344,7 +344,7 @@ class slots : public detail::owner<slots, gpubuf_slots, gpubuf_slots_destroy> {
   template <class T, class Form = throwing>
   outcome<Form> write(step& to, const char* name, gpubuf::span<const T> rows, std::uint64_t first_row = 0) const noexcept(quiet<Form>) {
     const auto found = find<T, no_throw>(name);
-    if (!found) return detail::done<Form>(detail::number(found.status()));
+    if (!found) return detail::done<Form>(detail::number(found.status()), detail::passed_on::why(found));
     const bool whole = found->row_elements != 0 && rows.size() % found->row_elements == 0;
     if (!whole) {
       return detail::done<Form>(GPUBUF_INVALID_ARGUMENT, detail::reason(detail::reason::rows, rows.size(), found->row_elements));
