@@ -3,12 +3,14 @@
 # that it says counts. Then the Rust tests and the gtest suite.
 #
 #   scripts/sanitize.sh asan       AddressSanitizer: the Rust tests, and the gtest suite over a library that is built with it
+#   scripts/sanitize.sh gtests     of these the gtest suite alone
 #   scripts/sanitize.sh memcheck   valgrind over the gtest suite, as it is built
 #   scripts/sanitize.sh tsan       ThreadSanitizer over the Rust tests that use threads; needs the standard library's sources
 #   scripts/sanitize.sh planted    only whether asan and memcheck find planted bugs, without the library: seconds
 #   scripts/sanitize.sh            asan, memcheck, and tsan where it can be had
 #
-# GPUBUF_SANITIZE_TESTS names Rust tests (default: all that need no stand-in driver), GPUBUF_SANITIZE_GTESTS gtest programs.
+# GPUBUF_SANITIZE_TESTS names Rust tests (default: all that need no stand-in driver), GPUBUF_SANITIZE_GTESTS gtest programs. The gtest
+# suite runs on the host backend and on the stand-in driver; GPUBUF_SANITIZE_BACKENDS names one (host, cuda).
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$gpubuf_root" || exit 1
@@ -89,6 +91,11 @@ CPP
   c++ -std=c++17 -O1 -g $1 -Iinclude "$out/planted.cpp" -o "$2" $3
 }
 
+# by_its_soname LIBRARY: makes it found by programs that are linked with it.
+by_its_soname() {
+  ln -sf "$(basename "$1")" "$(dirname "$1")/$(readelf -d "$1" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')"
+}
+
 # The gtest programs, from the sources, over a library that is there already. Not: the one for the static library, the one that runs an
 # example, and that of fork, in whose child nothing points any more to what the parent's threads had: that counts as lost.
 build_gtests() {
@@ -106,31 +113,61 @@ build_gtests() {
   done
 }
 
+# run_gtests NAME FOLDER DRIVER COMMAND...: on each backend. On the stand-in driver each test has a process of its own, since a device that
+# is lost is lost to the whole process.
 run_gtests() {
-  local name="$1" folder="$2" program
-  shift 2
+  local name="$1" folder="$2" driver="$3" backends="${GPUBUF_SANITIZE_BACKENDS:-host cuda}" program
+  shift 3
+  export GPUBUF_CUDA_DRIVER="$driver"
   for program in "$folder"/*_test; do
-    "$@" "$program" --gtest_brief=1 >"$program.log" 2>&1 || { fail "$name: $(basename "$program") (see $program.log)"; tail -n 5 "$program.log"; }
+    if [[ $backends == *host* ]]; then
+      GPUBUF_BACKEND=host run_gtest "$name" "$program.log" "$@" "$program" --gtest_brief=1
+    fi
+    if [[ $backends == *cuda* ]]; then
+      local test
+      for test in $("$program" --gtest_list_tests 2>/dev/null | awk '/^[^ ]/ { suite = $1 } /^ / { print suite $1 }'); do
+        GPUBUF_BACKEND=cuda run_gtest "$name on the stand-in" "$program.$test.log" "$@" "$program" --gtest_brief=1 "--gtest_filter=$test"
+      done
+    fi
   done
+  unset GPUBUF_CUDA_DRIVER
+}
+
+# run_gtest NAME LOG COMMAND...
+run_gtest() {
+  local name="$1" log="$2"
+  shift 2
+  "$@" >"$log" 2>&1 || { fail "$name: $(basename "$log" .log) (see $log)"; tail -n 5 "$log"; }
 }
 
 asan() {
   export CARGO_TARGET_DIR="$out/asan" ASAN_OPTIONS=detect_leaks=0:abort_on_error=0
   planted_rust -Zsanitizer=address "$out/planted-asan" || { fail "asan: the planted program does not build"; return; }
   must_find "asan (Rust)" heap-use-after-free "$out/planted-asan" memory || return
+  [ "$1" = gtests ] || asan_rust
+  asan_gtests
+  unset CARGO_TARGET_DIR ASAN_OPTIONS
+}
+
+asan_rust() {
   # The flags are for the programs in C and C++ that some tests compile and link with the library.
   CFLAGS=-fsanitize=address CXXFLAGS=-fsanitize=address RUSTFLAGS=-Zsanitizer=address \
     cargo test --locked -p gpubuf --target "$target" --lib "${there[@]}" --no-fail-fast ||
     fail "asan: Rust tests"
-  RUSTFLAGS=-Zsanitizer=address cargo build --locked -p gpubuf --target "$target" --lib || { fail "asan: the library"; return; }
-  local library="$CARGO_TARGET_DIR/$target/debug/libgpubuf.so"
-  nm -D --undefined-only "$library" | grep -q __asan_ || { fail "asan: the library was built without it"; return; }
+}
+
+asan_gtests() {
+  RUSTFLAGS=-Zsanitizer=address cargo build --locked -p gpubuf -p gpubuf-standin --target "$target" --lib || { fail "asan: the library"; return; }
+  local library="$CARGO_TARGET_DIR/$target/debug/libgpubuf.so" driver="$CARGO_TARGET_DIR/$target/debug/libgpubuf_standin_cuda.so" built
+  for built in "$library" "$driver"; do
+    grep -q __asan_ <<<"$(nm -D --undefined-only "$built")" || { fail "asan: $(basename "$built") was built without it"; return; }
+  done
+  by_its_soname "$library"
   planted_cpp "-fsanitize=address -DWITH_LIBRARY" "$out/planted-asan-cpp" "$library -Wl,-rpath,$(dirname "$library")" || { fail "asan: the planted program does not build"; return; }
   must_find "asan (C++)" heap-use-after-free "$out/planted-asan-cpp" || return
   # Some tests call with addresses that are nobody's, to be refused: they are never read.
-  build_gtests -fsanitize=address "$out/gtest-asan" "$library" && GPUBUF_BACKEND=host ASAN_OPTIONS=detect_leaks=1 \
-    LSAN_OPTIONS=suppressions="$gpubuf_root/scripts/lsan.supp:print_suppressions=0" run_gtests asan "$out/gtest-asan" env
-  unset CARGO_TARGET_DIR ASAN_OPTIONS
+  build_gtests -fsanitize=address "$out/gtest-asan" "$library" && ASAN_OPTIONS=detect_leaks=1 \
+    LSAN_OPTIONS=suppressions="$gpubuf_root/scripts/lsan.supp:print_suppressions=0" run_gtests asan "$out/gtest-asan" "$driver" env
 }
 
 memcheck() {
@@ -139,13 +176,14 @@ memcheck() {
   local check=(valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite
     --suppressions=scripts/memcheck.supp)
   export CARGO_TARGET_DIR="$out/plain"
-  cargo build --locked -p gpubuf --lib || { fail "memcheck: the library"; return; }
-  local library="$CARGO_TARGET_DIR/debug/libgpubuf.so"
+  cargo build --locked -p gpubuf -p gpubuf-standin --lib || { fail "memcheck: the library"; return; }
+  local library="$CARGO_TARGET_DIR/debug/libgpubuf.so" driver="$CARGO_TARGET_DIR/debug/libgpubuf_standin_cuda.so"
+  by_its_soname "$library"
   planted_rust -g "$out/planted-plain" || { fail "memcheck: the planted program does not build"; return; }
   must_find "memcheck (Rust)" 'Invalid read' "${check[@]}" "$out/planted-plain" memory
   planted_cpp -DWITH_LIBRARY "$out/planted-plain-cpp" "$library -Wl,-rpath,$(dirname "$library")" || { fail "memcheck: the planted program does not build"; return; }
   must_find "memcheck (C++)" 'Invalid read' "${check[@]}" "$out/planted-plain-cpp"
-  build_gtests '' "$out/gtest" "$library" && GPUBUF_BACKEND=host run_gtests memcheck "$out/gtest" "${check[@]}"
+  build_gtests '' "$out/gtest" "$library" && run_gtests memcheck "$out/gtest" "$driver" "${check[@]}"
   unset CARGO_TARGET_DIR
 }
 
@@ -186,17 +224,18 @@ planted() {
 }
 
 case "${1:-all}" in
-  asan) asan ;;
+  asan) asan '' ;;
+  gtests) asan gtests ;;
   memcheck) memcheck ;;
   tsan) tsan asked ;;
   planted) planted ;;
   all)
-    asan
+    asan ''
     memcheck
     tsan ''
     ;;
   *)
-    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
