@@ -72,6 +72,9 @@ fn a_twin_that_was_never_there_has_nothing_to_bring_back() {
     put(&lease, 1);
     assert_eq!(status(lease.copy(false, 0, ALL, &timeline, Some(Timeout::Infinite))), Status::Unsupported);
     assert_eq!((byte(&lease), lease.has_device_side().expect("a block")), (1, false));
+    let other = common::device();
+    let nothing = |up| status(lease.copy(up, 0, 0, &stream(&other), None));
+    assert_eq!([nothing(true), nothing(false)], [Status::WrongDevice; 2]);
 }
 
 /// Runs `step` while memory of somebody else's waits for a work that is over, on a device whose owner is gone: whatever is

@@ -627,6 +627,18 @@ fn a_resize_that_is_refused_asks_for_no_memory() {
 }
 
 #[test]
+fn what_unseen_work_may_still_write_is_not_copied_back() {
+    let device = device();
+    let stream = stream(&device);
+    let buffer = buffer(&device, pair_of(64));
+    buffer.device_address(&[]).unwrap();
+    let back = || status(buffer.copy(false, 0, ALL, &stream, None));
+    assert_eq!(back(), Status::Unfenced);
+    buffer.used_on(&stream, Access::Write).unwrap();
+    assert_eq!(back(), Status::Ok);
+}
+
+#[test]
 fn a_resize_keeps_what_kernels_on_a_named_stream_still_write() {
     let device = device();
     let stream = stream(&device);

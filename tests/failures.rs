@@ -465,6 +465,10 @@ fn a_stream_of_a_lost_device_is_neither_idle_nor_done() {
     common::lose(&device);
     assert_eq!(status(stream.synchronize(Timeout::Infinite)), Status::DeviceLost);
     assert_eq!(status(stream.expect_idle()), Status::DeviceLost);
+    // Nor are numbers of the driver's looked at.
+    assert_eq!(status(stream.wait_native(1)), Status::DeviceLost);
+    // SAFETY: nothing is a stream here, and nothing is done with it.
+    assert_eq!(status(unsafe { Timeline::wrap(&device, 1, "") }), Status::DeviceLost);
 }
 
 /// What needs no memory of the device's either.
@@ -516,6 +520,26 @@ fn a_lost_device_has_no_pageable_buffers_either() {
         let options = BufferOptions { host, device: on_device, host_memory, ..common::pair_of(BYTES) };
         assert_eq!(status(Buffer::create(&device, options)), Status::DeviceLost);
     }
+}
+
+#[test]
+fn a_blocking_copy_that_is_lost_with_its_device_quarantines() {
+    /// Loses the device as soon as a fence more is recorded.
+    fn lose(_: &dyn View, [device, fences]: [usize; 2]) {
+        // SAFETY: the test waits for this function with the device alive.
+        let device = unsafe { &*(device as *const Device) };
+        while device.counters.fences_recorded.get() <= fences as u64 {
+            std::thread::yield_now();
+        }
+        kit_of(device).lose().expect("a loss");
+    }
+    let device = device();
+    let stream = stream(&device);
+    let buffer = pair(&device);
+    let fences = device.counters.fences_recorded.get() as usize;
+    common::kit(&stream).call(lose, [Arc::as_ptr(&device) as usize, fences]).expect("a call");
+    assert_eq!(status(buffer.copy(true, 0, ALL, &stream, Some(Timeout::Infinite))), Status::DeviceLost);
+    assert_eq!(device.counters.quarantined_bytes.get(), 2 * BYTES);
 }
 
 #[test]

@@ -411,10 +411,14 @@ fn a_function_on_a_stream_waits_for_no_block() {
 fn both_sides_of_a_block_are_quarantined() {
     let device = device();
     let pool = pool(&device, PoolOptions { twin: Twin::Eager, ..PoolOptions::new(Placement::Pinned, BYTES, 1) });
-    let lost = acquire(&pool);
-    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
-    assert_eq!(status(lost.release_after(&[stream(&device)])), Status::Quarantined);
-    assert_eq!(device.counters.quarantined_bytes.get(), 2 * BYTES);
+    let options =
+        AloneOptions { placement: Placement::Pinned, bytes: BYTES, twin: Twin::Eager, timed: false, label: "".into() };
+    let alone = Lease::create(&device, options).unwrap();
+    for (blocks, lost) in (1..).zip([acquire(&pool), alone]) {
+        kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
+        assert_eq!(status(lost.release_after(&[stream(&device)])), Status::Quarantined);
+        assert_eq!(device.counters.quarantined_bytes.get(), blocks * 2 * BYTES);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{busy, device, hold, kit_of, pair_of, ran, read_device, release, status, stream};
+use common::{busy, device, hold, kit, kit_of, pair_of, ran, read_device, release, status, stream};
 use gpubuf::backend::{Capability, Finding};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
@@ -397,6 +397,22 @@ fn streams_that_are_gone_make_room_for_others() {
     let kept: Vec<_> = (0..9).map(|_| stream(&device)).collect();
     let told: Vec<_> = kept.iter().map(|timeline| status(buffer.publish(timeline))).collect();
     assert_eq!((told[7], told[8]), (Status::Ok, Status::Busy), "those that are there stay");
+}
+
+/// A fence behind what it used would become a part of its graph.
+#[test]
+fn a_stream_that_is_gone_while_it_captures_keeps_its_place() {
+    let device = device();
+    let buffer = common::buffer(&device, pair_of(64));
+    let address = |timeline: &Arc<Timeline>| status(buffer.device_address(std::slice::from_ref(timeline)));
+    let (gone, kept) = (stream(&device), [(); 8].map(|()| stream(&device)));
+    assert_eq!(address(&gone), Status::Ok);
+    kit(&gone).begin_capture().expect("a capture");
+    gone.let_go();
+    let told: Vec<_> = kept.iter().map(address).collect();
+    assert_eq!((told[6], told[7]), (Status::Ok, Status::Busy));
+    kit(&gone).end_capture().expect("whole");
+    assert_eq!(address(&kept[7]), Status::Ok);
 }
 
 #[test]

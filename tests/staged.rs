@@ -414,6 +414,7 @@ fn an_apply_does_not_hide_that_the_one_before_it_failed() {
     ran(&stream);
     stage(&it, 1, 0, &[1]).unwrap();
     assert_eq!(status(apply(&it, &stream)), Status::CopyFailed);
+    assert_eq!(it.table().stats().unwrap().flows.failures, 1);
     apply(&it, &stream).expect("it is told once");
 }
 

@@ -121,44 +121,26 @@ impl Storage {
 
     /// As [`Storage::allocate`], without the callbacks: for one of many, or under a lock.
     pub fn allocate_only(device: &Arc<Device>, placement: Placement, bytes: usize) -> Result<Storage> {
-        device.expect_usable()?;
-        device.expect_in_place(placement)?;
-        let memory = device.backend().allocate(placement, bytes)?;
-        level(device, placement).add(bytes as u64);
-        Ok(Storage {
-            device: device.clone(),
-            memory,
-            origin: Origin::Owned(None),
-            room: bytes.next_multiple_of(PAGE),
-            watch: None,
-        })
+        Ok(Storage::allocate_locked(device, placement, bytes, false)?.0)
     }
 
-    /// As [`Storage::allocate_only`], page-locked; on huge pages, if asked for, where the system has them. Returns how many bytes
-    /// are on those.
+    /// As [`Storage::allocate_only`]; page-locked memory on huge pages, if asked for, where the system has them. Returns how many
+    /// bytes are on those.
     pub fn allocate_locked(
         device: &Arc<Device>,
         placement: Placement,
         bytes: usize,
         huge_pages: bool,
     ) -> Result<(Storage, u64)> {
-        if !huge_pages {
-            return Ok((Storage::allocate_only(device, placement, bytes)?, 0));
-        }
         device.expect_usable()?;
         device.expect_in_place(placement)?;
-        let (memory, huge) = device.backend().allocate_huge(placement, bytes)?;
+        let (memory, huge) = match huge_pages {
+            true => device.backend().allocate_huge(placement, bytes)?,
+            false => (device.backend().allocate(placement, bytes)?, 0),
+        };
         level(device, placement).add(bytes as u64);
-        Ok((
-            Storage {
-                device: device.clone(),
-                memory,
-                origin: Origin::Owned(None),
-                room: bytes.next_multiple_of(PAGE),
-                watch: None,
-            },
-            huge,
-        ))
+        let (origin, room) = (Origin::Owned(None), bytes.next_multiple_of(PAGE));
+        Ok((Storage { device: device.clone(), memory, origin, room, watch: None }, huge))
     }
 
     /// The caller's memory: `host` for host placements, `device` for device memory.
