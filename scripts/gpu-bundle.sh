@@ -17,7 +17,7 @@ most_bytes=$((50 * 1024 * 1024))
 stage=build/gpu-bundle/gpubuf-gpu
 build=build/gpu-bundle/cmake
 cargo_dir="$gpubuf_root/build/cargo"
-rust_tests=(contract slots slots_copies buffers pools published pinned workspace tensor staged graph_holds failures lifetimes stress)
+rust_tests=(contract slots slots_copies buffers pools sides published pinned workspace tensor staged graph_holds failures lifetimes stress)
 
 rm -rf "$stage"
 mkdir -p "$stage"/{bin,lib/standin,tests/rust,tests/cpp,suite,docs,examples} "$(dirname "$out")"

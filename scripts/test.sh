@@ -62,7 +62,7 @@ mutants() {
 # The same tests with a CUDA driver below them that simulates: the library does not know the difference. One at a time, since
 # a device that one test loses is lost to the whole process.
 on_the_standin() {
-  local tests=(contract graph_holds slots slots_copies slots_tokens slots_binding slots_source buffers blocks pools published pinned workspace tensor report predictor lifetimes failures faults shutdown stress hammer c_api c_api_allocations slots_allocation_free)
+  local tests=(contract graph_holds slots slots_copies slots_tokens slots_binding slots_source buffers blocks pools sides published pinned workspace tensor report predictor lifetimes failures faults shutdown stress hammer c_api c_api_allocations slots_allocation_free)
   GPUBUF_BACKEND=cuda GPUBUF_CUDA_DRIVER="${CARGO_TARGET_DIR:-$gpubuf_root/target}/debug/deps/libgpubuf_standin_cuda.so" \
     RUST_TEST_THREADS=1 GPUBUF_STRESS_STEPS=1000 \
     cargo test --locked -p gpubuf --no-fail-fast "${tests[@]/#/--test=}"
