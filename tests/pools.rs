@@ -624,6 +624,19 @@ fn a_block_moves_to_the_device_and_back() {
     next.declare_unread().unwrap();
 }
 
+#[test]
+fn a_block_is_promoted_behind_the_kernels_that_use_it_in_place() {
+    let device = device();
+    let (kernels, copies) = (stream(&device), stream(&device));
+    let lease = acquire(&pool(&device, options(1)));
+    hold(&kernels);
+    lease.fence(std::slice::from_ref(&kernels)).unwrap();
+    let waits = device.counters.device_waits.get();
+    lease.promote(&copies).unwrap();
+    assert_eq!(device.counters.device_waits.get(), waits + 1, "its copy reads what they still write");
+    release(&kernels);
+}
+
 fn fill_after(lease: &Lease, timeline: &Arc<Timeline>, value: u8) {
     timeline.synchronize(Timeout::Infinite).expect("an open stream");
     fill(lease, value);
