@@ -52,31 +52,27 @@ impl Pool {
 
     /// Takes a block that is to be had, preferring a proven one; and whether it is clean.
     fn take_free(&self, priority: i32) -> Result<Option<(Arc<Cell>, bool)>> {
-        let mut lists = self.expect_usable(self.lists.lock())?;
-        if !self.may_have(&lists, priority) {
-            return Ok(None);
-        }
-        if lists.free.is_empty() {
-            return self.make_again(lists, priority).map(Some);
-        }
-        let mut place = self.proven_place(&lists);
-        if place.is_none() && on(Check::AcquirePrefersProven) {
-            // Ask the streams outside the lock, then look again.
-            let streams = self.streams_in_use(&lists);
-            drop(lists);
-            streams.into_iter().flatten().for_each(|timeline| timeline.poll());
-            lists = self.expect_usable(self.lists.lock())?;
+        let mut asked = !on(Check::AcquirePrefersProven);
+        loop {
+            let mut lists = self.expect_usable(self.lists.lock())?;
             if !self.may_have(&lists, priority) {
                 return Ok(None);
             }
             if lists.free.is_empty() {
                 return self.make_again(lists, priority).map(Some);
             }
-            place = self.proven_place(&lists);
+            let place = self.proven_place(&lists);
+            if place.is_none() && !std::mem::replace(&mut asked, true) {
+                // Ask the streams outside the lock, then look again.
+                let streams = self.streams_in_use(&lists);
+                drop(lists);
+                streams.into_iter().flatten().for_each(|timeline| timeline.poll());
+                continue;
+            }
+            // The first of the list was released first: its fence is the oldest.
+            lists.look.unproven |= place.is_none();
+            return Ok(self.take(&mut lists, place.unwrap_or(0), priority));
         }
-        // The first of the list was released first: its fence is the oldest.
-        lists.look.unproven |= place.is_none();
-        Ok(self.take(&mut lists, place.unwrap_or(0), priority))
     }
 
     /// Whether a free block, or one that is made again, is for whoever comes with this priority.
