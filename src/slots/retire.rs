@@ -90,8 +90,7 @@ impl Slots {
             })
         });
         if self.device.backend().is_lost() {
-            // Nothing can be fenced any more. Whoever frees the memory finds that out again, and keeps it.
-            users.all().iter().for_each(|timeline| side.mark(timeline, false));
+            // Nothing can be fenced any more. Whoever frees the memory finds that out again with one stream, and keeps it.
             side.mark(&step.timeline, false);
             drop(blocks);
             bound.iter_mut().for_each(|bound| *bound = None);
