@@ -172,6 +172,27 @@ fn a_move_that_fails_leaves_the_block_where_it_was() {
 }
 
 #[test]
+fn what_one_access_ends_with_is_no_end_of_the_others() {
+    let device = device();
+    let (tiers, users) = (tiers(&device, [1, 1, 1]), [stream(&device), stream(&device)]);
+    let block = tiers.create_block(BYTES, Some(Tier::Pinned), "").expect("a block");
+    if copies_fail_alone() {
+        kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
+    }
+    let [first, second] = users.each_ref().map(|user| {
+        let got = block.acquire(Some(Tier::Device), Access::Read, from_ref(user), Timeout::Infinite);
+        got.expect("it is not waited for").1
+    });
+    let _ = device.synchronize(Timeout::Infinite);
+    block.release(first).expect("that the bytes never came is for the next access to hear");
+    assert!(block.describe().contains("sealed"), "the other has the address: {}", block.describe());
+    block.release(second).expect("a release");
+    assert!(!block.describe().contains("sealed"), "{}", block.describe());
+    let next = block.begin(None, Access::Read, Timeout::Infinite);
+    assert_eq!(status(next), if copies_fail_alone() { Status::CopyFailed } else { Status::Ok });
+}
+
+#[test]
 fn memory_that_cannot_be_had_leaves_the_block_where_it_was() {
     let device = device();
     let tiers = tiers(&device, [4, 4, 4]);

@@ -385,7 +385,8 @@ impl TieredBlock {
             holds.remove(place);
             // The fence was that of one of them.
             if holds.iter().any(|hold| matches!(hold.kind, Kind::Kernels(_))) && !block.is_quarantined() {
-                block.seal_address()?;
+                let all = block.all();
+                block.sides_mut().for_each(|side| side.seal(all));
             }
             self.count_holds(&inner);
         }
