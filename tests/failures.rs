@@ -1,24 +1,19 @@
 //! Copies that fail when they run, and records that fail: told to whom they concern, as often as they happened.
 
 mod common;
+#[path = "common/makers.rs"]
+mod makers;
 
 use common::{Gate, copies_fail_alone, device, kit_of, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation, View};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
-use gpubuf::dtype::Dtype;
 use gpubuf::error::Status;
-use gpubuf::fence::{Access, Block, Device, Event, Keep, Name, Policy, Side, Storage, Timeline, Which};
-use gpubuf::graph::GraphHold;
+use gpubuf::fence::{Access, Block, Device, Keep, Name, Policy, Side, Storage, Timeline, Which};
 use gpubuf::lease::Twin;
-use gpubuf::pinned::{Pinned, PinnedOptions, Request};
 use gpubuf::pool::{Pool, PoolOptions};
-use gpubuf::pressure::{Pressure, PressureOptions};
-use gpubuf::slots::{Slots, SlotsOptions};
-use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
 use gpubuf::sync::{Arc, AtomicBool, Mutex, Ordering};
-use gpubuf::tiers::{Tier, Tiers, TiersOptions};
-use gpubuf::workspace::{Workspace, WorkspaceOptions};
+use makers::Makers;
 use std::time::Duration;
 
 const BYTES: u64 = 64;
@@ -475,36 +470,9 @@ fn a_stream_of_a_lost_device_is_neither_idle_nor_done() {
 #[test]
 fn nothing_is_made_on_a_lost_device() {
     let device = device();
-    let tiers = || {
-        Tiers::create(&device, TiersOptions { budgets: [0, 0, 0, 1 << 20], moves_per_step: 0, label: String::new() })
-    };
-    let manager = || Pinned::create(&device, PinnedOptions::new(Placement::Pinned, 1 << 20));
-    let pool = Pool::create(&device, PoolOptions::new(Placement::Pinned, BYTES, 2)).expect("a pool");
-    let (all, pinned) = (tiers().expect("tiers"), manager().expect("a manager"));
-    let rows = || {
-        let (dtype, placement) = (Dtype::U8, Placement::Uva);
-        let over =
-            Over::Own { dtype, rows: 4, row_elements: 4, capacity_rows: 0, placement, device_memory: 0, release: None };
-        StagedRows::create(&device, StagedRowsOptions { depth: 2, max_writes: 4, staging_bytes: 64 }, over, "")
-    };
+    let makers = Makers::new(&device);
     common::lose(&device);
-    for (what, answer) in [
-        ("a stream", status(Timeline::create(&device, ""))),
-        ("an event", status(Event::create(&device, false, ""))),
-        ("a buffer", status(Buffer::create(&device, common::pair_of(BYTES)))),
-        ("a graph hold", status(GraphHold::create(&device, ""))),
-        ("slots", status(Slots::create(&device, SlotsOptions::default(), ""))),
-        ("staged rows", status(rows())),
-        ("tiers", status(tiers())),
-        ("a tiered block", status(all.create_block(BYTES, Some(Tier::Pageable), ""))),
-        ("a workspace", status(Workspace::create(&device, WorkspaceOptions::default()))),
-        ("a manager", status(manager())),
-        ("a block of a manager's", status(pinned.allocate(&Request::new(BYTES)))),
-        ("a watch", status(Pressure::create(&device, PressureOptions::default()))),
-        ("a block of a pool's", status(pool.acquire(0, Timeout::Try))),
-        ("warm blocks", status(pool.warm(1))),
-        ("a probe", status(device.probe(device.timeout(0)))),
-    ] {
+    for (what, answer) in makers.answers() {
         assert_eq!(answer, Status::DeviceLost, "{what}");
     }
 }

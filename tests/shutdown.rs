@@ -1,16 +1,21 @@
 //! The end of the library in a process: a test program of its own, since nothing works afterwards.
 
 mod common;
+#[path = "common/makers.rs"]
+mod makers;
 
+use common::standin::moved;
+use gpubuf::backend::{BackendKind, DeviceOptions};
 use gpubuf::config::{Placement, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
-use gpubuf::fence::{Access, Event, Member, shut_down_all};
+use gpubuf::fence::{Access, Device, Event, Member, shut_down_all};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, SlotsParts};
 use gpubuf::stats::Record;
 use gpubuf::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
 use gpubuf::workspace::{Workspace, WorkspaceOptions};
+use makers::Makers;
 use std::time::{Duration, Instant};
 
 /// A shutdown is one of every device.
@@ -35,6 +40,30 @@ fn a_thread_that_waits_for_a_block_is_sent_away() {
     assert_eq!(pool.acquire(0, Timeout::Try).map(drop).map_err(|error| error.status()), Err(Status::ShutDown));
     shut_down_all(Timeout::Try).expect("a second shutdown changes nothing");
     held.release().expect("what is held may still be given back");
+}
+
+fn nothing_is_made_behind_a_shutdown_of(device: &Arc<Device>) {
+    let makers = Makers::new(device);
+    shut_down_all(Timeout::Within(Duration::from_secs(60))).expect("nothing is left");
+    for (what, answer) in makers.answers() {
+        assert_eq!(answer, Status::ShutDown, "{what}");
+    }
+}
+
+#[test]
+fn nothing_is_made_on_a_device_that_was_shut_down() {
+    let _alone = ALONE.lock();
+    nothing_is_made_behind_a_shutdown_of(&common::device());
+}
+
+/// The driver goes on: it would give what it is asked for.
+#[test]
+fn nothing_is_made_with_a_driver_behind_a_shutdown() {
+    if moved("nothing_is_made_with_a_driver_behind_a_shutdown", &[]) {
+        return;
+    }
+    let options = DeviceOptions { kind: Some(BackendKind::Cuda), ..DeviceOptions::default() };
+    nothing_is_made_behind_a_shutdown_of(&Device::open(&options, 0, "").expect("a device"));
 }
 
 #[test]

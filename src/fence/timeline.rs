@@ -93,6 +93,7 @@ struct Entry {
 impl Timeline {
     /// A new stream of the device, with its events made ahead.
     pub fn create(device: &Arc<Device>, label: &str) -> Result<Arc<Timeline>> {
+        device.expect_usable()?;
         device.maintain();
         let stream = device.backend().create_stream()?;
         Timeline::over(device, stream, false, label)

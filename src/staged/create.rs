@@ -86,11 +86,13 @@ impl StagedRows {
         label: &str,
     ) -> Result<Arc<StagedRows>> {
         options.check()?;
-        device.expect_usable()?;
         let name = Arc::new(Name::new("staged rows", label));
         let StagedRowsOptions { depth, max_writes, staging_bytes } = options;
         let pending = Pending::new(max_writes, staging_bytes)?;
         let (plan, packer) = (Plan::new(max_writes)?, Packer::new(max_writes)?);
+        // A device that is lost or shut down refuses this, before it is asked for anything else.
+        let ring =
+            Ring::new(device, &name, depth, entry_bytes(max_writes, staging_bytes)).map_err(|e| e.context(&name))?;
         let no_kernel = match device.backend().prepare_scatter() {
             Ok(()) => None,
             Err(error) if error.status() == Status::DeviceLost => return Err(error.context(&name)),
@@ -99,8 +101,6 @@ impl StagedRows {
                 Some(error.message().to_owned())
             }
         };
-        let ring =
-            Ring::new(device, &name, depth, entry_bytes(max_writes, staging_bytes)).map_err(|e| e.context(&name))?;
         // Last, since it may borrow the caller's memory.
         let (table, own) = match over {
             Over::Buffer(buffer) => (expect_table(buffer, device)?, false),

@@ -121,7 +121,6 @@ fn capacity(budgets: &[u64; TIERS], tier: usize) -> u64 {
 impl Tiers {
     /// Tiers without blocks.
     pub fn create(device: &Arc<Device>, options: TiersOptions) -> Result<Arc<Tiers>> {
-        device.expect_usable()?;
         let TiersOptions { budgets, moves_per_step, label } = options;
         if let Some(over) = budgets.iter().find(|budget| **budget > isize::MAX as u64) {
             return fail!(InvalidArgument, "a budget of {over} bytes is over the address space");
