@@ -8,7 +8,6 @@ use super::types::*;
 use crate::backend;
 use crate::backend::kit::{Delay, DeviceKit, FailWhen, Operation, StreamKit, View};
 use crate::config::Placement;
-use crate::config::checks::Check;
 use crate::error::Result;
 use crate::fail;
 use crate::fence::{Device, Timeline};
@@ -128,10 +127,8 @@ pub unsafe extern "C" fn gpubuf_host_stream_call(
     user_data: *mut c_void,
 ) -> gpubuf_status {
     call(Entry::gpubuf_host_stream_call, (stream, function, user_data), |c| {
-        let stream = c.get(stream, "stream")?;
-        let kit = stream_kit(stream)?;
+        let kit = stream_kit(c.get(stream, "stream")?)?;
         let Some(function) = function else { return fail!(InvalidArgument, "function is NULL") };
-        stream.expect_not_capturing(Check::CaptureCopies)?;
         kit.call(run, [function as usize, user_data as usize])
     })
 }

@@ -159,6 +159,15 @@ static void slots(gpubuf_device *device, gpubuf_stream *stream) {
   OK(gpubuf_stream_destroy(consumer));
 }
 
+static void refusals(gpubuf_stream *stream) {
+  EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_stream_wait_native_event(stream, NULL));
+  EXPECT(GPUBUF_NOT_BEGUN, gpubuf_host_capture_call(stream, double_it, NULL));
+  OK(gpubuf_host_capture_begin(stream));
+  EXPECT(GPUBUF_CAPTURING, gpubuf_host_stream_call(stream, double_it, NULL));
+  uint64_t graph;
+  OK(gpubuf_host_capture_end(stream, &graph));
+}
+
 int main(void) {
   CHECK(gpubuf_version_number() == GPUBUF_VERSION_NUMBER);
   char version[32];
@@ -206,6 +215,7 @@ int main(void) {
   buffers(device, stream, event);
   pools(device, stream);
   slots(device, stream);
+  refusals(stream);
 
   OK(gpubuf_device_synchronize(device, GPUBUF_TIMEOUT_DEFAULT));
   OK(gpubuf_device_drain(device, GPUBUF_TIMEOUT_DEFAULT));

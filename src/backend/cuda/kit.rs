@@ -198,6 +198,9 @@ impl StreamKit for CudaStream {
 
     fn call(&self, function: Call, arguments: [usize; 2]) -> Result<()> {
         let holds = self.holds()?;
+        if self.is_capturing()? {
+            return fail!(Capturing, "a function that runs once cannot be captured: use the form for captures");
+        }
         let event = CudaEvent::create(&self.context)?;
         self.record(&event, 0)?;
         let gate = holds.words.shut(self)?;
