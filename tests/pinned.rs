@@ -11,6 +11,7 @@ mod threads;
 use common::standin::moved;
 use common::*;
 use gpubuf::backend::BackendKind;
+use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::buffer::BufferOptions;
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::error::Status;
@@ -458,6 +459,17 @@ fn a_lost_device_quarantines_what_was_in_use_and_frees_what_was_not() {
     assert!(pinned.shares().is_empty());
     drop((pinned, used, held));
     assert!(device.counters.pinned_bytes.get() > 0, "its slab is left where it is");
+}
+
+#[test]
+fn a_block_with_a_side_that_nobody_can_fence_is_lost_with_both() {
+    let device = device();
+    let pinned = manager(&device, 1000);
+    let block = pinned.allocate(&Request { twin: Twin::Eager, ..Request::new(100) }).unwrap();
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).unwrap();
+    assert_eq!(status(block.release_after(&[stream(&device)])), Status::Quarantined);
+    assert_eq!(status(block.host_ptr()), Status::NotHeld);
+    assert_eq!(checked(&pinned).quarantined_bytes, 100, "its host side, too");
 }
 
 #[test]

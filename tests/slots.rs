@@ -886,6 +886,21 @@ fn destroyed_slots_wait_for_their_consumers() {
 }
 
 #[test]
+fn slots_that_were_destroyed_before_they_were_frozen_stay_so() {
+    let device = device();
+    let slots = Slots::create(&device, SlotsOptions::default(), "").unwrap();
+    let shape = Shape::new(&[1]).unwrap();
+    let (dtype, kind) = (Dtype::U8, SlotKind::Kept);
+    let one = SlotOptions { name: "one", dtype, shape, kind, own_copy: false, follows_tokens: false, pad: None };
+    slots.add(&one).unwrap();
+    slots.destroy();
+    assert_eq!(status(slots.add(&SlotOptions { name: "two", ..one })), Status::ShutDown);
+    assert_eq!(status(slots.freeze()), Status::ShutDown);
+    assert_eq!(status(slots.find("one")), Status::ShutDown);
+    assert_eq!(device.counters.device_bytes.get(), 0);
+}
+
+#[test]
 fn memory_that_somebody_fills_or_reads_is_freed_by_a_drain_alone() {
     let device = device();
     for reads in [false, true] {

@@ -4,19 +4,23 @@ mod common;
 #[path = "common/workspaces.rs"]
 mod workspaces;
 
-use common::{busy, device, hold, kit, kit_of, ran, read_device, release, status, stream};
+use common::{busy, called_on, device, hold, kit, kit_of, ran, read_device, release, status, stream};
 use gpubuf::backend::{Capability, Finding};
 use gpubuf::buffer::Buffer;
 use gpubuf::config::{ALL, Placement, TIMEOUT_INFINITE, Timeout};
 use gpubuf::dtype::{Dtype, Shape};
 use gpubuf::error::{Result, Status};
-use gpubuf::fence::{Access, Device, Name, Which};
+use gpubuf::fence::{Access, Device, Name, Timeline, Which};
 use gpubuf::graph::GraphHold;
 use gpubuf::sync::{Arc, AtomicBool, AtomicU64, Ordering};
-use gpubuf::workspace::{Content, EntryState, Held, Source, Spec};
+use gpubuf::workspace::{Content, EntryState, Held, Source, Spec, Workspace};
 use std::collections::BTreeMap;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use workspaces::{TRY, is, number, set, spec, workspace};
+
+/// Longer than anything here takes: who is to be told at once fails with it, and does not hang.
+const LONG: Timeout = Timeout::Within(Duration::from_secs(20));
 
 #[test]
 fn a_name_stands_for_one_buffer_of_one_spec() {
@@ -193,6 +197,24 @@ fn what_is_in_flight_is_waited_for_before_it_makes_room() {
     release(&shut);
     assert!(limited.get("b", &spec(32), TRY).is_ok());
     assert_eq!(status(limited.find("a", TRY)), Status::NotFound);
+}
+
+/// A stream that captures when the holder ends has no fence then: it has one when the entry is to make room.
+#[test]
+fn a_stream_that_captured_when_its_holder_ended_is_waited_for() {
+    let device = device();
+    let limited = workspace(&device, 1, 0);
+    let shut = stream(&device);
+    let buffer = limited.get("a", &spec(64), TRY).expect("a buffer");
+    buffer.device_address(std::slice::from_ref(&shut)).expect("an address");
+    kit(&shut).begin_capture().expect("a capture");
+    drop(buffer);
+    kit(&shut).end_capture().expect("its end");
+    hold(&shut);
+    busy(&shut);
+    assert_eq!(status(limited.get("b", &spec(32), TRY)), Status::Busy);
+    release(&shut);
+    assert!(limited.get("b", &spec(32), TRY).is_ok());
 }
 
 #[test]
@@ -483,30 +505,35 @@ fn reports_disturb_nobody_who_needs_room() {
     assert!(refused.is_empty() && late == 0, "refused {refused:?}, left waiting {late} times");
 }
 
+/// A workspace of one entry, which a thread has claimed, and waits for the stream to have it.
+fn claimed(shut: &Arc<Timeline>) -> (Arc<Workspace>, JoinHandle<Held>) {
+    let workspace = workspace(shut.device(), 1, 0);
+    let held = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
+    hold(shut);
+    held.copy(true, 0, ALL, shut, None).expect("a copy");
+    drop(held);
+    let claims = std::thread::spawn({
+        let workspace = workspace.clone();
+        move || workspace.allocate(&spec(64), Content::Any, Timeout::Infinite).expect("the same buffer")
+    });
+    while workspace.list().expect("a list").iter().any(|entry| entry.state != EntryState::InUse) {
+        std::thread::yield_now();
+    }
+    (workspace, claims)
+}
+
 /// Whoever waits for a thread to be done with an entry hears of it when that thread keeps the entry.
 #[test]
 fn who_waits_for_a_claimed_entry_is_told_when_it_is_held() {
     let device = device();
     let timeline = stream(&device);
-    let workspace = workspace(&device, 1, 0);
-    let held = workspace.allocate(&spec(64), Content::Any, TRY).expect("a buffer");
-    hold(&timeline);
-    held.copy(true, 0, ALL, &timeline, None).expect("a copy");
-    drop(held);
-    let first = std::thread::spawn({
-        let workspace = workspace.clone();
-        move || workspace.allocate(&spec(64), Content::Any, Timeout::Infinite).expect("the same buffer")
-    });
-    let is_claimed = || workspace.list().expect("a list").iter().all(|entry| entry.state == EntryState::InUse);
-    while !is_claimed() {
-        std::thread::yield_now();
-    }
+    let (workspace, first) = claimed(&timeline);
     let asks = Arc::new(AtomicBool::new(false));
     let second = std::thread::spawn({
         let (workspace, asks) = (workspace.clone(), asks.clone());
         move || {
             asks.store(true, Ordering::SeqCst);
-            status(workspace.allocate(&spec(128), Content::Any, Timeout::Within(Duration::from_secs(20))))
+            status(workspace.allocate(&spec(128), Content::Any, LONG))
         }
     });
     while !asks.load(Ordering::SeqCst) {
@@ -519,6 +546,17 @@ fn who_waits_for_a_claimed_entry_is_told_when_it_is_held() {
     let told = second.join().expect("the second");
     drop(kept);
     assert_eq!(told, Status::Budget, "what would have to go is held");
+}
+
+#[test]
+fn a_function_on_a_stream_does_not_wait_for_a_claimed_entry() {
+    let device = device();
+    let (shut, timeline) = (stream(&device), stream(&device));
+    let (workspace, first) = claimed(&shut);
+    let told = called_on(&timeline, || status(workspace.allocate(&spec(128), Content::Any, LONG)));
+    assert_eq!(told, Status::WouldDeadlock, "the other thread may wait for this stream");
+    release(&shut);
+    drop(first.join().expect("the first"));
 }
 
 /// A uva buffer that stands in is as good for the next holder as any other, and counts with both its sides.

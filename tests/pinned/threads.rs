@@ -135,6 +135,42 @@ fn who_waits_notices_that_a_last_use_is_over() {
 }
 
 #[test]
+fn who_waits_for_a_last_use_that_no_lost_device_proves_is_told() {
+    let device = device();
+    let stream = stream(&device);
+    let pinned = manager(&device, 100);
+    let (used, held) = (give(&pinned, 50), give(&pinned, 50));
+    hold(&stream);
+    busy(&stream);
+    // Told at once, or late.
+    let patient = Request { timeout: Timeout::Within(Duration::from_secs(20)), ..waiting(50, 0) };
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| status(pinned.allocate(&patient)));
+        until_waiting(&pinned, 1);
+        used.release_after(std::slice::from_ref(&stream)).unwrap();
+        lose(&device);
+        assert_eq!(waiter.join().unwrap(), Status::DeviceLost, "what the other block has would be enough");
+    });
+    assert_eq!(checked(&pinned).quarantined_bytes, 50);
+    pinned.free(&held).unwrap();
+}
+
+#[test]
+fn who_is_served_on_a_lost_device_gets_no_block() {
+    let device = device();
+    let pinned = manager(&device, 100);
+    let all = give(&pinned, 100);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| status(pinned.allocate(&waiting(50, 0))));
+        until_waiting(&pinned, 1);
+        lose(&device);
+        pinned.free(&all).unwrap();
+        assert_eq!(waiter.join().unwrap(), Status::DeviceLost);
+    });
+    assert_eq!(checked(&pinned).blocks, 0);
+}
+
+#[test]
 fn a_reservation_waits_its_turn_and_its_end_serves_the_next() {
     let device = device();
     let pinned = manager(&device, 100);

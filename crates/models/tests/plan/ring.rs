@@ -222,6 +222,36 @@ fn a_read_back() {
     opening.end();
 }
 
+/// Somebody destroys the set while its results are read and its steps given up: nobody else is in the way, as the calls say.
+fn a_destroy_while_results_are_read() {
+    let opening = Opening::new();
+    let (slots, stream) = (slots(&opening, 2, 1), opening.stream());
+    let step = slots.begin(Timeout::Infinite).expect("a step");
+    write(&step, 5).expect("written");
+    let ticket = step.commit(&stream, &[]).expect("committed");
+    let read_back = slots.read_back(ticket, 0, 0, ALL, &stream).expect("queued");
+    slots.retire(ticket, &[]).expect("retired");
+    let filling = slots.begin(Timeout::Infinite).expect("a step");
+    opening.drain();
+    let destroyer = thread::spawn({
+        let slots = slots.clone();
+        move || slots.destroy()
+    });
+    let told = [
+        slots.begin_read(read_back, Timeout::Infinite).map(drop),
+        slots.end_read(read_back),
+        slots.abort_all(|_| {}).map(drop),
+    ];
+    for error in told.into_iter().filter_map(Result::err) {
+        assert_eq!(error.status(), Status::ShutDown);
+    }
+    destroyer.join().unwrap();
+    opening.drain();
+    assert_eq!(opening.shared.alive(), 0, "whoever was inside gave up what the destroyer could not");
+    drop((step, filling, slots));
+    opening.end();
+}
+
 #[test]
 fn every_plan() {
     check("the entry is used again", 1, 500, the_entry_is_used_again);
@@ -230,6 +260,7 @@ fn every_plan() {
     check("destroy at any moment", 1, 500, a_destroy_at_any_moment);
     check("all steps are given up", 1, 500, all_steps_are_given_up);
     check("a read-back", 0, 500, a_read_back);
+    check("destroy while results are read", 2, 500, a_destroy_while_results_are_read);
 }
 
 #[test]
