@@ -14,7 +14,8 @@ tree in build/mutate holds every point so changed at once, each behind a look at
 A first run of all tests writes down which of them reach which points; then only those run, the fast ones first, up to
 the first failure. What does not compile when changed is counted apart.
 
-Orders of memory are listed, not run: this processor gives most of them for nothing. crates/weak tries them where it can.
+Orders and fences of memory are listed, not run: this processor gives most of them for nothing. crates/weak tries them where it
+can.
 """
 
 import argparse
@@ -128,7 +129,7 @@ def points_of(path, made=frozenset()):
             argument = first_argument(text, code, m.end()).replace("{", "{{").replace("}", "}}")
             add(KIND[m[2]], m[2], m.start(), close + 1, [(before.replace("ARGUMENT", argument), end) for before, end in EXPRESSION])
     for m in FENCE.finditer(code):
-        add("memory fence", "fence", m.start(), m.end(), STATEMENT)
+        add("memory fence", "fence", m.start(), m.end(), [])
     for m in ORDER.finditer(code):
         if code[: m.start()].endswith("fence("):
             continue
