@@ -85,6 +85,10 @@ pub fn deliver() {
     }
     // Not more than there is now: a sink that makes messages must not keep this thread for ever.
     for _ in 0..waiting {
+        if WAITING.load(Ordering::Acquire) == 0 {
+            // Also in a child that the sink forked.
+            break;
+        }
         let message = {
             let mut queue = QUEUE.lock();
             let message = queue.pop_front();
@@ -98,6 +102,13 @@ pub fn deliver() {
         }
     }
     DELIVERING.set(false);
+}
+
+/// This process is a child: what waits is its parent's to deliver, and the locks may be those of threads that are not here. May be
+/// called in a handler after fork.
+pub fn forked() {
+    LISTENING.store(false, Ordering::Release);
+    WAITING.store(0, Ordering::Release);
 }
 
 #[cfg(test)]

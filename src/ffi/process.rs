@@ -4,6 +4,7 @@ use super::boundary::unheard;
 use super::library::{VERSION, tell_what_lives};
 use super::report;
 use crate::config::debug::{Leaks, leaks};
+use crate::config::log;
 use crate::record::{self, Begun};
 use crate::report::write_at_exit;
 use crate::sync::{AtomicU32, OnceLock, Ordering};
@@ -42,7 +43,7 @@ pub fn begin_recorded(state: u32) -> Option<Begun> {
 fn prepare() -> u32 {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        // SAFETY: the handlers only set a bit. They are registered by the library's first use, so before any object: exit
+        // SAFETY: the handlers only set bits and numbers. They are registered by the library's first use, so before any object: exit
         // handlers run in reverse order, hence after the destructors of whatever owns one of its objects by then.
         unsafe {
             libc::pthread_atfork(None, None, Some(forked));
@@ -58,6 +59,7 @@ fn prepare() -> u32 {
 
 unsafe extern "C" fn forked() {
     enter(FORKED);
+    log::forked();
 }
 
 unsafe extern "C" {

@@ -1,10 +1,32 @@
 /* A child after fork: the library says so, and touches nothing of its parent's. */
 #include "kit.h"
+#include <pthread.h>
+#include <semaphore.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static gpubuf_device *device;
 static struct kit kit;
+static gpubuf_buffer *ended;
+static pid_t parent;
+static sem_t spoken, forked;
+
+/* Has one more message wait behind the first one, until there is a child. */
+static void listen(int32_t level, const char *message, void *user_data) {
+  static int messages;
+  (void)level, (void)message, (void)user_data;
+  if (getpid() != parent) _exit(9); /* What the parent has to say is said there. */
+  if (messages++ == 0) {
+    EXPECT(GPUBUF_STALE_HANDLE, gpubuf_buffer_destroy(ended));
+    sem_post(&spoken);
+    sem_wait(&forked);
+  }
+}
+
+static void *speak(void *argument) {
+  EXPECT(GPUBUF_STALE_HANDLE, gpubuf_buffer_destroy(ended));
+  return argument;
+}
 
 static void child(void) {
   gpubuf_device *other = NULL;
@@ -44,9 +66,20 @@ int main(void) {
   kit = kit_make(device);
   OK(gpubuf_host_stream_hold(kit.stream));
   OK(gpubuf_buffer_to_device(kit.buffer, 0, GPUBUF_ALL, kit.stream));
+  ended = kit_buffer(device, 1);
+  OK(gpubuf_buffer_destroy(ended));
+  parent = getpid();
+  CHECK(sem_init(&spoken, 0, 0) == 0 && sem_init(&forked, 0, 0) == 0);
+  OK(gpubuf_log_set_callback(listen, NULL));
+  pthread_t speaker;
+  CHECK(pthread_create(&speaker, NULL, speak, NULL) == 0);
+  sem_wait(&spoken);
   pid = fork();
   if (pid == 0) child();
   CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  sem_post(&forked);
+  CHECK(pthread_join(speaker, NULL) == 0);
+  OK(gpubuf_log_set_callback(NULL, NULL));
   /* The parent goes on. */
   OK(gpubuf_host_stream_release(kit.stream));
   OK(gpubuf_stream_synchronize(kit.stream, GPUBUF_TIMEOUT_DEFAULT));
