@@ -432,8 +432,9 @@ pub unsafe extern "C" fn gpubuf_slots_begin_replay(
 
 fn give_step(c: &Call, out: Out<'_, *mut gpubuf_step>, step: Step) -> Result<()> {
     let handle = c.insert::<gpubuf_step>(step.clone()).inspect_err(|_| drop(step.abort()))?;
-    // What the retire gives back, so that the handle ends with the step.
-    step.set_attachment(handle.addr() as u64)?;
+    // What the retire gives back, so that the handle ends with the step. It has ended already where another thread gave it up.
+    let bits = handle.addr() as u64;
+    step.set_attachment(bits).inspect_err(|_| c.forget_bits(bits))?;
     out.set(handle);
     Ok(())
 }
@@ -503,4 +504,38 @@ pub unsafe extern "C" fn gpubuf_slots_stats_get(
         });
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::objects;
+    use super::*;
+    use crate::backend::{BackendKind, DeviceOptions};
+    use crate::config::Timeout;
+    use crate::dtype::{Dtype, Shape};
+    use crate::fence::Device;
+    use crate::slots::{SlotKind, SlotOptions, Slots, SlotsOptions};
+
+    #[test]
+    fn a_step_that_is_given_up_before_its_begin_returns_leaves_no_handle() {
+        let options = DeviceOptions { kind: Some(BackendKind::Host), ..DeviceOptions::default() };
+        let device = Device::open(&options, 0, "").expect("a device");
+        let slots = Slots::create(&device, SlotsOptions::default(), "given up").expect("slots");
+        let shape = Shape::new(&[1]).expect("a shape");
+        let (dtype, kind) = (Dtype::U8, SlotKind::Kept);
+        slots
+            .add(&SlotOptions { name: "x", dtype, shape, kind, own_copy: false, follows_tokens: false, pad: None })
+            .expect("a slot");
+        slots.freeze().expect("frozen");
+        let mut step = std::ptr::null_mut();
+        let status = call(Entry::gpubuf_slots_begin, (), |c| {
+            let out = c.out(&raw mut step, "out_step")?;
+            let begun = slots.begin(Timeout::Try)?;
+            // As another thread might, at this moment.
+            slots.abort_all(|_| ())?;
+            give_step(c, out, begun)
+        });
+        assert_eq!((status, step.is_null()), (GPUBUF_NOT_BEGUN, true));
+        assert!(!objects::live().iter().any(|left| left.name.contains("given up")));
+    }
 }
