@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use gpubuf::backend::kit::{FailWhen, Operation};
-use gpubuf::buffer::{Buffer, BufferSettings};
+use gpubuf::buffer::{Buffer, BufferOptions, BufferSettings};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::dtype::Shape;
 use gpubuf::error::{Result, Status};
@@ -651,6 +651,27 @@ fn a_resize_keeps_what_kernels_on_a_named_stream_still_write() {
     assert_eq!(status(grow()), Status::Busy);
     release(&stream);
     grow().unwrap();
+}
+
+/// Whoever asks again and again asks for the same: what keeps him out is fenced once.
+#[test]
+fn a_try_that_is_refused_again_records_no_more_fences() {
+    let device = device();
+    let stream = stream(&device);
+    let buffer = buffer(&device, BufferOptions { host: Placement::Uva, device: Placement::None, ..pair_of(64) });
+    buffer.device_address(std::slice::from_ref(&stream)).unwrap();
+    hold(&stream);
+    busy(&stream);
+    let before = device.counters.fences_recorded.get();
+    for _ in 0..50 {
+        for access in [Access::Read, Access::Write] {
+            assert_eq!(status(buffer.begin(access, 0, ALL, Timeout::Try)), Status::Busy);
+        }
+    }
+    assert_eq!(device.counters.fences_recorded.get() - before, 1);
+    busy(&stream);
+    release(&stream);
+    assert_eq!(status(buffer.begin(Access::Write, 0, ALL, Timeout::Try)), Status::Ok);
 }
 
 #[test]

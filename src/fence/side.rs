@@ -14,7 +14,7 @@ use super::timeline::{Fence, Fences, HostWait, Proof, Submission, Timeline};
 use super::uses::{Range, Role, Use, Uses};
 use super::watch::Watch;
 use crate::config::checks::{Check, on};
-use crate::config::{GUARDS_PER_BLOCK, Placement, STREAMS_PER_CALL, TIMEOUT_DEFAULT, USES_PER_SIDE};
+use crate::config::{GUARDS_PER_BLOCK, Placement, STREAMS_PER_CALL, TIMEOUT_DEFAULT, Timeout, USES_PER_SIDE};
 use crate::error::{Error, Result, Status};
 use crate::fail;
 use crate::sync::plain::AtomicU64;
@@ -411,16 +411,20 @@ impl Side {
                 format!("{verb} the {}: {GUARDS_PER_BLOCK} guards are open, which is the limit; end one", self.place()),
             ));
         }
-        // Kernels in place, on streams named with the address: their fence is recorded when it is needed, which is now.
-        if on(Check::NamedStreams) {
-            self.fence_declared(None)?;
-        }
         let wanted = |u: &Use| match (access, u.write) {
             (Access::Write, false) => on(Check::WriteWaitsReads),
             (Access::Write, true) => on(Check::WriteWaitsWrites),
             (Access::Read, false) => false,
             (Access::Read, true) => on(Check::ReadWaitsWrites),
         };
+        if wait.timeout() == Timeout::Try {
+            // Whoever tries again and again is not to record a fence each time.
+            self.wait_uses(area, wanted, wait, verb)?;
+        }
+        // Kernels in place, on streams named with the address: their fence is recorded when it is needed, which is now.
+        if on(Check::NamedStreams) {
+            self.fence_declared(None)?;
+        }
         self.wait_uses(area, wanted, wait, verb)?;
         // A copy that the wait found failed is told now, before its bytes are taken for good.
         self.settle()?;
