@@ -121,3 +121,34 @@ TEST_F(PressureTest, WhoWasAddedMayEndFirst) {
   now.host = 95;
   EXPECT_OK(watch.step<no_throw>());
 }
+
+TEST_F(PressureTest, CallsWhatTheProgramHas) {
+  std::vector<std::string> told;
+  auto tell = [&](const gpubuf::pressure_change& change) {
+    told.push_back(std::string(change.of).empty() ? "nobody's" : (change.high ? "high " : "low ") + std::to_string(change.used_bytes));
+  };
+  std::uint64_t percent = 95;
+  auto read = [&](gpubuf::pressure_reading& memory) {
+    if (memory.kind == gpubuf::pressure_kind::host) memory.used_bytes = percent, memory.limit_bytes = 100;
+  };
+  const auto own = gpubuf::pressure::create(device, gpubuf::pressure_options(), tell, read);
+  own.step();
+  percent = 10;
+  own.step();
+  EXPECT_EQ((std::vector<std::string>{"high 95", "low 10"}), told);
+  EXPECT_LT(0u, own.stats().device_limit_bytes) << "what is left alone is the library's reading";
+}
+
+TEST_F(PressureTest, ExceptionsOfCallbacksAreDropped) {
+  const auto before = gpubuf::dropped_exceptions();
+  auto tell = [](const gpubuf::pressure_change&) { throw 1; };
+  auto read = [](gpubuf::pressure_reading& memory) {
+    if (memory.kind == gpubuf::pressure_kind::device) throw 2;
+    memory.used_bytes = 99;
+    memory.limit_bytes = 100;
+  };
+  const auto own = gpubuf::pressure::create(device, gpubuf::pressure_options(), tell, read);
+  EXPECT_EQ(1u, own.step()) << "as if nobody had been told";
+  EXPECT_EQ(before + 2, gpubuf::dropped_exceptions());
+  EXPECT_LT(0u, own.stats().device_limit_bytes) << "the library's reading stays";
+}

@@ -9,8 +9,33 @@
 #include <gpubuf/hpp/workspace.hpp>
 
 #include <cstdint>
+#include <memory>
 
 namespace gpubuf {
+
+/// What memory is watched.
+enum class pressure_kind : std::uint32_t {
+  device = GPUBUF_PRESSURE_DEVICE,  ///< The device's, of all processes.
+  host = GPUBUF_PRESSURE_HOST,      ///< The host's, by the control group or the machine.
+  pinned = GPUBUF_PRESSURE_PINNED,  ///< The budget of a manager of page-locked memory.
+  tier = GPUBUF_PRESSURE_TIER,      ///< The budget of a tier.
+};
+
+/// Memory that is high, or low again.
+struct pressure_change {
+  pressure_kind kind;
+  bool high;
+  std::uint64_t used_bytes;
+  std::uint64_t limit_bytes;
+  const char* of;  ///< Whose memory it is. Never null; valid during the call.
+};
+
+/// A reading of the device's memory or the host's, which may be changed. A limit of 0 is not known and never high.
+struct pressure_reading {
+  pressure_kind kind;
+  std::uint64_t used_bytes;
+  std::uint64_t limit_bytes;
+};
 
 /// Watches how full the memory of the device, of the host, and of budgets is. From the high mark down to the low one those who
 /// were added give memory back, each time it is stepped: by step(), device::maintain() or the upkeep thread. Who was added may end
@@ -25,6 +50,33 @@ class pressure : public detail::owner<pressure, gpubuf_pressure, gpubuf_pressure
   static outcome<Form, pressure> create(const device& on,
                                         const gpubuf_pressure_options& options = pressure_options()) noexcept(quiet<Form>) {
     return detail::make<Form, pressure>(gpubuf_pressure_create, on.capi(), &options);
+  }
+  /// As create, with `tell(pressure_change)`, told of changes. It is called on a thread that steps, and must outlive the last step:
+  /// one may be under way on another thread where the watch ends. Exceptions are dropped and counted.
+  template <class Form = throwing, class Tell>
+  static outcome<Form, pressure> create(const device& on, gpubuf_pressure_options options, Tell& tell) noexcept(quiet<Form>) {
+    options.notify = [](std::uint32_t what, std::uint32_t high, std::uint64_t used, std::uint64_t limit, const char* of,
+                        void* data) noexcept {
+      detail::run_quietly(*static_cast<Tell*>(data),
+                          pressure_change{static_cast<pressure_kind>(what), high != 0, used, limit, of});
+    };
+    options.notify_user_data = const_cast<void*>(static_cast<const void*>(std::addressof(tell)));
+    return create<Form>(on, options);
+  }
+  /// The same, with `read(pressure_reading&)`, which may put figures in the place of the library's; of one that throws these stay.
+  template <class Form = throwing, class Tell, class Read>
+  static outcome<Form, pressure> create(const device& on, gpubuf_pressure_options options, Tell& tell, Read& read) noexcept(quiet<Form>) {
+    options.read = [](std::uint32_t what, std::uint64_t* used, std::uint64_t* limit, void* data) noexcept {
+      auto look = [&] {
+        pressure_reading now{static_cast<pressure_kind>(what), *used, *limit};
+        (*static_cast<Read*>(data))(now);
+        *used = now.used_bytes;
+        *limit = now.limit_bytes;
+      };
+      detail::run_quietly(look);
+    };
+    options.read_user_data = const_cast<void*>(static_cast<const void*>(std::addressof(read)));
+    return create<Form>(on, options, tell);
   }
   /// Its free blocks go.
   template <class Form = throwing>
