@@ -52,7 +52,7 @@ CALLS = {
         "expect_device", "expect_usable", "expect_sound", "expect_alive", "expect_committable", "refuse_deadlock",
         "refuse_deadlock_in_callback", "expect_idle",
     ],
-    "end": ["bury_if_void", "refuse_waiters", "send_to_remake"],
+    "end": ["bury_if_ended", "refuse_waiters", "send_to_remake"],
 }
 KIND = {name: kind for kind, names in CALLS.items() for name in names}
 CALL = re.compile(r"(?<![\w.:])((?:\w+(?:\(\)|\[[^\]\n]*\])?\s*(?:\.|::)\s*)*)(" + "|".join(sorted(KIND, key=len, reverse=True)) + r")\(")

@@ -169,7 +169,7 @@ impl Step {
             None => Err(slots.refuse(Status::Busy, format!("another thread reads back or retires {self}; try again"))),
         };
         drop(book);
-        slots.bury_if_void(frozen);
+        slots.bury_if_ended(frozen);
         result
     }
 

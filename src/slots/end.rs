@@ -2,27 +2,22 @@
 
 use super::{Frozen, Slots};
 use crate::config::checks::{Check, on};
-use crate::sync::{Ordering, fence};
 
 impl Slots {
     /// Makes steps, tickets and read-backs void (`shut down`); their memory is freed when its last use is proven. The
     /// consumers declared with a committed step are fenced first. Never waits.
     pub fn destroy(&self) {
-        let Some(frozen) = self.frozen.get() else {
-            self.void.store(true, Ordering::SeqCst);
-            return;
-        };
-        {
-            let _book = frozen.book.lock();
-            self.void.store(true, Ordering::SeqCst);
+        let book = self.frozen.get().map(|frozen| frozen.book.lock());
+        self.ended.end();
+        drop(book);
+        // A freeze may have come between: it looks as well.
+        if let Some(frozen) = self.frozen.get() {
+            self.bury(frozen);
         }
-        self.bury(frozen);
     }
 
     /// Gives up the memory that nobody works on at this moment, nor a graph holds; whoever does calls this afterwards.
     fn bury(&self, frozen: &Frozen) {
-        // Either the destroyer sees that a lock is free, or whoever lets it go sees that the set is void.
-        fence(Ordering::SeqCst);
         for entry in &frozen.entries {
             if let Some(mut body) = entry.body.try_lock() {
                 let in_use = !body.spans.is_empty();
@@ -55,9 +50,8 @@ impl Slots {
     }
 
     /// To be called after letting go of an entry or of a copy of the device block.
-    pub(super) fn bury_if_void(&self, frozen: &Frozen) {
-        fence(Ordering::SeqCst);
-        if self.void.load(Ordering::SeqCst) {
+    pub(super) fn bury_if_ended(&self, frozen: &Frozen) {
+        if self.ended.has_ended_by_now() {
             self.bury(frozen);
         }
     }

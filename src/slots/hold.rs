@@ -58,7 +58,7 @@ impl Holdable for SlotsCopy {
 
     fn hold_ended(&self) {
         if let Some(frozen) = self.slots.frozen.get() {
-            self.slots.bury_if_void(frozen);
+            self.slots.bury_if_ended(frozen);
         }
     }
 }

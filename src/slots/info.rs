@@ -125,7 +125,7 @@ impl Slots {
 
     /// Its state, for people.
     pub fn describe(&self) -> String {
-        let destroyed = if self.void.load(Ordering::Acquire) { ", destroyed" } else { "" };
+        let destroyed = if self.ended.has_ended() { ", destroyed" } else { "" };
         let Some(frozen) = self.frozen.get() else {
             return format!("{}: {} slots, not frozen{destroyed}", self.name, self.look(<[Slot]>::len));
         };
@@ -166,7 +166,7 @@ impl Slots {
                 }
             }
         }
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
         text
     }
 }

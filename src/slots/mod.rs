@@ -42,7 +42,7 @@ use crate::error::{Error, Result, Status, try_vec};
 use crate::fail;
 use crate::fence::{Block, Device, Member, Name, OrderCount, Side, Which};
 use crate::ops;
-use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, Weak};
+use crate::sync::{Arc, Ended, Mutex, OnceLock, Weak};
 use binding::unbound;
 use copies::{Committer, CopyOfBlock, DeviceCopy};
 use definition::Slot;
@@ -101,7 +101,7 @@ pub struct Slots {
     draft: Mutex<Vec<Slot>>,
     frozen: OnceLock<Frozen>,
     /// Destroyed. Set under the book's lock.
-    void: AtomicBool,
+    ended: Ended,
     counters: stats::Counters,
 }
 
@@ -173,7 +173,7 @@ impl Slots {
             padded,
             draft: Mutex::new(Vec::new()),
             frozen: OnceLock::new(),
-            void: AtomicBool::new(false),
+            ended: Ended::default(),
             counters: stats::Counters::default(),
         });
         device.enroll(Arc::downgrade(&slots) as Weak<dyn Member>);
@@ -242,6 +242,10 @@ impl Slots {
             let slots = std::mem::take(&mut *draft);
             // The draft's lock is held, so nobody else sets it.
             let _ = self.frozen.set(Frozen { slots, ..frozen });
+            drop(draft);
+            if let Some(frozen) = self.frozen.get() {
+                self.bury_if_ended(frozen);
+            }
             return Ok(true);
         }
     }
@@ -302,7 +306,7 @@ impl Slots {
     // ---- for the operations ------------------------------------------------------------------------------------------
 
     fn expect_alive(&self) -> Result<()> {
-        if self.void.load(Ordering::Acquire) {
+        if self.ended.has_ended() {
             return Err(self.destroyed());
         }
         Ok(())

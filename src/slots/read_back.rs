@@ -77,7 +77,7 @@ impl Slots {
         let bytes = frozen.layout.places()[slot as usize].span(rows);
         let source = Source::Slots(Range { start: bytes.start, end: bytes.end });
         let result = self.queue_read_back(frozen, ticket, source, timeline);
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
         result
     }
 
@@ -105,7 +105,7 @@ impl Slots {
             ));
         }
         let result = self.queue_read_back(frozen, ticket, Source::Block(side, range), timeline);
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
         result
     }
 
@@ -254,7 +254,7 @@ impl Slots {
     pub fn begin_read(&self, read_back: u64, timeout: Timeout) -> Result<(*const u8, u64)> {
         let frozen = self.frozen()?;
         let result = self.read_entry(frozen, read_back, timeout);
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
         result
     }
 
@@ -300,7 +300,7 @@ impl Slots {
     pub fn end_read(&self, read_back: u64) -> Result<()> {
         let frozen = self.frozen()?;
         let result = self.free_entry(frozen, read_back);
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
         result
     }
 

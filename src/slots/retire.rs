@@ -40,7 +40,7 @@ impl Slots {
     pub fn retire(&self, ticket: u64, streams: &[Arc<Timeline>]) -> Result<u64> {
         let frozen = self.frozen()?;
         let result = self.retire_step(frozen, ticket, streams);
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
         result
     }
 

@@ -224,7 +224,7 @@ impl Slots {
             self.counters.steps_begun.add(1);
             Step::new(self, index, serial)
         });
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
         result
     }
 
@@ -349,6 +349,6 @@ impl Slots {
                 side.quarantine(Status::DeviceLost);
             }
         }
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
     }
 }

@@ -198,15 +198,16 @@ impl Step {
         }
         let result = match entry.body.try_lock() {
             // Not by whoever destroys the set at this moment: that is no user of the step.
-            None => slots.expect_alive().and_then(|()| {
+            None if slots.ended.has_ended_by_now() => Err(slots.destroyed()),
+            None => {
                 Err(slots.refuse(Status::Busy, format!("another thread is inside {self}: use it from one at a time")))
-            }),
+            }
             // Looked at again: it may have ended before the lock was had.
             Some(_) if is_over() => Err(self.over()),
             Some(body) if body.side.is_none() => Err(slots.destroyed()),
             Some(mut body) => f(frozen, &mut body),
         };
-        slots.bury_if_void(frozen);
+        slots.bury_if_ended(frozen);
         result
     }
 

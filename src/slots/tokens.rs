@@ -100,7 +100,7 @@ impl Slots {
     pub fn abort_all(&self, ended: impl FnMut(u64)) -> Result<u32> {
         let frozen = self.frozen()?;
         let result = self.abort_filling(frozen);
-        self.bury_if_void(frozen);
+        self.bury_if_ended(frozen);
         let attachments = result?;
         let count = attachments.len() as u32;
         attachments.into_iter().for_each(ended);

@@ -8,7 +8,7 @@
 
 use gpubuf_weak::handles::Table;
 use gpubuf_weak::known::Known;
-use gpubuf_weak::sync::{self, AtomicBool, OneThread, Ordering, Site};
+use gpubuf_weak::sync::{self, AtomicBool, Ended, OneThread, Ordering, Site};
 use loom::cell::UnsafeCell;
 use loom::thread;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -278,6 +278,56 @@ fn a_patient_look() {
     looker.join().unwrap();
 }
 
+/// An object that can end, and a part of it that is there until somebody tidies up; loom knows the lock already.
+fn ending() -> Arc<(Ended, sync::Mutex<bool>)> {
+    let object = Arc::new((Ended::default(), sync::Mutex::new(true)));
+    assert!(*object.1.lock());
+    object
+}
+
+/// One ends an object while another works on its part: one of them tidies up.
+fn the_last_one_out() {
+    let object = ending();
+    let tidy_up = |part: &sync::Mutex<bool>| {
+        if let Some(mut is_there) = part.try_lock() {
+            *is_there = false;
+        }
+    };
+    let user = thread::spawn({
+        let object = object.clone();
+        move || {
+            let (ended, part) = &*object;
+            {
+                let is_there = part.lock();
+                assert!(*is_there || ended.has_ended(), "tidied up, and nobody knows why");
+            }
+            if ended.has_ended_by_now() {
+                tidy_up(part);
+            }
+        }
+    });
+    object.0.end();
+    tidy_up(&object.1);
+    user.join().unwrap();
+    assert!(!*object.1.lock(), "nobody tidied up");
+}
+
+/// Whoever finds the part locked by who ends the object knows that it has ended.
+fn in_the_way_of_an_end() {
+    let object = ending();
+    let ender = thread::spawn({
+        let object = object.clone();
+        move || {
+            object.0.end();
+            drop(object.1.lock());
+        }
+    });
+    if object.1.try_lock().is_none() {
+        assert!(object.0.has_ended_by_now(), "who ends it was taken for a user");
+    }
+    ender.join().unwrap();
+}
+
 type Model = (&'static str, Option<usize>, fn());
 
 const MODELS: &[Model] = &[
@@ -292,6 +342,8 @@ const MODELS: &[Model] = &[
     ("one thread: a look disturbs nobody", Some(2), a_look_disturbs_nobody),
     ("one thread: two users", Some(3), two_users),
     ("one thread: a patient look", Some(3), a_patient_look),
+    ("ended: the last one out", None, the_last_one_out),
+    ("ended: in the way of an end", None, in_the_way_of_an_end),
 ];
 
 /// Sites that may be relaxed as far as these models see, and why that is so.

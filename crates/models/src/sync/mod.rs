@@ -6,11 +6,13 @@ mod atomics;
 mod condvar;
 mod lock;
 
+mod ended;
 mod one_thread;
 
 pub use atomics::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use condvar::begin_time;
 pub use condvar::{Condvar, Sleepers, Waited, time_passes};
+pub use ended::Ended;
 pub use lock::{MappedMutexGuard, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 pub use one_thread::OneThread;
 pub use std::sync::{Arc, OnceLock, Weak};

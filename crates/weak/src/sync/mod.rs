@@ -1,8 +1,10 @@
 //! In the place of the library's `sync`, over loom's atomics. One place in the sources may be made weaker than it is written: a
 //! model must notice.
 
+mod ended;
 mod one_thread;
 
+pub use ended::Ended;
 pub use loom::sync::atomic::Ordering;
 pub use loom::thread::yield_now;
 pub use one_thread::OneThread;
