@@ -331,7 +331,7 @@ fn a_block_that_moves_takes_along_what_failed() {
     // There is no room for another stream, so that all are asked.
     let keep = Keep { host: None, device: Some(&last) };
     let like = |side: &Side| allocate(side.storage()?.memory().placement);
-    block.move_to(BYTES as usize, keep, like).expect("moved");
+    drop(block.move_to(BYTES as usize, keep, like).expect("moved"));
     others.iter().for_each(|other| common::release(other));
     common::ran(&last);
     assert_eq!([status(block.settle()), status(block.settle())], [Status::CopyFailed, Status::Ok]);

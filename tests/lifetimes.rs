@@ -11,7 +11,7 @@ use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Timeline};
 use gpubuf::pool::{Pool, PoolOptions};
 use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions};
-use gpubuf::sync::{Arc, AtomicU32, Ordering};
+use gpubuf::sync::{Arc, AtomicU32, Mutex, Ordering};
 use std::time::{Duration, Instant};
 
 const BYTES: u64 = 4096;
@@ -170,6 +170,42 @@ fn a_release_callback_may_call_anything() {
     std::thread::spawn(move || done.send(slots.freeze().is_ok()));
     assert_eq!(freezes.recv_timeout(std::time::Duration::from_secs(20)), Ok(true), "freeze hangs");
     assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
+/// Also where memory goes since a buffer has moved to other memory.
+#[test]
+fn a_release_callback_may_use_a_buffer_that_is_resized() {
+    let device = device();
+    let stream = held(&device);
+    let moving = Buffer::create(&device, options()).expect("a buffer");
+    let found = Arc::new(Mutex::new(None));
+    let release = {
+        let (moving, found) = (moving.clone(), found.clone());
+        Box::new(move || *found.lock() = Some(status(moving.begin(Access::Read, 0, 1, Timeout::Try))))
+    };
+    let mut memory = vec![0u8; BYTES as usize];
+    let borrowed = BufferOptions {
+        host: Placement::Pageable,
+        host_memory: memory.as_mut_ptr(),
+        release: Some(release),
+        ..options()
+    };
+    let borrowed = Buffer::create(&device, borrowed).expect("a buffer");
+    borrowed.copy(true, 0, ALL, &stream, None).expect("work that ends meanwhile");
+    drop(borrowed);
+    moving.copy(false, 0, ALL, &stream, None).expect("what the resize waits for");
+    device.orphan();
+    let twice = Shape::new(&[2 * BYTES]).expect("a shape");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while moving.look(|_| ()).is_some() {
+                std::thread::yield_now();
+            }
+            open(&stream);
+        });
+        moving.resize(twice, (true, false), None, Timeout::Infinite).expect("a resize");
+    });
+    assert_eq!(*found.lock(), Some(Status::Ok));
 }
 
 #[test]

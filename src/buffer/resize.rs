@@ -35,6 +35,7 @@ impl Buffer {
         block.sides().try_for_each(|side| side.storage().map(drop))?;
         block.expect_unguarded(Check::ResizeGuard, "resizing")?;
         self.expect_views_stay(&old, &new, beyond)?;
+        let mut before = None;
         if !beyond {
             block.set_bytes(bytes, new.row_bytes() == old.row_bytes());
         } else {
@@ -66,11 +67,14 @@ impl Buffer {
                 let placement = side.storage()?.memory().placement;
                 Storage::allocate_only(self.device(), placement, bytes).map_err(|e| e.context(&self.name))
             };
-            block.move_to(bytes, Keep { host: wait.as_ref(), device: stream }, allocate)?;
+            before = Some(block.move_to(bytes, Keep { host: wait.as_ref(), device: stream }, allocate)?);
             self.whole.capacity.store(bytes, Ordering::Release);
         }
         self.whole.resizes.add(1);
         *self.layout.lock() = new;
+        // Under no lock: that may call release callbacks.
+        drop(block);
+        drop(before);
         Ok(())
     }
 

@@ -32,8 +32,14 @@ impl Block {
     }
 
     /// Moves the block to new memory for its sides, with `bytes` bytes from now on; `allocate` makes memory like a side's.
-    /// The old memory is freed when its last use is proven. Refused, or failed, nothing has changed.
-    pub fn move_to(&mut self, bytes: usize, keep: Keep<'_>, allocate: impl Fn(&Side) -> Result<Storage>) -> Result<()> {
+    /// The old memory is freed when its last use is proven. Refused, or failed, nothing has changed. Returns the sides of before:
+    /// dropped, under no lock, each goes to the device's deferred list with its uses, which may call release callbacks.
+    pub fn move_to(
+        &mut self,
+        bytes: usize,
+        keep: Keep<'_>,
+        allocate: impl Fn(&Side) -> Result<Storage>,
+    ) -> Result<[Option<Side>; 2]> {
         self.expect_not_held(Check::ResizeHeld, "resizing")?;
         let kept = Range { start: 0, end: self.bytes.min(bytes) };
         if let Some(timeline) = keep.device {
@@ -58,7 +64,7 @@ impl Block {
                     new.take_over_writes(old);
                     moved = Some(fence);
                 }
-                other => return other.into_result().map(drop),
+                other => return other.into_result().map(|_| [None, None]),
             }
         }
         if let (Some(old), Some(new), Some(_)) = (&self.host, &mut host, keep.host) {
@@ -67,10 +73,9 @@ impl Block {
             // nobody else's.
             unsafe { crate::ops::copy(to, from, kept.end) };
         }
-        // What was here goes to the deferred list, with its uses.
-        (self.host, self.device) = (host, device);
+        let old = [std::mem::replace(&mut self.host, host), std::mem::replace(&mut self.device, device)];
         self.bytes = bytes;
-        let Some(dirty) = self.marks() else { return Ok(()) };
+        let Some(dirty) = self.marks() else { return Ok(old) };
         match (keep.host.is_some(), keep.device.is_some()) {
             (true, true) => {
                 dirty.cut(kept.end);
@@ -86,6 +91,6 @@ impl Block {
                 }
             }
         }
-        Ok(())
+        Ok(old)
     }
 }
