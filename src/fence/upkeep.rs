@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// The shortest interval: below, the thread would do little else than wake.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// More than a hundred years.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// No thread, or one that is awake now and then.
 #[derive(Default)]
@@ -83,15 +85,11 @@ impl Upkeep {
     /// As [`Upkeep::stop`], and waits for the end of the round, unless this is the thread. False if the deadline came first.
     pub fn join(&self, deadline: Option<Instant>) -> bool {
         self.stop();
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + FOREVER);
         let mut state = self.bell.state.lock();
         while state.thread.is_some_and(|thread| thread != std::thread::current().id()) {
-            match deadline {
-                None => self.bell.changed.wait(&mut state),
-                Some(deadline) => {
-                    if self.bell.changed.wait_until(&mut state, deadline).timed_out() {
-                        return state.thread.is_none();
-                    }
-                }
+            if self.bell.changed.wait_until(&mut state, deadline).timed_out() {
+                return state.thread.is_none();
             }
         }
         true
