@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::fail;
 use crate::fence::{Member, Name};
 use crate::stats::{Record, Value};
-use crate::sync::Ordering;
 
 /// About one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
