@@ -164,13 +164,10 @@ impl Step {
             ));
         };
         let Some(number) = definition.dynamic else { return Ok(frozen.copies[copy].address + place.offset as u64) };
-        let result = match frozen.copies[copy].device.try_lock() {
+        match frozen.copies[copy].device.try_lock() {
             Some(device) => device.bound[number].as_ref().map(|bound| bound.address).ok_or_else(unbound),
             None => Err(slots.refuse(Status::Busy, format!("another thread reads back or retires {self}; try again"))),
-        };
-        drop(book);
-        slots.bury_if_ended(frozen);
-        result
+        }
     }
 
     /// Orders what is queued on the commit stream from now on behind whatever still writes what is bound, and seals the blocks.

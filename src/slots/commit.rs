@@ -136,7 +136,7 @@ impl Step {
             timeline: timeline.clone(),
             consumers: declared,
         });
-        // A destroy that came meanwhile has the consumers fenced by whoever lets the block go: no launch may follow.
+        // A destroy that came meanwhile leaves the block to a drain: no launch may follow.
         slots.expect_alive()?;
         slots.counters.steps_committed.add(1);
         Ok(ticket)

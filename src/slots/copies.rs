@@ -7,7 +7,6 @@
 
 use super::Frozen;
 use super::binding::Binding;
-use super::ring::Unretired;
 use crate::arena::{Layout, Plan, Rows};
 use crate::config::checks::{Check, on};
 use crate::error::Result;
@@ -31,15 +30,12 @@ pub(super) struct DeviceCopy {
 }
 
 impl DeviceCopy {
-    /// The memory goes to the deferred list, behind the consumers of a step that nobody will retire any more.
-    pub fn give_up(&mut self, unretired: Option<Unretired>) {
+    /// The memory goes to the deferred list.
+    pub fn give_up(&mut self, unretired: bool) {
         self.bound.iter_mut().for_each(|bound| *bound = None);
         let Some(mut side) = self.block.device.take() else { return };
-        if let Some(step) = unretired {
-            for timeline in step.consumers.iter().flatten().chain([&step.timeline]) {
-                side.mark(timeline, false);
-            }
-            // Retire could have named more.
+        if unretired {
+            // The step's consumers, and those that its retire would have named.
             side.note_unknown_users();
         }
         drop(side);

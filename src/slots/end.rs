@@ -4,8 +4,8 @@ use super::{Frozen, Slots};
 use crate::config::checks::{Check, on};
 
 impl Slots {
-    /// Makes steps, tickets and read-backs void (`shut down`); their memory is freed when its last use is proven. The
-    /// consumers declared with a committed step are fenced first. Never waits.
+    /// Makes steps, tickets and read-backs void (`shut down`); their memory is freed when its last use is proven: by a drain,
+    /// where a committed step was not retired. Never waits.
     pub fn destroy(&self) {
         let book = self.frozen.get().map(|frozen| frozen.book.lock());
         self.ended.end();
@@ -30,7 +30,12 @@ impl Slots {
             }
         }
         for read_back in &frozen.read_backs {
-            if let Some(mut body) = read_back.body.try_lock() {
+            // Who ends a read, or only looks at a copy, does so under the book's lock, and is not met here.
+            let body = {
+                let _book = frozen.book.lock();
+                read_back.body.try_lock()
+            };
+            if let Some(mut body) = body {
                 let is_read = body.is_read;
                 if let Some(side) = body.side.as_mut().filter(|_| is_read) {
                     // As above.
@@ -40,11 +45,13 @@ impl Slots {
             }
         }
         for (copy, of_block) in frozen.copies.iter().enumerate() {
+            let mut book = frozen.book.lock();
             if let Some(mut device) = of_block.device.try_lock()
                 && (device.block.holds() == 0 || !on(Check::HoldDestroy))
             {
-                let unretired = frozen.book.lock().copies[copy].unretired.take();
-                device.give_up(unretired);
+                let unretired = book.copies[copy].unretired.take();
+                drop(book);
+                device.give_up(unretired.is_some());
             }
         }
     }

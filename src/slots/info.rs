@@ -165,7 +165,6 @@ impl Slots {
                 }
             }
         }
-        self.bury_if_ended(frozen);
         text
     }
 }

@@ -299,12 +299,6 @@ impl Slots {
     /// Ends a read-back, read or not: its entry is free again and its bytes must not be used any more.
     pub fn end_read(&self, read_back: u64) -> Result<()> {
         let frozen = self.frozen()?;
-        let result = self.free_entry(frozen, read_back);
-        self.bury_if_ended(frozen);
-        result
-    }
-
-    fn free_entry(&self, frozen: &Frozen, read_back: u64) -> Result<()> {
         let mut book = frozen.book.lock();
         let (index, _) = self.desk(&book, read_back)?;
         let Some(mut body) = frozen.read_backs[index].body.try_lock() else {

@@ -216,10 +216,7 @@ impl Slots {
 
     fn begin_step(self: &Arc<Slots>, timeout: Timeout, for_replay: bool) -> Result<Step> {
         let frozen = self.frozen()?;
-        if let Err(error) = self.device.expect_usable() {
-            self.quarantine_lost(frozen);
-            return Err(self.refused(error));
-        }
+        self.device.expect_usable().map_err(|e| self.refused(e))?;
         let result = self.take_entry(frozen, timeout, for_replay).map(|(index, serial)| {
             self.counters.steps_begun.add(1);
             Step::new(self, index, serial)
@@ -328,7 +325,8 @@ impl Slots {
         }
     }
 
-    /// Entries whose copies were not proven before the device was lost are never touched again.
+    /// Entries whose copies were not proven before the device was lost are never touched again. A destroy that finds one of them
+    /// taken here leaves nothing behind: its memory goes, and nothing is bound in it.
     pub(super) fn quarantine_lost(&self, frozen: &Frozen) {
         for (index, entry) in frozen.entries.iter().enumerate() {
             let fence = match &frozen.book.lock().seats[index] {
@@ -349,6 +347,5 @@ impl Slots {
                 side.quarantine(Status::DeviceLost);
             }
         }
-        self.bury_if_ended(frozen);
     }
 }

@@ -6,8 +6,9 @@ use gpubuf_models::config::{ALL, Placement, Timeout};
 use gpubuf_models::device::Opening;
 use gpubuf_models::dtype::{Dtype, Shape};
 use gpubuf_models::error::Status;
-use gpubuf_models::fence::{HostWait, Timeline};
+use gpubuf_models::fence::{Holdable, HostWait, Range, Timeline};
 use gpubuf_models::plan::{check, finds};
+use gpubuf_models::pool::{Pool, PoolOptions};
 use gpubuf_models::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, Step};
 use gpubuf_models::sync::{Arc, switch};
 use shuttle::thread;
@@ -15,6 +16,12 @@ use std::slice::from_ref;
 
 /// One slot of four bytes.
 fn slots(opening: &Opening, depth: u32, read_back_depth: u32) -> Arc<Slots> {
+    let slots = unfrozen(opening, depth, read_back_depth);
+    slots.freeze().expect("frozen");
+    slots
+}
+
+fn unfrozen(opening: &Opening, depth: u32, read_back_depth: u32) -> Arc<Slots> {
     let options = SlotsOptions { depth, read_back_depth, read_back_bytes: 4, ..SlotsOptions::default() };
     let slots = Slots::create(&opening.device, options, "").expect("slots");
     let slot = SlotOptions {
@@ -27,7 +34,6 @@ fn slots(opening: &Opening, depth: u32, read_back_depth: u32) -> Arc<Slots> {
         pad: None,
     };
     slots.add(&slot).expect("a slot");
-    slots.freeze().expect("frozen");
     slots
 }
 
@@ -160,8 +166,15 @@ fn a_destroy_at_any_moment() {
         assert_eq!(status, Status::ShutDown);
     }
     destroyer.join().unwrap();
+    nothing_is_left(&opening);
     drop(slots);
     opening.end();
+}
+
+/// Whoever was inside a set gave up what its destroyer could not, and does so before the set goes.
+fn nothing_is_left(opening: &Opening) {
+    opening.drain();
+    assert_eq!(opening.shared.alive(), 0, "memory of a set that was destroyed");
 }
 
 /// Somebody gives up every step while one is committed: it is either committed or given up, never both.
@@ -227,10 +240,10 @@ fn a_destroy_while_results_are_read() {
     let opening = Opening::new();
     let (slots, stream) = (slots(&opening, 2, 1), opening.stream());
     let step = slots.begin(Timeout::Infinite).expect("a step");
-    write(&step, 5).expect("written");
+    // SAFETY: four bytes.
+    unsafe { step.write(0, 0, 4, [5u8; 4].as_ptr()) }.expect("written");
     let ticket = step.commit(&stream, &[]).expect("committed");
     let read_back = slots.read_back(ticket, 0, 0, ALL, &stream).expect("queued");
-    slots.retire(ticket, &[]).expect("retired");
     let filling = slots.begin(Timeout::Infinite).expect("a step");
     opening.drain();
     let destroyer = thread::spawn({
@@ -238,7 +251,7 @@ fn a_destroy_while_results_are_read() {
         move || slots.destroy()
     });
     let told = [
-        slots.begin_read(read_back, Timeout::Infinite).map(drop),
+        slots.begin_read(read_back, Timeout::Try).map(drop),
         slots.end_read(read_back),
         slots.abort_all(|_| {}).map(drop),
     ];
@@ -246,9 +259,95 @@ fn a_destroy_while_results_are_read() {
         assert_eq!(error.status(), Status::ShutDown);
     }
     destroyer.join().unwrap();
-    opening.drain();
-    assert_eq!(opening.shared.alive(), 0, "whoever was inside gave up what the destroyer could not");
+    nothing_is_left(&opening);
     drop((step, filling, slots));
+    opening.end();
+}
+
+/// Results are queued for reading while somebody destroys the set.
+fn a_destroy_while_results_are_queued() {
+    let opening = Opening::new();
+    let (slots, stream) = (slots(&opening, 1, 2), opening.stream());
+    let block = Pool::create(&opening.device, PoolOptions::new(Placement::Uva, 4, 1)).expect("a pool");
+    let lease = block.acquire(0, Timeout::Try).expect("a block");
+    let step = slots.begin(Timeout::Infinite).expect("a step");
+    write(&step, 5).expect("written");
+    let ticket = step.commit(&stream, &[]).expect("committed");
+    opening.drain();
+    let destroyer = thread::spawn({
+        let slots = slots.clone();
+        move || slots.destroy()
+    });
+    let told = [
+        slots.read_back(ticket, 0, 0, ALL, &stream),
+        slots.read_back_block(ticket, &mut lease.enter().expect("a block"), Range { start: 0, end: 4 }, &stream),
+    ];
+    for error in told.into_iter().filter_map(Result::err) {
+        assert_eq!(error.status(), Status::ShutDown);
+    }
+    destroyer.join().unwrap();
+    lease.release().expect("released");
+    block.destroy();
+    drop((lease, block));
+    nothing_is_left(&opening);
+    drop((step, slots));
+    opening.end();
+}
+
+/// A commit that is overtaken by a destroy does not have its consumers launched.
+fn a_commit_that_a_destroy_overtakes() {
+    let opening = Opening::new();
+    let (slots, stream) = (slots(&opening, 1, 0), opening.stream());
+    let step = slots.begin(Timeout::Infinite).expect("a step");
+    write(&step, 5).expect("written");
+    let destroyer = thread::spawn({
+        let slots = slots.clone();
+        move || {
+            slots.destroy();
+            slots.stats().copies
+        }
+    });
+    let committed = step.commit(&stream, &[]);
+    let copies = destroyer.join().unwrap();
+    assert!(copies > 0 || committed.is_err(), "the set had ended before anything was sent");
+    nothing_is_left(&opening);
+    drop((step, slots));
+    opening.end();
+}
+
+/// A freeze that a destroy overtakes keeps no memory.
+fn a_destroy_against_a_freeze() {
+    let opening = Opening::new();
+    let slots = unfrozen(&opening, 1, 0);
+    let freezes = thread::spawn({
+        let slots = slots.clone();
+        move || slots.freeze().map_err(|error| error.status())
+    });
+    slots.destroy();
+    if let Err(status) = freezes.join().unwrap() {
+        assert_eq!(status, Status::ShutDown);
+    }
+    nothing_is_left(&opening);
+    drop(slots);
+    opening.end();
+}
+
+/// Somebody looks at a set that is destroyed.
+fn a_destroy_against_a_look() {
+    let opening = Opening::new();
+    let (slots, stream) = (slots(&opening, 1, 0), opening.stream());
+    let step = slots.begin(Timeout::Infinite).expect("a step");
+    write(&step, 5).expect("written");
+    step.commit(&stream, &[]).expect("committed");
+    opening.drain();
+    let looks = thread::spawn({
+        let slots = slots.clone();
+        move || drop(slots.describe())
+    });
+    slots.destroy();
+    looks.join().unwrap();
+    nothing_is_left(&opening);
+    drop((step, slots));
     opening.end();
 }
 
@@ -261,6 +360,10 @@ fn every_plan() {
     check("all steps are given up", 1, 500, all_steps_are_given_up);
     check("a read-back", 0, 500, a_read_back);
     check("destroy while results are read", 2, 500, a_destroy_while_results_are_read);
+    check("destroy while results are queued", 1, 500, a_destroy_while_results_are_queued);
+    check("a commit that a destroy overtakes", 1, 500, a_commit_that_a_destroy_overtakes);
+    check("destroy against a freeze", 2, 500, a_destroy_against_a_freeze);
+    check("destroy against a look", 2, 500, a_destroy_against_a_look);
 }
 
 #[test]
