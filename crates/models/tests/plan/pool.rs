@@ -247,6 +247,27 @@ fn a_block_is_not_made_again() {
     end_lost(pool, opening);
 }
 
+/// The device is lost while a block is made for whoever comes, and somebody waits for that one: he makes it himself, in vain.
+fn a_block_is_not_warmed() {
+    let opening = Opening::new();
+    let pool = pool(&opening, 1);
+    assert_eq!(pool.trim(0), 1);
+    let maker = thread::spawn({
+        let pool = pool.clone();
+        move || drop(pool.warm(1))
+    });
+    let user = thread::spawn({
+        let pool = pool.clone();
+        move || pass_through(&pool)
+    });
+    opening.shared.lose();
+    maker.join().unwrap();
+    let told = user.join().unwrap();
+    assert!(told.is_none_or(|status| status == Status::DeviceLost));
+    assert_eq!(pool.levels().waiters, 0);
+    end_lost(pool, opening);
+}
+
 /// What a clear says is so: either a block is held, or every one went.
 fn a_clear_against_an_acquire() {
     let opening = Opening::new();
@@ -293,6 +314,7 @@ fn every_plan() {
     check("a failed record against a waiter", 2, 500, a_failed_record_quarantines);
     check("a failed growth against a waiter", 2, 500, the_last_block_goes_while_another_is_made);
     check("a lost device against those who wait for one more block", 1, 500, a_block_is_not_made_again);
+    check("a lost device against a warming and who waits for it", 2, 500, a_block_is_not_warmed);
     check("clear against acquire", 2, 500, a_clear_against_an_acquire);
     check("two waiters", 2, 500, two_waiters_are_served);
 }
