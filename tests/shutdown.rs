@@ -18,6 +18,18 @@ use gpubuf::workspace::{Workspace, WorkspaceOptions};
 use makers::Makers;
 use std::time::{Duration, Instant};
 
+fn slots(device: &Arc<Device>, parts: SlotsParts) -> Arc<Slots> {
+    let options = SlotsOptions { read_back_depth: 1, read_back_bytes: 64, ..SlotsOptions::default() };
+    let slots = Slots::create_with(device, options, parts, "").expect("slots");
+    let (shape, kind) = (Shape::new(&[64]).expect("a shape"), SlotKind::Kept);
+    let (dtype, pad) = (Dtype::U8, None);
+    slots
+        .add(&SlotOptions { name: "ids", dtype, shape, kind, own_copy: false, follows_tokens: false, pad })
+        .expect("a slot");
+    slots.freeze().expect("frozen");
+    slots
+}
+
 /// A shutdown is one of every device.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -42,12 +54,26 @@ fn a_thread_that_waits_for_a_block_is_sent_away() {
     held.release().expect("what is held may still be given back");
 }
 
+/// Nor is anything queued for slots and staged rows.
 fn nothing_is_made_behind_a_shutdown_of(device: &Arc<Device>) {
-    let makers = Makers::new(device);
+    let (makers, stream) = (Makers::new(device), common::stream(device));
+    let (slots, rows) = (slots(device, SlotsParts::default()), makers::rows(device).expect("staged rows"));
+    let ticket = slots.begin(Timeout::Try).expect("a step").commit(&stream, &[]).expect("a commit");
+    let filling = slots.begin(Timeout::Try).expect("a step");
+    // SAFETY: one byte.
+    unsafe { rows.stage(0, 0, &7, 1) }.expect("staged");
     shut_down_all(Timeout::Within(Duration::from_secs(60))).expect("nothing is left");
-    for (what, answer) in makers.answers() {
+    let copies = device.counters.copies.get();
+    let answers = [
+        ("a read-back", common::status(slots.read_back(ticket, 0, 0, 1, &stream))),
+        ("a begin", common::status(slots.begin(Timeout::Try))),
+        ("a commit", common::status(filling.commit(&stream, &[]))),
+        ("an apply", common::status(rows.apply(&stream, &[], Timeout::Try))),
+    ];
+    for (what, answer) in makers.answers().into_iter().chain(answers) {
         assert_eq!(answer, Status::ShutDown, "{what}");
     }
+    assert_eq!(device.counters.copies.get(), copies);
 }
 
 #[test]
@@ -117,14 +143,7 @@ fn memory_of_a_source_goes_with_the_slots_that_had_it() {
     let before = device.counters.device_bytes.get();
     let stream = common::stream(&device);
     let workspace = Workspace::create(&device, WorkspaceOptions::default()).expect("a workspace");
-    let parts = SlotsParts { source: Some(workspace.clone()), ..SlotsParts::default() };
-    let slots = Slots::create_with(&device, SlotsOptions::default(), parts, "").expect("slots");
-    let (shape, kind) = (Shape::new(&[64]).expect("a shape"), SlotKind::Kept);
-    let (dtype, pad) = (Dtype::U8, None);
-    slots
-        .add(&SlotOptions { name: "ids", dtype, shape, kind, own_copy: false, follows_tokens: false, pad })
-        .expect("a slot");
-    slots.freeze().expect("frozen");
+    let slots = slots(&device, SlotsParts { source: Some(workspace.clone()), ..SlotsParts::default() });
     slots.begin(Timeout::Try).expect("a step").commit(&stream, &[]).expect("a commit");
     // Not retired: only a drain proves that nobody reads it.
     drop((slots, workspace));

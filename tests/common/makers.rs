@@ -34,7 +34,8 @@ fn manager(device: &Arc<Device>) -> Result<Arc<Pinned>> {
     Pinned::create(device, PinnedOptions::new(Placement::Pinned, 1 << 20))
 }
 
-fn rows(device: &Arc<Device>) -> Result<Arc<StagedRows>> {
+/// Staged rows of four bytes each.
+pub fn rows(device: &Arc<Device>) -> Result<Arc<StagedRows>> {
     let (dtype, placement) = (Dtype::U8, Placement::Uva);
     let over =
         Over::Own { dtype, rows: 4, row_elements: 4, capacity_rows: 0, placement, device_memory: 0, release: None };
