@@ -84,6 +84,18 @@ fn a_consumer_that_cannot_wait_is_told_before_anything_is_queued() {
 }
 
 #[test]
+fn consumers_come_behind_what_is_applied() {
+    let device = device();
+    let (it, applies, user) = (rows(&device), stream(&device), stream(&device));
+    stage(&it, 0, 0, &[1]).unwrap();
+    hold(&applies);
+    it.apply(&applies, std::slice::from_ref(&user), Timeout::Infinite).unwrap();
+    assert_eq!(status(user.synchronize(Timeout::Try)), Status::Busy, "it waits, with nothing else to do");
+    release(&applies);
+    ran(&user);
+}
+
+#[test]
 fn the_last_write_wins_and_what_it_covers_is_not_sent() {
     let device = device();
     let (stream, it) = (stream(&device), rows(&device));

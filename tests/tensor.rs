@@ -188,6 +188,19 @@ fn reading_back_waits_for_the_kernel() {
 }
 
 #[test]
+fn a_synchronize_waits_for_what_nobody_has_fenced() {
+    let device = device();
+    let shut = stream(&device);
+    let tensor = tensor(&pool(&device, false, 1), 1);
+    publish(&tensor, &shut).expect("published");
+    hold(&shut);
+    busy(&shut);
+    assert_eq!(status(tensor.synchronize(TRY)), Status::Busy, "a kernel uses the block");
+    release(&shut);
+    tensor.synchronize(TRY).expect("nothing uses it");
+}
+
+#[test]
 fn other_streams_wait_for_the_copy_to_the_twin() {
     let device = device();
     let (copies, compute) = (stream(&device), stream(&device));
@@ -208,8 +221,8 @@ fn a_copy_that_failed_is_told_once_and_everything_is_sent_again() {
         return;
     }
     let device = device();
-    let stream = stream(&device);
-    let tensor = tensor(&pool(&device, true, 1), 1);
+    let (stream, pool) = (stream(&device), pool(&device, true, 1));
+    let tensor = tensor(&pool, 1);
     write(&tensor, 0, &[5; 256]);
     kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
     // A copy that fails at once is told at once.
@@ -220,6 +233,47 @@ fn a_copy_that_failed_is_told_once_and_everything_is_sent_again() {
     let address = publish(&tensor, &stream).expect("published");
     common::ran(&stream);
     assert_eq!(read_device(&device, address, BYTES), [5; 256]);
+    drop(tensor);
+    let lease = pool.acquire(0, Timeout::Infinite).expect("its block");
+    assert_eq!(lease.flows().expect("figures").0.failures, 1, "the block counts it");
+}
+
+/// Once that is known the next publish tells, whichever block it takes.
+#[test]
+fn a_copy_that_failed_is_told_while_kernels_use_its_block() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (copies, kernels) = (stream(&device), stream(&device));
+    let tensor = tensor(&pool(&device, true, 2), 2);
+    write(&tensor, 0, &[5; 256]);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
+    hold(&copies);
+    hold(&kernels);
+    tensor.publish(&[copies.clone(), kernels.clone()], Access::Read, TRY).expect("queued");
+    busy(&kernels);
+    release(&copies);
+    copies.poll();
+    let again = || tensor.publish(std::slice::from_ref(&copies), Access::Write, TRY);
+    assert_eq!(status(again()), Status::CopyFailed);
+    again().expect("the other block");
+    release(&kernels);
+}
+
+#[test]
+fn a_tensor_that_ends_where_no_fence_can_be_had_loses_its_block() {
+    let device = device();
+    let shut = stream(&device);
+    let pool = pool(&device, false, 1);
+    let tensor = tensor(&pool, 1);
+    publish(&tensor, &shut).expect("published");
+    hold(&shut);
+    busy(&shut);
+    kit_of(&device).fail_operation(Some(Operation::Record), 1, FailWhen::Submission).expect("a fault");
+    drop(tensor);
+    assert_eq!(pool.levels().quarantined, 1, "a kernel uses it that nobody knows of");
+    release(&shut);
 }
 
 #[test]

@@ -159,7 +159,17 @@ static void slots(gpubuf_device *device, gpubuf_stream *stream) {
   OK(gpubuf_stream_destroy(consumer));
 }
 
-static void refusals(gpubuf_stream *stream) {
+static void refusals(gpubuf_device *device, gpubuf_stream *stream) {
+  gpubuf_workspace *workspace;
+  gpubuf_buffer *none;
+  gpubuf_spec spec;
+  gpubuf_spec_init(&spec, sizeof spec);
+  spec.dtype = GPUBUF_DTYPE_I32;
+  spec.rank = 1;
+  spec.shape[0] = 4;
+  OK(gpubuf_workspace_create(device, NULL, &workspace));
+  EXPECT(GPUBUF_WRONG_DEVICE, gpubuf_workspace_allocate(workspace, &spec, 0, stream, GPUBUF_TIMEOUT_TRY, &none));
+  OK(gpubuf_workspace_destroy(workspace));
   EXPECT(GPUBUF_INVALID_ARGUMENT, gpubuf_stream_wait_native_event(stream, NULL));
   EXPECT(GPUBUF_NOT_BEGUN, gpubuf_host_capture_call(stream, double_it, NULL));
   OK(gpubuf_host_capture_begin(stream));
@@ -215,7 +225,10 @@ int main(void) {
   buffers(device, stream, event);
   pools(device, stream);
   slots(device, stream);
-  refusals(stream);
+  gpubuf_device *elsewhere;
+  OK(gpubuf_device_open(&options, &elsewhere));
+  refusals(elsewhere, stream);
+  OK(gpubuf_device_destroy(elsewhere));
 
   OK(gpubuf_device_synchronize(device, GPUBUF_TIMEOUT_DEFAULT));
   OK(gpubuf_device_drain(device, GPUBUF_TIMEOUT_DEFAULT));
