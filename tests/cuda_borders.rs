@@ -4,13 +4,14 @@
 mod common;
 
 use common::standin::{Cuda, moved};
-use common::{buffer, busy, hold, pair_of, ran, release, status, stream};
+use common::{buffer, busy, hold, kit, pair_of, ran, release, status, stream};
 use gpubuf::backend::{BackendKind, DeviceOptions, DeviceSettings, PinnedMethod};
 use gpubuf::buffer::{Buffer, BufferOptions};
 use gpubuf::config::{ALL, Placement, Timeout};
 use gpubuf::error::Status;
 use gpubuf::fence::{Access, Device, Timeline};
 use gpubuf::sync::{Arc, AtomicU32, Mutex, Ordering};
+use gpubuf::tiers::{Tier, Tiers, TiersOptions};
 use std::ffi::c_void;
 use std::slice::from_ref;
 use std::time::Duration;
@@ -147,6 +148,43 @@ fn a_stream_that_ended_is_not_asked_by_those_who_wait_for_the_device() {
         }
         over.store(1, Ordering::SeqCst);
     });
+}
+
+/// Once, whichever question it is. `busy` is for who does not wait.
+#[test]
+fn who_waits_for_a_tiered_block_is_not_told_busy_because_an_event_could_not_be_asked() {
+    if moved("who_waits_for_a_tiered_block_is_not_told_busy_because_an_event_could_not_be_asked", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    let device = device(&cuda);
+    for nth in 1..=12 {
+        let options = TiersOptions { budgets: [4096, 0, 4096, 0], moves_per_step: 0, label: String::new() };
+        let tiers = Tiers::create(&device, options).expect("tiers");
+        let block = tiers.create_block(4096, Some(Tier::Device), "").expect("a block");
+        let stream = stream(&device);
+        hold(&stream);
+        let (_, token) = block.acquire(Some(Tier::Device), Access::Write, from_ref(&stream), LONG).expect("an access");
+        block.release(token).expect("its end");
+        let before = cuda.calls("cuEventQuery");
+        cuda.fail_nth("cuEventQuery", nth, 999);
+        let over = AtomicU32::new(0);
+        let got = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Whoever waits goes on asking.
+                while cuda.calls("cuEventQuery") < before + nth + 3 && over.load(Ordering::SeqCst) == 0 {
+                    std::thread::yield_now();
+                }
+                kit(&stream).release().expect("a release");
+            });
+            let got = status(block.begin(Some(Tier::Pinned), Access::Read, LONG));
+            over.store(1, Ordering::SeqCst);
+            got
+        });
+        // What could not be asked about may be in use for ever.
+        assert!(matches!(got, Status::Ok | Status::DeviceLost | Status::Quarantined), "question {nth}: {got:?}");
+        cuda.gpubuf_standin_reset();
+    }
 }
 
 #[test]

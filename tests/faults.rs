@@ -38,6 +38,7 @@ fn scenario(run: Run) -> Done {
     run.part("staged rows", steps::staged);
     run.part("tensors", steps::tensors);
     run.part("graphs", steps::graphs);
+    run.part("replays", steps::replays);
     run.part("events", steps::events);
     run.end()
 }

@@ -240,7 +240,8 @@ impl TieredBlock {
         let wait = HostWait::new(timeout, &self.tiers.counters.waits);
         self.access(tier, access, Who::Host, &wait, |inner| {
             let all = inner.block.all();
-            let (data, guard) = inner.block.begin(access, all, &HostWait::of_device(Timeout::Try))?;
+            // Nothing is waited for here, but where a driver did not say so before.
+            let (data, guard) = inner.block.begin(access, all, &wait)?;
             Ok((data, Kind::Host(guard)))
         })
     }

@@ -170,8 +170,13 @@ impl Cuda {
 
     /// Has the next call of a function return a code, and do nothing.
     pub fn fail_next(&self, function: &str, code: c_int) {
+        self.fail_nth(function, 1, code);
+    }
+
+    /// The same of a later one.
+    pub fn fail_nth(&self, function: &str, nth: u64, code: c_int) {
         let function = CString::new(function).expect("a name");
-        assert_eq!(self.gpubuf_standin_fail_call(function.as_ptr(), 1, code), 0);
+        assert_eq!(self.gpubuf_standin_fail_call(function.as_ptr(), nth, code), 0);
     }
 
     /// The context that is current on this thread.

@@ -11,10 +11,11 @@ use gpubuf::fence::{Access, Event, Timeline};
 use gpubuf::graph::GraphHold;
 use gpubuf::lease::{AloneOptions, Lease, Twin};
 use gpubuf::pool::{Pool, PoolOptions};
-use gpubuf::slots::{SlotKind, SlotOptions, Slots, SlotsOptions, Step};
+use gpubuf::slots::{SlotKind, SlotOptions, SlotRows, Slots, SlotsOptions, SlotsParts, Step};
 use gpubuf::staged::{Over, StagedRows, StagedRowsOptions};
 use gpubuf::sync::Arc;
 use gpubuf::tensor::{Tensor, TensorOptions};
+use gpubuf::workspace::{Workspace, WorkspaceOptions};
 use std::slice::from_ref;
 
 fn slot<'a>(name: &'a str, dims: &[u64], kind: SlotKind) -> SlotOptions<'a> {
@@ -103,9 +104,10 @@ pub fn slots(run: &Run) -> Option<()> {
     Some(())
 }
 
-pub fn staged(run: &Run) -> Option<()> {
-    let (device, s, t) = (run.device(), run.s(), run.t());
-    let make = || {
+/// Staged rows of 16 with 64 bytes each.
+fn table(run: &Run) -> Option<Arc<StagedRows>> {
+    let device = run.device();
+    run.step("rows create", || {
         let over = Over::Own {
             dtype: Dtype::U8,
             rows: 16,
@@ -116,8 +118,12 @@ pub fn staged(run: &Run) -> Option<()> {
             release: None,
         };
         StagedRows::create(&device, StagedRowsOptions { depth: 2, max_writes: 8, staging_bytes: BYTES }, over, "rows")
-    };
-    let rows = run.step("rows create", make)?;
+    })
+}
+
+pub fn staged(run: &Run) -> Option<()> {
+    let (s, t) = (run.s(), run.t());
+    let rows = table(run)?;
     let mut table = vec![0u8; 16 * 64];
     for round in 0..4u8 {
         for row in [1u64, 5, 6 + u64::from(round)] {
@@ -281,4 +287,66 @@ pub fn events(run: &Run) -> Option<()> {
     run.step("elapsed", || second.elapsed_since(&first))?;
     run.step("probe", || device.probe(LONG))?;
     run.step("synchronize", || device.synchronize(LONG))
+}
+
+/// A graph that reads the copies of slots, whose memory is a workspace's, and a table.
+pub fn replays(run: &Run) -> Option<()> {
+    let (device, s, t) = (run.device(), run.s(), run.t());
+    let workspace = run.step("workspace create", || Workspace::create(&device, WorkspaceOptions::default()))?;
+    let workspace = Ended(workspace, Workspace::destroy);
+    let make = || {
+        let options = SlotsOptions { depth: 2, device_depth: 2, read_back_bytes: BYTES, ..SlotsOptions::default() };
+        let parts = SlotsParts { source: Some(workspace.clone()), ..SlotsParts::default() };
+        let slots = Slots::create_with(&device, options, parts, "slots")?;
+        slots.add(&SlotOptions { follows_tokens: true, ..slot("tokens", &[BYTES], SlotKind::Required) })?;
+        Ok(slots)
+    };
+    let slots = Ended(run.step("slots create", make)?, Slots::destroy);
+    run.step("freeze", || slots.freeze())?;
+    let rows = table(run)?;
+    let results = run.step("buffer create", || Buffer::create(&device, options(BYTES)))?;
+    let hold = run.step("hold create", || GraphHold::create(&device, "steps"))?;
+    run.step("add the copies", || hold.add_all(slots.held_copies(), Some(LONG)))?;
+    run.step("add the table", || hold.add(rows.table().shared(), Some(LONG)))?;
+    let graph = captured(run, s, || unseen(|| kit(s).capture_call(|_, _| (), [0, 0])).ok())?;
+    run.step("set graph", || hold.set_graph(graph.1))?;
+    let mut cells = vec![0u8; 16 * 64];
+    for round in 0..3u8 {
+        let step = Under(run.step("begin a replay", || slots.begin_replay(LONG))?);
+        let tokens = pattern(60 + round, 100);
+        let list = [SlotRows { slot: 0, first: 0, count: 100, data: tokens.as_ptr() }];
+        // SAFETY: as many rows.
+        run.step("write many", || unsafe { step.0.write_many(&list, Some(100)) })?;
+        run.step("pad tokens", || step.0.pad_tokens())?;
+        // SAFETY: as many values.
+        run.step("stage", || unsafe { rows.stage(u64::from(round), 0, tokens.as_ptr(), 64) })?;
+        cells[usize::from(round) * 64..][..64].copy_from_slice(&tokens[..64]);
+        shut(s);
+        run.step("apply", || rows.apply(s, &[], LONG))?;
+        let ticket = commit(run, &step, s, &[])?;
+        let address = run.step("address", || step.0.address(0))?;
+        run.step("launch", || hold.launch(s))?;
+        run.step("fill", || results.fill(false, true, &[round], Some(s), LONG))?;
+        let range = results.elements(64, 64).ok()?;
+        let back = run.step("read back a buffer", || slots.read_back_block(ticket, &mut *results.lock()?, range, t))?;
+        open(s);
+        run.step("retire", || slots.retire(ticket, from_ref(s)))?;
+        let (data, count) = run.step("begin read", || slots.begin_read(back, LONG))?;
+        // SAFETY: the read-back covers so many bytes.
+        let got = unsafe { std::slice::from_raw_parts(data, count as usize) }.to_vec();
+        run.step("end read", || slots.end_read(back))?;
+        run.expect_bytes("results", &got, &[round; 64]);
+        run.step("synchronize", || s.synchronize(LONG))?;
+        run.expect_device("tokens", address, &tokens);
+        let address = run.step("device address", || rows.device_address(from_ref(t)))?;
+        run.expect_device("a table that a graph reads", address, &cells);
+    }
+    let _filling = Under(run.step("begin", || slots.begin(LONG))?);
+    let given_up = run.step("abort all", || slots.abort_all(|_| ()))?;
+    assert_eq!(given_up, 1, "{}", run.where_it_is());
+    shut(s);
+    run.step("launch", || hold.launch(s))?;
+    drop((hold, graph));
+    open(s);
+    Some(())
 }

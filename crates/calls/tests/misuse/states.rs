@@ -264,6 +264,111 @@ fn on_another_thread() {
     report.finish("on another thread");
 }
 
+/// What is for one thread at a time, and has calls that wait inside it: a function that goes in, and those that have no need to.
+const ALONE: [(&str, &str, &[&str]); 4] = [
+    ("buffer", "stats_get", &["destroy", "info_get"]),
+    ("block", "stats_get", &[]),
+    ("tensor", "mark", &["destroy", "info_get", "data", "stats_get"]),
+    ("staged_rows", "stats_get", &["destroy", "device_address", "used_on"]),
+];
+
+/// A call that waits inside the object for work on a stream that is held shut. None where what the function needs is in the
+/// way of that work.
+fn waiting(kind: &str, object: u64, held: u64) -> Option<(String, Vec<u64>)> {
+    const LONG: u64 = 60_000_000_000;
+    let function = |name: &str| format!("gpubuf_{kind}_{name}");
+    let streams = [held];
+    let one = streams.as_ptr() as u64;
+    // Results that nobody looks at.
+    let [first, second] = [(); 2].map(|()| Box::leak(Box::new(0u64)) as *mut u64 as u64);
+    match kind {
+        "buffer" | "block" => {
+            let queued = status(&function("to_device"), &[object, 8, 4, held]) == 0;
+            queued.then(|| (function("begin_write"), vec![object, 8, 4, LONG, first, second]))
+        }
+        "tensor" => {
+            let read = number("GPUBUF_ACCESS_READ");
+            let queued = status(&function("publish"), &[object, one, 1, read, LONG, first]) == 0;
+            queued.then(|| (function("synchronize"), vec![object, LONG]))
+        }
+        _ => {
+            let value = 7u32;
+            let stage = || status(&function("stage"), &[object, 1, 0, &raw const value as u64, 1]) == 0;
+            while stage() && status(&function("apply"), &[object, held, 0, 0, 0]) == 0 {}
+            stage().then(|| (function("apply"), vec![object, held, 0, 0, LONG]))
+        }
+    }
+}
+
+/// Makes that call on another thread, and returns when it is inside. `ask` is a function that goes in, too.
+fn wait_inside((name, arguments): (String, Vec<u64>), ask: &str) -> std::thread::JoinHandle<i32> {
+    let mut figures = [0u64; 64];
+    figures[0] = 16;
+    let object = arguments[0];
+    let asked = if ask.ends_with("mark") { vec![object, 0, 0] } else { vec![object, figures.as_mut_ptr() as u64] };
+    let waiter = std::thread::spawn(move || {
+        loop {
+            match status(&name, &arguments) {
+                // Whoever asked was inside.
+                busy if status_name(busy) == "GPUBUF_BUSY" => std::thread::yield_now(),
+                answer => break answer,
+            }
+        }
+    });
+    while status_name(status(ask, &asked)) != "GPUBUF_BUSY" {
+        if waiter.is_finished() {
+            panic!("{ask}: nobody is inside: {}", status_name(waiter.join().expect("no panic")));
+        }
+        std::thread::yield_now();
+    }
+    waiter
+}
+
+#[test]
+fn while_another_thread_is_inside() {
+    if !is_alone("states::while_another_thread_is_inside") {
+        return;
+    }
+    let (lender, mut sentinel) = (World::new(), World::new());
+    let mut report = Report::new();
+    let mut left_out = Vec::new();
+    for (kind, ask, apart) in ALONE {
+        let of_kind = |function: &&Function| {
+            function.params.first().is_some_and(|param| param.role == Role::Handle { kind })
+                && function.returns == Returns::Status
+        };
+        for function in functions().filter(of_kind) {
+            let mut world = World::of_function(&lender, function);
+            let mut job = Job::new(&mut world, function);
+            let held = made("gpubuf_stream_create", &[world.of("device")]);
+            calling(function.name, "while another thread is inside");
+            ok("gpubuf_host_stream_hold", &[held]);
+            // While a stream captures, a driver lets nobody wait.
+            let may_wait = !world.capturing || !crate::driver::is_used();
+            let call = may_wait.then(|| waiting(kind, job.arguments[0], held)).flatten();
+            if let Some(call) = call {
+                let waiter = wait_inside(call, &format!("gpubuf_{kind}_{ask}"));
+                let before = contents(&world);
+                job.run();
+                let free = apart.iter().any(|name| function.name == format!("gpubuf_{kind}_{name}"));
+                let wanted = if free { usual(function) } else { "GPUBUF_BUSY" };
+                job.judge(&mut report, &world, &before, "while another thread is inside", &[wanted]);
+                job.end();
+                ok("gpubuf_host_stream_release", &[held]);
+                assert_eq!(status_name(waiter.join().expect("no panic")), "GPUBUF_OK", "{}", function.name);
+            } else {
+                left_out.push(function.name);
+                ok("gpubuf_host_stream_release", &[held]);
+            }
+            ok("gpubuf_stream_destroy", &[held]);
+        }
+    }
+    println!("# left out: {left_out:?}");
+    assert!(left_out.len() <= 5, "what needs a capture, or a block with one side");
+    sentinel.check();
+    report.finish("while another thread is inside");
+}
+
 /// Runs the job that `user_data` points to, once.
 fn perform(user_data: *mut c_void) {
     // SAFETY: a job slot of this file, which outlives the callback.
