@@ -123,6 +123,7 @@ impl GraphHold {
         let mut held = self.enter()?;
         let mut block = object.enter()?;
         let area = object.part(&block, first, count)?;
+        timeline.expect_device(&self.device)?;
         let place = held.objects.iter().position(|known| known.0.key() == object.key());
         if place.is_none() && on(Check::CaptureHeld) {
             self.device.counters.refusals.add(1);

@@ -363,8 +363,9 @@ fn a_graph_runs_on_streams_of_its_device_that_do_not_capture() {
     let buffer = buffer(&device, pair_of(BYTES));
     let (hold, timeline) = begun(&buffer);
     let stranger = stream(&other);
+    assert_eq!(status(hold.capture(&*buffer, true, 0, ALL, &stranger)), Status::WrongDevice, "it does not capture");
     kit(&stranger).begin_capture().unwrap();
-    assert_eq!(status(hold.capture(&*buffer, true, 0, ALL, &stranger)), Status::WrongDevice);
+    assert_eq!(status(hold.capture(&*buffer, true, 0, ALL, &stranger)), Status::WrongDevice, "nor if it does");
     kit(&stranger).end_capture().unwrap();
     end(&hold, &timeline);
     assert_eq!(status(hold.launch(&stranger)), Status::WrongDevice);

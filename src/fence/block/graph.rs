@@ -129,8 +129,8 @@ impl Block {
             return fail!(Unsupported, "{} has one side only: there is nothing to copy to", self.name);
         };
         timeline.expect_capturing()?;
-        host.expect_capture(timeline, area)?;
-        device.expect_capture(timeline, area)?;
+        host.expect_capture(area)?;
+        device.expect_capture(area)?;
         if area.is_empty() {
             return Ok(());
         }

@@ -5,9 +5,8 @@ use crate::config::Placement;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fence::area::Area;
-use crate::fence::timeline::{Fence, HostWait, Submission, Timeline};
+use crate::fence::timeline::{Fence, HostWait, Submission};
 use crate::fence::uses::{Range, Role};
-use crate::sync::Arc;
 
 impl Side {
     /// Waits until nobody uses the side. What is captured from then on finds no work outside the capture to wait for.
@@ -24,10 +23,8 @@ impl Side {
     }
 
     /// Refuses what a captured copy from this side, or to it, may not do, before anything is captured.
-    pub(in crate::fence) fn expect_capture(&mut self, timeline: &Arc<Timeline>, area: Area) -> Result<()> {
+    pub(in crate::fence) fn expect_capture(&mut self, area: Area) -> Result<()> {
         self.settle()?;
-        let device = self.device()?;
-        timeline.expect_device(&device)?;
         if self.storage()?.memory().placement == Placement::Pageable && on(Check::PageableCapture) {
             return Err(self.refuse(
                 Status::Unsupported,
