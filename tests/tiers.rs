@@ -176,6 +176,11 @@ fn what_one_access_ends_with_is_no_end_of_the_others() {
     let device = device();
     let (tiers, users) = (tiers(&device, [1, 1, 1]), [stream(&device), stream(&device)]);
     let block = tiers.create_block(BYTES, Some(Tier::Pinned), "").expect("a block");
+    // The move comes behind work that is held back: it fails when both have the address.
+    let before = stream(&device);
+    hold(&before);
+    let writer = block.acquire(Some(Tier::Pinned), Access::Write, from_ref(&before), Timeout::Infinite);
+    block.release(writer.expect("it is there").1).expect("a release");
     if copies_fail_alone() {
         kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
     }
@@ -183,6 +188,7 @@ fn what_one_access_ends_with_is_no_end_of_the_others() {
         let got = block.acquire(Some(Tier::Device), Access::Read, from_ref(user), Timeout::Infinite);
         got.expect("it is not waited for").1
     });
+    release(&before);
     let _ = device.synchronize(Timeout::Infinite);
     block.release(first).expect("that the bytes never came is for the next access to hear");
     assert!(block.describe().contains("sealed"), "the other has the address: {}", block.describe());
