@@ -667,6 +667,7 @@ fn a_try_that_is_refused_again_records_no_more_fences() {
         for access in [Access::Read, Access::Write] {
             assert_eq!(status(buffer.begin(access, 0, ALL, Timeout::Try)), Status::Busy);
         }
+        assert_eq!(status(buffer.resize(shape(&[128]), (true, true), None, Timeout::Try)), Status::Busy);
     }
     assert_eq!(device.counters.fences_recorded.get() - before, 1);
     busy(&stream);
@@ -688,6 +689,11 @@ fn borrowed_memory_is_not_taken_back_from_those_who_have_it() {
     buffer.device_address(std::slice::from_ref(&stream)).unwrap();
     hold(&stream);
     busy(&stream);
+    let before = device.counters.fences_recorded.get();
+    for _ in 0..50 {
+        assert_eq!(status(buffer.detach(Timeout::Try)), Status::Busy, "a kernel may use it");
+    }
+    assert_eq!(device.counters.fences_recorded.get() - before, 1, "whoever asks again asks for the same");
     assert_eq!(status(buffer.detach(Timeout::Try)), Status::Busy, "kernels may use it");
     release(&stream);
     buffer.detach(Timeout::Infinite).unwrap();

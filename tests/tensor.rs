@@ -187,6 +187,60 @@ fn reading_back_waits_for_the_kernel() {
     tensor.synchronize(TRY).expect("nothing uses it");
 }
 
+/// Whoever asks again and again asks for the same: what keeps him out is fenced once for each block.
+#[test]
+fn a_publish_that_is_refused_again_records_no_more_fences() {
+    for (twin, access, blocks) in
+        [(false, Access::Read, 1), (false, Access::Read, 2), (false, Access::Write, 2), (true, Access::Write, 2)]
+    {
+        let device = device();
+        let shut = stream(&device);
+        let tensor = tensor(&pool(&device, twin, blocks), blocks);
+        hold(&shut);
+        let ask = || tensor.publish(std::slice::from_ref(&shut), access, TRY).map_err(|error| error.status());
+        for value in 0..blocks {
+            write(&tensor, 0, &[value as u8 + 1; 256]);
+            ask().expect("a block");
+            busy(&shut);
+        }
+        write(&tensor, 0, &[9]);
+        let before = device.counters.fences_recorded.get();
+        for _ in 0..50 {
+            assert_eq!(ask(), Err(Status::Busy));
+            assert_eq!(status(tensor.synchronize(TRY)), Status::Busy);
+            busy(&shut);
+        }
+        let recorded = device.counters.fences_recorded.get() - before;
+        assert!(recorded <= 2, "{recorded} for {twin} {access:?} {blocks}");
+        // What was queued meanwhile with the last address is waited for all the same.
+        release(&shut);
+        common::ran(&shut);
+        ask().expect("nothing uses it");
+    }
+}
+
+/// Work that is queued between two tries uses the last address, too.
+#[test]
+fn work_that_is_queued_behind_a_refused_publish_is_waited_for() {
+    let device = device();
+    let (shut, later) = (stream(&device), stream(&device));
+    let tensor = tensor(&pool(&device, false, 1), 1);
+    hold(&shut);
+    hold(&later);
+    let both = [shut.clone(), later.clone()];
+    tensor.publish(&both, Access::Read, TRY).expect("a block");
+    busy(&shut);
+    write(&tensor, 0, &[9]);
+    assert_eq!(status(publish(&tensor, &shut)), Status::Busy);
+    busy(&later);
+    release(&shut);
+    common::ran(&shut);
+    assert_eq!(status(publish(&tensor, &shut)), Status::Busy, "the other stream has work with the address");
+    release(&later);
+    common::ran(&later);
+    publish(&tensor, &shut).expect("nothing uses it");
+}
+
 #[test]
 fn a_synchronize_waits_for_what_nobody_has_fenced() {
     let device = device();

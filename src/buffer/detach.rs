@@ -26,8 +26,7 @@ impl Buffer {
         let wait = self.wait(timeout);
         for side in block.sides_mut() {
             side.expect_unguarded(Check::ReleaseGuard, "detaching")?;
-            side.fence_all_declared()?;
-            side.wait_all(&wait, Check::DetachWaits, "detaching")?;
+            side.wait_all_fenced(&wait, Check::DetachWaits, "detaching")?;
         }
         // Whoever got an address with no stream named is only proven done when everything is.
         if block.sides().any(Side::has_unseen_users) {

@@ -317,6 +317,31 @@ impl Side {
         Ok(())
     }
 
+    /// As [`Side::wait_uses`], with what streams named with the address did so far: kernels in place get their fence when it is
+    /// needed, which is now.
+    fn wait_fenced(
+        &mut self,
+        area: Area,
+        wanted: impl Fn(&Use) -> bool + Copy,
+        wait: &HostWait<'_>,
+        doing: &str,
+    ) -> Result<()> {
+        if wait.timeout() == Timeout::Try {
+            // Whoever tries again and again is not to record a fence each time.
+            self.wait_uses(area, wanted, wait, doing)?;
+        }
+        if on(Check::NamedStreams) {
+            self.fence_declared(None)?;
+        }
+        self.wait_uses(area, wanted, wait, doing)
+    }
+
+    /// Waits on the host for every use, and for what streams named with the address did so far.
+    pub fn wait_all_fenced(&mut self, wait: &HostWait<'_>, check: Check, doing: &str) -> Result<()> {
+        self.storage()?;
+        self.wait_fenced(self.all(), |_| on(check), wait, doing)
+    }
+
     /// Waits on the host for every use.
     pub fn wait_all(&mut self, wait: &HostWait<'_>, check: Check, doing: &str) -> Result<()> {
         self.storage()?;
@@ -417,15 +442,7 @@ impl Side {
             (Access::Read, false) => false,
             (Access::Read, true) => on(Check::ReadWaitsWrites),
         };
-        if wait.timeout() == Timeout::Try {
-            // Whoever tries again and again is not to record a fence each time.
-            self.wait_uses(area, wanted, wait, verb)?;
-        }
-        // Kernels in place, on streams named with the address: their fence is recorded when it is needed, which is now.
-        if on(Check::NamedStreams) {
-            self.fence_declared(None)?;
-        }
-        self.wait_uses(area, wanted, wait, verb)?;
+        self.wait_fenced(area, wanted, wait, verb)?;
         // A copy that the wait found failed is told now, before its bytes are taken for good.
         self.settle()?;
         let token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
@@ -507,10 +524,7 @@ impl Side {
         let doing = "moving";
         self.storage()?;
         self.expect_unsealed(area, Check::ReadSealed, doing)?;
-        if on(Check::NamedStreams) {
-            self.fence_declared(None)?;
-        }
-        self.wait_uses(area, |u| u.write && on(Check::ResizeWaits), wait, doing)?;
+        self.wait_fenced(area, |u| u.write && on(Check::ResizeWaits), wait, doing)?;
         self.settle()
     }
 

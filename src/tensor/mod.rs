@@ -246,9 +246,13 @@ impl Tensor {
         }
         let place = self.choose(inner, access, &wait)?;
         let copied = self.bring_up(inner, place, access, first, &wait)?;
+        let last = inner.current.filter(|last| *last != place);
+        if let Some(last) = last {
+            inner.replicas[last].fence_streams()?;
+        }
         let address = inner.replicas[place].address(streams, true)?;
-        // The last address is for no work from now on; what is queued was fenced when its block was looked at.
-        if let Some(last) = inner.current.filter(|last| *last != place) {
+        // The last address is for no work from now on.
+        if let Some(last) = last {
             inner.replicas[last].forget_streams()?;
         }
         inner.published += 1;
@@ -286,7 +290,10 @@ impl Tensor {
     /// The block to bring up to date: the current one if nothing uses it, else another of its own that nothing uses, else one
     /// more of the pool's; else the one that was published first, which is then waited for.
     fn choose(&self, inner: &mut Inner, access: Access, wait: &HostWait<'_>) -> Result<usize> {
-        if let Some(current) = inner.current {
+        // Whoever tries again and again is not to record a fence each time: what is known to be in the way is looked at first.
+        if let Some(current) = inner.current
+            && inner.replicas[current].is_done(access)?
+        {
             inner.replicas[current].fence_streams()?;
             if inner.replicas[current].is_done(access)? {
                 return Ok(current);

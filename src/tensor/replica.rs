@@ -151,10 +151,8 @@ impl Replica {
     /// Waits until nothing uses it.
     pub fn wait(&mut self, wait: &HostWait<'_>) -> Result<()> {
         let waited = self.lease.enter().and_then(|mut block| {
-            block.sides_mut().try_for_each(|side| {
-                side.fence_all_declared()?;
-                side.wait_all(wait, Check::WriteWaitsReads, "synchronizing")
-            })?;
+            let doing = "synchronizing";
+            block.sides_mut().try_for_each(|side| side.wait_all_fenced(wait, Check::WriteWaitsReads, doing))?;
             block.settle()
         });
         self.settled(waited)

@@ -17,8 +17,7 @@ impl Side {
         if self.is_sealed() && on(Check::HoldSealed) {
             return Err(self.unfenced(doing));
         }
-        self.fence_declared(None)?;
-        self.wait_all(wait, Check::HoldIdle, doing)?;
+        self.wait_all_fenced(wait, Check::HoldIdle, doing)?;
         self.settle()
     }
 
