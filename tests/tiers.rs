@@ -171,6 +171,32 @@ fn a_move_that_fails_leaves_the_block_where_it_was() {
     assert_eq!(tiers.stats().tiers[0].used_bytes, 0);
 }
 
+/// What only a release of the caller's could free is refused, as with every block that is held, not waited for.
+#[test]
+fn a_block_whose_move_failed_under_its_holder_makes_no_room() {
+    if !copies_fail_alone() {
+        return;
+    }
+    let device = device();
+    let (tiers, user) = (tiers(&device, [1, 1, 2]), stream(&device));
+    let held = tiers.create_block(BYTES, Some(Tier::Pinned), "").expect("a block");
+    let other = tiers.create_block(BYTES, Some(Tier::Pageable), "").expect("a block");
+    set(&held, 9);
+    set(&other, 7);
+    kit_of(&device).fail_operation(Some(Operation::Copy), 1, FailWhen::Execution).expect("a fault");
+    let got = held.acquire(Some(Tier::Device), Access::Read, from_ref(&user), Timeout::Infinite);
+    let token = got.expect("it is not waited for").1;
+    let _ = device.synchronize(Timeout::Infinite);
+    for _ in 0..2 {
+        assert_eq!(status(other.move_to(Tier::Pinned, Timeout::Try)), Status::Budget, "{}", tiers.describe());
+    }
+    held.release(token).expect("a release");
+    assert_eq!(tier(&held), Tier::Pinned, "with the bytes of before");
+    other.move_to(Tier::Pinned, Timeout::Infinite).expect("the one that is not held any more goes down");
+    assert_eq!(status(held.begin(None, Access::Read, Timeout::Infinite)), Status::CopyFailed, "told once");
+    assert!(is(&held, 9) && is(&other, 7));
+}
+
 #[test]
 fn what_one_access_ends_with_is_no_end_of_the_others() {
     let device = device();

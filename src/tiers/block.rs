@@ -389,6 +389,8 @@ impl TieredBlock {
                 let all = block.all();
                 block.sides_mut().for_each(|side| side.seal(all));
             }
+            // A move that failed meanwhile was kept as it was for this access.
+            self.settle(&mut inner);
             self.count_holds(&inner);
         }
         ended

@@ -45,8 +45,11 @@ impl TieredBlock {
         let Some(moved) = &inner.moved else { return false };
         match moved.fence.query() {
             Proof::Pending => false,
-            // Kernels have the address: it stays until they are released.
-            Proof::Failed if !inner.holds.is_empty() => false,
+            // Kernels have the address: it stays until they are released, and nobody waits for that to make room.
+            Proof::Failed if !inner.holds.is_empty() => {
+                self.tiers.state.lock().moved(self.id, inner.tier, None);
+                false
+            }
             Proof::Failed => {
                 let Some(Moved { old, from, handed_out, .. }) = inner.moved.take() else { return false };
                 drop(inner.put(old, from));
