@@ -293,6 +293,43 @@ fn a_copy_that_fails_when_it_runs_takes_the_device_with_it() {
     assert_eq!(status(device.expect_usable()), Status::DeviceLost);
 }
 
+/// Mappings that are the library's own: a child after fork would not have them.
+fn own_mappings() -> usize {
+    let areas = std::fs::read_to_string("/proc/self/smaps").expect("the process's areas");
+    areas.lines().filter(|line| line.starts_with("VmFlags:") && line.contains(" dc ")).count()
+}
+
+#[test]
+fn memory_that_could_not_be_registered_goes_back_to_the_system() {
+    if moved("memory_that_could_not_be_registered_goes_back_to_the_system", &[]) {
+        return;
+    }
+    let cuda = Cuda::open();
+    let settings = DeviceSettings { pinned: PinnedMethod::Register, ..Default::default() };
+    let device = open(DeviceOptions { settings, ..Default::default() });
+    let options = || BufferOptions { device: Placement::None, ..pair_of(300_000) };
+    let before = own_mappings();
+    let kept = buffer(&device, options());
+    assert_eq!(own_mappings(), before + 1, "this is how they are told");
+    let arm = |nth| {
+        let function = c"cuThreadExchangeStreamCaptureMode";
+        assert_eq!(cuda.gpubuf_standin_fail_call(function.as_ptr(), nth, 1), 0);
+    };
+    let mut refused = 0;
+    for nth in 1..=8 {
+        arm(nth);
+        let made = Buffer::create(&device, options());
+        arm(0);
+        refused += u32::from(made.is_err());
+        drop(made);
+        device.drain(LONG).expect("a drain");
+        assert!(device.backend().await_frees(None));
+        assert_eq!(own_mappings(), before + 1, "after call {nth}");
+    }
+    assert!(refused > 0);
+    drop(kept);
+}
+
 #[test]
 fn large_pinned_memory_is_registered_in_pieces_and_copied_across_them() {
     if moved("large_pinned_memory_is_registered_in_pieces_and_copied_across_them", &[]) {

@@ -317,6 +317,7 @@ impl Memory {
     /// Pages of our own, touched by many threads, then registered piece by piece.
     fn pinned_by_mapping(&self, placement: Placement, bytes: usize, huge: &mut Option<u64>) -> Result<RawMemory> {
         let mapped = bytes.next_multiple_of(numa::page_bytes());
+        let entered = self.context.enter_relaxed()?;
         let host = pages::map(mapped, huge.is_some())?;
         // After a fork the child's copy of a page, not the parent's, would be a new one: the device must keep the parent's.
         // SAFETY: the mapping just made; the advice changes nothing for this process.
@@ -334,25 +335,23 @@ impl Memory {
         let memory = RawMemory { placement, host: host.cast(), device: 0, bytes, backing: Backing::Mapped, node };
         let driver = self.context.driver();
         let piece = self.settings.register_bytes;
-        {
-            let _entered = self.context.enter_relaxed()?;
-            for start in (0..mapped).step_by(piece) {
-                let length = piece.min(mapped - start);
-                // SAFETY: the range lies inside the mapping, which stays until it is unregistered.
-                let code = unsafe { (driver.cuMemHostRegister_v2)(host.byte_add(start), length, REGISTER_FLAGS) };
-                if code != 0 {
-                    let doing = format!("registering bytes {start}.. of {bytes}");
-                    let error = self.host_error(code, doing);
-                    for start in (0..start).step_by(piece) {
-                        // SAFETY: registered by this loop.
-                        unsafe { (driver.cuMemHostUnregister)(host.byte_add(start)) };
-                    }
-                    // SAFETY: mapped above, not registered any more, and given to nobody.
-                    unsafe { libc::munmap(host, mapped) };
-                    return Err(error);
+        for start in (0..mapped).step_by(piece) {
+            let length = piece.min(mapped - start);
+            // SAFETY: the range lies inside the mapping, which stays until it is unregistered.
+            let code = unsafe { (driver.cuMemHostRegister_v2)(host.byte_add(start), length, REGISTER_FLAGS) };
+            if code != 0 {
+                let doing = format!("registering bytes {start}.. of {bytes}");
+                let error = self.host_error(code, doing);
+                for start in (0..start).step_by(piece) {
+                    // SAFETY: registered by this loop.
+                    unsafe { (driver.cuMemHostUnregister)(host.byte_add(start)) };
                 }
+                // SAFETY: mapped above, not registered any more, and given to nobody.
+                unsafe { libc::munmap(host, mapped) };
+                return Err(error);
             }
         }
+        drop(entered);
         if mapped > piece {
             let start = host as u64;
             self.pieces.add(PieceRange { start, end: start + mapped as u64, piece: piece as u64 });
