@@ -3458,7 +3458,8 @@ gpubuf_status gpubuf_slots_abort_all(gpubuf_slots *slots,
  * Ownership: the step's handle is the caller's until the step is aborted, retired or destroyed.
  * Threads: any; one at a time uses a step. Allocates nothing.
  * Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (every entry is being filled, or the try form would have to wait),
- * GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+ * GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_NOT_BEGUN (another thread gave up every step
+ * at this moment: gpubuf_slots_abort_all).
  */
 GPUBUF_API GPUBUF_MUST_USE
 gpubuf_status gpubuf_slots_begin(gpubuf_slots *slots,

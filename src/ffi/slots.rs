@@ -401,7 +401,8 @@ pub unsafe extern "C" fn gpubuf_slots_abort_all(slots: *mut gpubuf_slots, out_ab
 /// Ownership: the step's handle is the caller's until the step is aborted, retired or destroyed.
 /// Threads: any; one at a time uses a step. Allocates nothing.
 /// Errors: GPUBUF_FROZEN (not frozen yet), GPUBUF_BUSY (every entry is being filled, or the try form would have to wait),
-/// GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST.
+/// GPUBUF_TIMEOUT, GPUBUF_EXHAUSTED, GPUBUF_WOULD_DEADLOCK, GPUBUF_DEVICE_LOST, GPUBUF_NOT_BEGUN (another thread gave up every step
+/// at this moment: gpubuf_slots_abort_all).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gpubuf_slots_begin(
     slots: *mut gpubuf_slots,

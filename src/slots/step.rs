@@ -55,10 +55,18 @@ impl Step {
 
     /// Has [`Slots::retire`] give this number back with the step's ticket. Only while the step is filled.
     pub fn set_attachment(&self, attachment: u64) -> Result<()> {
-        self.fill(|frozen, _| {
-            frozen.book.lock().seats[self.entry()].attachment = attachment;
-            Ok(())
-        })
+        let frozen = self.slots.frozen()?;
+        // Not in the entry: whoever gives up every step may be inside it for a moment, and leave it as it was.
+        let mut book = frozen.book.lock();
+        if self.is_over(frozen) {
+            return Err(self.over());
+        }
+        book.seats[self.entry()].attachment = attachment;
+        Ok(())
+    }
+
+    fn is_over(&self, frozen: &Frozen) -> bool {
+        frozen.entries[self.entry()].filling.load(Ordering::Acquire) != self.serial && on(Check::StepOrder)
     }
 
     /// Copies rows into a slot; a count of [`ALL`](crate::config::ALL) is everything from `first` on. In a required slot
@@ -192,8 +200,7 @@ impl Step {
         let slots = &*self.slots;
         let frozen = slots.frozen()?;
         let entry = &frozen.entries[self.entry()];
-        let is_over = || entry.filling.load(Ordering::Acquire) != self.serial && on(Check::StepOrder);
-        if is_over() {
+        if self.is_over(frozen) {
             return Err(self.over());
         }
         let result = match entry.body.try_lock() {
@@ -203,7 +210,7 @@ impl Step {
                 Err(slots.refuse(Status::Busy, format!("another thread is inside {self}: use it from one at a time")))
             }
             // Looked at again: it may have ended before the lock was had.
-            Some(_) if is_over() => Err(self.over()),
+            Some(_) if self.is_over(frozen) => Err(self.over()),
             Some(body) if body.side.is_none() => Err(slots.destroyed()),
             Some(mut body) => f(frozen, &mut body),
         };
@@ -294,5 +301,39 @@ impl fmt::Display for Step {
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::backend::{BackendKind, DeviceOptions};
+    use crate::config::Timeout;
+    use crate::dtype::{Dtype, Shape};
+    use crate::error::Status;
+    use crate::fence::Device;
+    use crate::slots::{SlotKind, SlotOptions, Slots, SlotsOptions};
+
+    /// Else a step that begins at this moment would be filled for ever, by nobody.
+    #[test]
+    fn an_attachment_is_set_while_another_thread_looks_whether_it_can_give_up_every_step() {
+        let options = DeviceOptions { kind: Some(BackendKind::Host), ..DeviceOptions::default() };
+        let device = Device::open(&options, 0, "").expect("a device");
+        let slots = Slots::create(&device, SlotsOptions::default(), "").expect("slots");
+        let shape = Shape::new(&[1]).expect("a shape");
+        let (dtype, kind) = (Dtype::U8, SlotKind::Kept);
+        let slot = SlotOptions { name: "x", dtype, shape, kind, own_copy: false, follows_tokens: false, pad: None };
+        slots.add(&slot).expect("a slot");
+        slots.freeze().expect("frozen");
+        let step = slots.begin(Timeout::Try).expect("a step");
+        let inside = slots.frozen().expect("frozen").entries[step.entry()].body.lock();
+        let other = slots.begin(Timeout::Try).expect("another");
+        assert_eq!(slots.abort_all(|_| ()).map_err(|error| error.status()), Err(Status::Busy));
+        step.set_attachment(42).expect("it goes on");
+        drop(inside);
+        other.abort().expect("its end");
+        let mut ended = Vec::new();
+        assert_eq!(slots.abort_all(|attachment| ended.push(attachment)).expect("all"), 1);
+        assert_eq!(ended, [42]);
+        assert_eq!(step.set_attachment(43).map_err(|error| error.status()), Err(Status::NotBegun));
     }
 }
