@@ -219,6 +219,37 @@ fn a_publish_that_is_refused_again_records_no_more_fences() {
     }
 }
 
+/// Else each try would be kept out by the copy that it has just queued.
+#[test]
+fn who_tries_to_read_back_again_takes_the_copy_that_is_queued_for_him() {
+    let device = device();
+    let shut = stream(&device);
+    let tensor = tensor(&pool(&device, true, 1), 1);
+    let address = tensor.publish(std::slice::from_ref(&shut), Access::Write, TRY).expect("published");
+    common::ran(&shut);
+    hold(&shut);
+    poke(&shut, address, 7);
+    let before = device.counters.copies.get();
+    for _ in 0..50 {
+        assert_eq!(status(tensor.to_host(0, 8, Some(&shut), TRY)), Status::Busy);
+    }
+    assert_eq!(device.counters.copies.get() - before, 1);
+    release(&shut);
+    common::ran(&shut);
+    tensor.to_host(0, 8, Some(&shut), TRY).expect("the copy has landed");
+    assert_eq!(truth(&tensor)[0], 7);
+    // Each that succeeds, or that waits, brings what is there then.
+    poke(&shut, address, 8);
+    tensor.to_host(0, 8, Some(&shut), Timeout::Infinite).expect("a read");
+    assert_eq!(truth(&tensor)[0], 8);
+    hold(&shut);
+    assert_eq!(status(tensor.to_host(0, 8, Some(&shut), TRY)), Status::Busy);
+    poke(&shut, address, 9);
+    release(&shut);
+    tensor.to_host(0, 8, Some(&shut), Timeout::Infinite).expect("a read");
+    assert_eq!(truth(&tensor)[0], 9, "who waits gets all that was queued before");
+}
+
 /// Work that is queued between two tries uses the last address, too.
 #[test]
 fn work_that_is_queued_behind_a_refused_publish_is_waited_for() {

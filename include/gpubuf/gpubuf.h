@@ -4313,7 +4313,8 @@ gpubuf_status gpubuf_tensor_publish(gpubuf_tensor *tensor,
  * GPUBUF_ALL. What was written to these elements of the truth since the publish is lost.
  *
  * Stream order: where blocks have device twins, a copy from the twin is queued on `stream`, behind that work, and waited for;
- * otherwise `stream` may be NULL.
+ * otherwise `stream` may be NULL. The try form that is refused leaves the copy queued, and the next try for the same elements takes what
+ * that brings: work queued in between is not in it, but in the one after, and in any that waits.
  * Errors: GPUBUF_NOT_BEGUN (nothing was published with GPUBUF_ACCESS_WRITE), GPUBUF_BUSY, GPUBUF_TIMEOUT (the truth is as it was),
  * GPUBUF_INVALID_ARGUMENT, GPUBUF_WOULD_DEADLOCK, GPUBUF_CAPTURING, GPUBUF_COPY_FAILED, GPUBUF_DEVICE_LOST, GPUBUF_QUARANTINED.
  */

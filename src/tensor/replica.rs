@@ -1,6 +1,7 @@
 //! One block of a tensor: a copy of its truth, and what of that has changed since.
 
 use super::Ranges;
+use crate::config::Timeout;
 use crate::config::checks::{Check, on};
 use crate::config::log::{self, Level};
 use crate::error::{Result, Status};
@@ -22,12 +23,14 @@ pub(super) struct Replica {
     pub published: u64,
     /// The last copy to the twin.
     sent: Option<Fence>,
+    /// Bytes whose copy back is queued for somebody who tried, and was refused since it is in flight.
+    coming: Option<Range>,
 }
 
 impl Replica {
     /// A block that has nothing of the truth.
     pub fn new(lease: Lease, twin: bool, bytes: Range) -> Replica {
-        Replica { lease, twin, bytes, changed: Ranges::of(bytes), published: 0, sent: None }
+        Replica { lease, twin, bytes, changed: Ranges::of(bytes), published: 0, sent: None, coming: None }
     }
 
     /// A copy to the block that failed when it ran leaves it with nothing of the truth.
@@ -109,6 +112,7 @@ impl Replica {
                 self.sent = None;
             }
         }
+        self.coming = None;
         let address = self.lease.enter().and_then(|mut block| {
             if anew {
                 block.sides_mut().for_each(Side::forget_declared);
@@ -136,8 +140,12 @@ impl Replica {
             let Some(stream) = stream else {
                 return fail!(InvalidArgument, "reading back from device memory needs a stream to copy on");
             };
-            let copied = self.lease.copy(false, range.start as u64, (range.end - range.start) as u64, stream, None);
-            self.settled(copied)?;
+            // Whoever tries again and again waits for one copy, and is not kept out by the one that he has just queued.
+            let tries = wait.timeout() == Timeout::Try;
+            if self.coming.take().filter(|coming| tries && *coming == range).is_none() {
+                let copied = self.lease.copy(false, range.start as u64, (range.end - range.start) as u64, stream, None);
+                self.settled(copied)?;
+            }
         }
         let read = self.lease.enter().and_then(|mut block| {
             let (source, token) = block.begin(Access::Read, range, wait)?;
@@ -145,6 +153,9 @@ impl Replica {
             unsafe { ops::copy(truth.add(range.start), source, range.end - range.start) };
             block.end(Access::Read, token)
         });
+        if self.twin && read.as_ref().is_err_and(|error| error.status() == Status::Busy) {
+            self.coming = Some(range);
+        }
         self.settled(read)
     }
 
