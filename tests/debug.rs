@@ -524,6 +524,8 @@ fn a_kernel_that_writes_a_released_block_is_found_at_the_next_acquire() {
             let (device, stream) = debugged(Debug::from_environment().expect("a mode"));
             let pool = common_pool(&device, Placement::Uva);
             let block = pool.acquire(0, Timeout::Try).expect("a block");
+            // Nor is it zero because it is new.
+            assert_eq!(read_too_early(block.host_ptr().expect("an address")), 0xCD);
             let address = block.device_address().expect("an address");
             block.release_after(std::slice::from_ref(&stream)).expect("a release");
             device.drain(Timeout::Infinite).expect("done");

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::standin::moved;
 use common::{Gate, device, hold, kit_of, lose, release, status, stream};
 use gpubuf::backend::kit::{FailWhen, Operation};
 use gpubuf::buffer::{Buffer, BufferOptions};
@@ -175,6 +176,11 @@ fn a_release_callback_may_call_anything() {
 /// Also where memory goes since a buffer has moved to other memory.
 #[test]
 fn a_release_callback_may_use_a_buffer_that_is_resized() {
+    // Alone: whoever opens a device looks after those that nobody has any more, and would run the callback in the middle of the resize.
+    let backend = std::env::var("GPUBUF_BACKEND").unwrap_or("host".into());
+    if moved("a_release_callback_may_use_a_buffer_that_is_resized", &[("GPUBUF_BACKEND", &backend)]) {
+        return;
+    }
     let device = device();
     let stream = held(&device);
     let moving = Buffer::create(&device, options()).expect("a buffer");

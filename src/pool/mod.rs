@@ -14,7 +14,7 @@ use crate::config::Placement;
 use crate::config::checks::{Check, on};
 use crate::error::{Result, Status};
 use crate::fail;
-use crate::fence::{Block, Device, Member, Name};
+use crate::fence::{Block, Device, Member, Name, Side};
 use crate::lease::{BlockKind, Cell, Home, Returned, Twin, expect_placement};
 use crate::stats::{Counter, Record, WaitCounters, coarse_ns};
 use crate::sync::{Arc, Mutex, Weak};
@@ -234,7 +234,12 @@ impl Pool {
     /// A block of this pool, in none of its lists yet.
     fn make(&self, number: u32) -> Result<Arc<Cell>> {
         let name = Arc::new(Name::part("block", number as u64, &self.name));
-        Cell::allocate(&self.device, &name, number as u64, self.kind)
+        let cell = Cell::allocate(&self.device, &name, number as u64, self.kind)?;
+        if self.device.debug().is_on() {
+            // Nobody's, as one that was given back: that new memory is zero is no promise of a pool.
+            cell.own().sides().for_each(Side::released);
+        }
+        Ok(cell)
     }
 
     /// Its name.
