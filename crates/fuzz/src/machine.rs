@@ -112,6 +112,8 @@ impl<'b> Machine<'b> {
             let at = list.partition_point(|(code, _)| *code < which) % list.len();
             self.make(list[at].1);
         }
+        // Not after each call: what makes an object for one is called while that one's arguments are put together.
+        self.memory.clear();
         oracle::check();
         true
     }
@@ -174,7 +176,6 @@ impl<'b> Machine<'b> {
         if status == 0 {
             self.note(function, arguments);
         }
-        self.memory.clear();
         status
     }
 
@@ -241,14 +242,8 @@ impl<'b> Machine<'b> {
         if kind == "step" {
             self.slots_with_one();
         }
-        // First, since what makes a parent clears the memory of arguments.
-        let parents: Vec<u64> = maker
-            .params
-            .iter()
-            .map(|param| if let Role::Handle { kind } = param.role { self.handle(kind) } else { 0 })
-            .collect();
         let (mut arguments, mut outs) = (Vec::new(), Vec::new());
-        for (param, parent) in maker.params.iter().zip(parents) {
+        for param in maker.params {
             arguments.push(match param.role {
                 Role::OutHandle { .. } => {
                     let space = self.memory.space(16);
@@ -262,7 +257,8 @@ impl<'b> Machine<'b> {
                 }
                 Role::Enum { .. } => constant("GPUBUF_PLACEMENT_PAGEABLE").unwrap_or(1),
                 Role::Amount => 64,
-                _ => parent,
+                Role::Handle { kind } => self.handle(kind),
+                _ => 0,
             });
         }
         self.go(maker, &arguments, &outs);
