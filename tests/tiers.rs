@@ -191,6 +191,7 @@ fn a_block_whose_move_failed_under_its_holder_makes_no_room() {
         assert_eq!(status(other.move_to(Tier::Pinned, Timeout::Try)), Status::Budget, "{}", tiers.describe());
     }
     held.release(token).expect("a release");
+    assert!(!held.describe().contains("moving"), "it is back at once: {}", held.describe());
     assert_eq!(tier(&held), Tier::Pinned, "with the bytes of before");
     other.move_to(Tier::Pinned, Timeout::Infinite).expect("the one that is not held any more goes down");
     assert_eq!(status(held.begin(None, Access::Read, Timeout::Infinite)), Status::CopyFailed, "told once");
