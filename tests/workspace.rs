@@ -525,27 +525,29 @@ fn claimed(shut: &Arc<Timeline>) -> (Arc<Workspace>, JoinHandle<Held>) {
 /// Whoever waits for a thread to be done with an entry hears of it when that thread keeps the entry.
 #[test]
 fn who_waits_for_a_claimed_entry_is_told_when_it_is_held() {
-    let device = device();
-    let timeline = stream(&device);
-    let (workspace, first) = claimed(&timeline);
-    let asks = Arc::new(AtomicBool::new(false));
-    let second = std::thread::spawn({
-        let (workspace, asks) = (workspace.clone(), asks.clone());
-        move || {
-            asks.store(true, Ordering::SeqCst);
-            status(workspace.allocate(&spec(128), Content::Any, LONG))
+    for timeout in [LONG, Timeout::Infinite] {
+        let device = device();
+        let timeline = stream(&device);
+        let (workspace, first) = claimed(&timeline);
+        let asks = Arc::new(AtomicBool::new(false));
+        let second = std::thread::spawn({
+            let (workspace, asks) = (workspace.clone(), asks.clone());
+            move || {
+                asks.store(true, Ordering::SeqCst);
+                status(workspace.allocate(&spec(128), Content::Any, timeout))
+            }
+        });
+        while !asks.load(Ordering::SeqCst) {
+            std::thread::yield_now();
         }
-    });
-    while !asks.load(Ordering::SeqCst) {
-        std::thread::yield_now();
+        // Time to wait, which it need not use: it is told the same afterwards.
+        (0..10_000).for_each(|_| std::thread::yield_now());
+        release(&timeline);
+        let kept = first.join().expect("the first");
+        let told = second.join().expect("the second");
+        drop(kept);
+        assert_eq!(told, Status::Budget, "what would have to go is held");
     }
-    // Time to wait, which it need not use: it is told the same afterwards.
-    (0..10_000).for_each(|_| std::thread::yield_now());
-    release(&timeline);
-    let kept = first.join().expect("the first");
-    let told = second.join().expect("the second");
-    drop(kept);
-    assert_eq!(told, Status::Budget, "what would have to go is held");
 }
 
 #[test]
