@@ -166,6 +166,7 @@ TEST_F(Pools, NoAddressWhileTheBlockIsBeingFilled) {
 
 TEST_F(Pools, AFenceMakesItAQuestionOfTime) {
   auto block = in_place.acquire();
+  block.copy_in(std::vector<std::int32_t>(64, 0));
   const auto at = block.device_address();
   std::vector<std::int32_t> seen(64, -1);
   auto shut = gpubuf::host::hold(stream);
